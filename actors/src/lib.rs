@@ -1,0 +1,1 @@
+//! Placeholder header; the room is being furnished.

@@ -1,0 +1,1 @@
+//! `executing`: wiring of the rooms.
