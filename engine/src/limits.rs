@@ -1,0 +1,32 @@
+//! Every limit of the core, with its reason. The unit is last in the name.
+
+/// Largest control frame. A 300-stage workflow is about 60 KiB; 16 times that is surely a mistake.
+pub const CONTROL_FRAME_BYTES_MAX: u32 = 1024 * 1024;
+
+/// Upload chunk inside a control frame; leaves room for the header and never needs two frames.
+pub const UPLOAD_CHUNK_BYTES: usize = 512 * 1024;
+
+/// Largest input file that may be uploaded. The largest instance known to us is 0.1 MiB; scenario
+/// tables of 1e5 rows are about 20 MiB.
+pub const INPUT_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// Largest frame from a worker. Results travel as files; a frame carries names, digests and facts.
+pub const WORKER_FRAME_BYTES_MAX: u32 = 256 * 1024;
+
+/// Stages of one expanded workflow. The largest workflow of the programme has 16.
+pub const STAGES_MAX: usize = 500;
+
+/// How deep sub-workflows may be nested before the definition is surely a mistake.
+pub const NESTING_MAX: usize = 8;
+
+/// Attempts a definition may ask for; a stage that failed 100 times will not get better.
+pub const ATTEMPTS_MAX: u32 = 100;
+
+/// Bytes of a workflow definition file.
+pub const DEFINITION_BYTES_MAX: usize = 512 * 1024;
+
+/// Runs that may be unfinished at once; more are answered `busy`.
+pub const RUNS_OPEN_MAX: usize = 10_000;
+
+/// Entries a single `list` or `events` answer may hold; longer answers come in pages.
+pub const PAGE_RECORDS_MAX: usize = 1_000;

@@ -1,0 +1,167 @@
+//! What client and daemon say to each other, as types.
+//!
+//! A connection opens with [`Hello`]; then requests and answers alternate, except that `Follow` streams
+//! answers until the client hangs up. Rule: every request is complete in itself and may be refused by
+//! one [`ErrorReply`]. Absent: frames, sockets, TLS (they live in the program).
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Version of the control protocol. A daemon refuses another major version with a clear error.
+pub const CONTROL_PROTOCOL: u16 = 1;
+
+/// Opens every connection, both ways.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    pub protocol: u16,
+    /// Program and version, for people.
+    pub software: String,
+}
+
+/// One request of a client.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "verb", rename_all = "kebab-case")]
+pub enum Request {
+    /// Does the daemon hold an artefact with this digest already?
+    Have {
+        digest: String,
+    },
+    /// Announces the bytes that follow in binary frames; answered when all have come.
+    Upload {
+        digest: String,
+        bytes: u64,
+    },
+    Submit(Submission),
+    List {
+        workflow: Option<String>,
+        phase: Option<String>,
+        limit: Option<usize>,
+    },
+    Show {
+        run: String,
+    },
+    /// A page of events from `from` (journal position) on.
+    Events {
+        run: String,
+        from: u64,
+    },
+    /// Streams events and, for people, progress, until the run ends or the client leaves.
+    Follow {
+        run: String,
+        from: u64,
+    },
+    /// Lists the artefacts of a run.
+    Result {
+        run: String,
+    },
+    /// Streams one artefact in binary frames.
+    Artifact {
+        run: String,
+        name: String,
+    },
+    Pause {
+        run: String,
+    },
+    Resume {
+        run: String,
+    },
+    Cancel {
+        run: String,
+    },
+    Retry {
+        run: String,
+        from: Option<String>,
+    },
+    Tune {
+        run: String,
+        stage: String,
+        parameter: String,
+        value: serde_json::Value,
+    },
+    Approve {
+        run: String,
+        stage: String,
+        reason: Option<String>,
+    },
+    Reject {
+        run: String,
+        stage: String,
+        reason: Option<String>,
+    },
+    EmergencyStop {
+        reason: String,
+    },
+    EmergencyClear {
+        reason: Option<String>,
+    },
+    Resources,
+    Backends,
+    Tree,
+    Health,
+    Explain {
+        run: String,
+    },
+    Deployments,
+    Rollback {
+        release: Option<String>,
+    },
+    JournalVerify,
+    /// For drills: makes the named child of the supervision tree panic. Off unless settings allow it.
+    InjectPanic {
+        child: String,
+    },
+    Doctor,
+}
+
+/// A workflow to run. The daemon checks it again; nothing the client says is trusted.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Submission {
+    /// Text of the workflow file; `None` means the built-in workflow called `workflow`.
+    pub yaml: Option<String>,
+    /// File name for messages.
+    pub file: String,
+    /// Which workflow of the file (or built-in).
+    pub workflow: Option<String>,
+    /// Parameters set on the command line: `seed`, `risk_weight`, or `stage.param`.
+    pub params: BTreeMap<String, serde_json::Value>,
+    /// Uploaded inputs: input name to digest.
+    pub inputs: BTreeMap<String, String>,
+    /// Same key, same run: a repeated submit answers with the run it made before.
+    pub key: Option<String>,
+}
+
+/// The daemon's no.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{code}: {message}")]
+pub struct ErrorReply {
+    /// Stable code such as `EX-0123`.
+    pub code: String,
+    pub message: String,
+    /// Exit code of the client by the table in docs/specification.md.
+    pub exit: u8,
+    /// Each single problem, where there are several (file, line, column, code, message, help).
+    pub problems: Vec<crate::definition::Problem>,
+}
+
+/// One answer of the daemon. JSON frames; artefact bytes follow in binary frames.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "kebab-case")]
+pub enum Answer {
+    /// The whole answer; its shape per verb is the contract in docs/specification.md.
+    Data {
+        data: serde_json::Value,
+    },
+    /// One of several; more follow.
+    Item {
+        data: serde_json::Value,
+    },
+    /// No more items.
+    End,
+    /// `bytes` of content follow in binary frames.
+    Bytes {
+        bytes: u64,
+    },
+    Error {
+        error: ErrorReply,
+    },
+}

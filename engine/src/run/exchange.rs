@@ -1,0 +1,136 @@
+//! What goes into and comes out of [`Run::decide`](super): inputs, commands, refusals.
+
+use super::{ArtefactRef, Event, StageError};
+use crate::definition::{Attempt, Demand, StageIndex};
+
+/// Journal position of the `StageStarted` (or `CompensationStarted`) that an attempt works under.
+///
+/// Replies carry it; an answer with another fence is refused as stale.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
+pub struct Fence(pub u64);
+
+/// What the world reports to a run.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Input {
+    /// The scheduler found room for the stage that `Command::RequestPlacement` asked for.
+    Placed {
+        stage: StageIndex,
+        attempt: Attempt,
+        placed_on: String,
+    },
+    /// Nothing fits and never will, or waiting took longer than `schedule_to_start`.
+    PlacementFailed {
+        stage: StageIndex,
+        attempt: Attempt,
+        error: StageError,
+    },
+    Checkpointed {
+        stage: StageIndex,
+        fence: Fence,
+        checkpoint: ArtefactRef,
+    },
+    Succeeded {
+        stage: StageIndex,
+        fence: Fence,
+        outputs: Vec<ArtefactRef>,
+        facts: String,
+    },
+    /// Any bad end of an attempt: error answer, crash, hang, kill, garbage, timeout.
+    Failed {
+        stage: StageIndex,
+        fence: Fence,
+        error: StageError,
+    },
+    Compensated {
+        stage: StageIndex,
+        fence: Fence,
+    },
+    CompensationFailed {
+        stage: StageIndex,
+        fence: Fence,
+        error: StageError,
+    },
+    /// A timer set by `Command::WakeAt` went off, or the caller just looks again.
+    Woke,
+    Pause {
+        by: String,
+    },
+    Resume {
+        by: String,
+    },
+    Cancel {
+        by: String,
+    },
+    Retry {
+        by: String,
+        from: Option<StageIndex>,
+    },
+    Decide {
+        stage: StageIndex,
+        by: String,
+        approved: bool,
+        reason: String,
+    },
+    Tune {
+        stage: StageIndex,
+        parameter: String,
+        value: String,
+        by: String,
+    },
+    EmergencyStop,
+}
+
+/// What must now be done. Never journaled; performed after the events are durable and applied.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Command {
+    RequestPlacement {
+        stage: StageIndex,
+        attempt: Attempt,
+        demand: Demand,
+        priority: u8,
+    },
+    /// The stage no longer waits for room.
+    WithdrawPlacement { stage: StageIndex },
+    /// Start the attempt. Answered by exactly one Succeeded or Failed with this fence.
+    /// The fence is known once the events are journaled: ask `Run::fence` after `apply`.
+    Dispatch {
+        stage: StageIndex,
+        attempt: Attempt,
+        resume_from: Option<ArtefactRef>,
+    },
+    /// Undo what the stage did. Answered by exactly one Compensated or CompensationFailed.
+    DispatchUndo { stage: StageIndex, attempt: Attempt },
+    /// Kill the attempt's work and free its lease; no answer is awaited.
+    Abandon { stage: StageIndex, fence: Fence },
+    /// The attempt ended; its lease is free.
+    ReleaseLease { stage: StageIndex },
+    /// Send `Woke` no sooner than this journal time.
+    WakeAt { at_ms: u64 },
+    /// The run ended; nothing more will come.
+    Ended,
+}
+
+/// What `decide` found: what becomes true, and what to do once that is durable and applied.
+///
+/// The caller journals `events`, then calls `Run::apply` for each with its position and time, then
+/// performs `commands` in order.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Decision {
+    pub events: Vec<Event>,
+    pub commands: Vec<Command>,
+}
+
+/// Why an input does not fit. Normal, counted, not an error of ours.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("stale: the attempt with this fence is over")]
+    Stale,
+    #[error("stage {0} is not part of this run")]
+    UnknownStage(u32),
+    #[error("not now: expected {expected}, the run is {actual}")]
+    NotNow { expected: String, actual: String },
+    #[error("{by} may not decide: {why}")]
+    NotAllowed { by: String, why: String },
+}
