@@ -140,8 +140,7 @@ impl FrameReader {
         let Some(body) = self.buffer.get(HEADER_BYTES..end) else {
             return Ok(None);
         };
-        let message =
-            bincode::deserialize(body).map_err(|e| FrameError::Undecodable(e.to_string()))?;
+        let message = bincode::deserialize(body).map_err(|e| FrameError::Undecodable(e.to_string()))?;
         self.buffer.drain(..end);
         Ok(Some(message))
     }
@@ -164,13 +163,7 @@ mod tests {
 
     #[test]
     fn messages_survive_any_cut_of_the_stream() {
-        let sent = [
-            FromWorker::Heartbeat,
-            FromWorker::Progress {
-                done: 0.5,
-                message: "half".into(),
-            },
-        ];
+        let sent = [FromWorker::Heartbeat, FromWorker::Progress { done: 0.5, message: "half".into() }];
         let bytes: Vec<u8> = sent.iter().flat_map(|m| encode(m).unwrap()).collect();
         for cut in 0..bytes.len() {
             let mut reader = FrameReader::default();
@@ -189,19 +182,13 @@ mod tests {
     fn a_length_of_four_gibibytes_is_refused_before_it_is_allocated() {
         let mut reader = FrameReader::default();
         reader.push(b"EXW1\xff\xff\xff\xff");
-        assert_eq!(
-            reader.next::<FromWorker>(),
-            Err(FrameError::TooLong { bytes: u32::MAX })
-        );
+        assert_eq!(reader.next::<FromWorker>(), Err(FrameError::TooLong { bytes: u32::MAX }));
     }
 
     #[test]
     fn garbage_is_told_from_its_first_byte() {
         let mut reader = FrameReader::default();
         reader.push(b"h");
-        assert!(matches!(
-            reader.next::<FromWorker>(),
-            Err(FrameError::Garbage(_))
-        ));
+        assert!(matches!(reader.next::<FromWorker>(), Err(FrameError::Garbage(_))));
     }
 }

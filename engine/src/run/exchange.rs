@@ -6,9 +6,7 @@ use crate::definition::{Attempt, Demand, StageIndex};
 /// Journal position of the `StageStarted` (or `CompensationStarted`) that an attempt works under.
 ///
 /// Replies carry it; an answer with another fence is refused as stale.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Fence(pub u64);
 
 /// What the world reports to a run.
@@ -92,7 +90,9 @@ pub enum Command {
         priority: u8,
     },
     /// The stage no longer waits for room.
-    WithdrawPlacement { stage: StageIndex },
+    WithdrawPlacement {
+        stage: StageIndex,
+    },
     /// Start the attempt. Answered by exactly one Succeeded or Failed with this fence.
     /// The fence is known once the events are journaled: ask `Run::fence` after `apply`.
     Dispatch {
@@ -101,13 +101,23 @@ pub enum Command {
         resume_from: Option<ArtefactRef>,
     },
     /// Undo what the stage did. Answered by exactly one Compensated or CompensationFailed.
-    DispatchUndo { stage: StageIndex, attempt: Attempt },
+    DispatchUndo {
+        stage: StageIndex,
+        attempt: Attempt,
+    },
     /// Kill the attempt's work and free its lease; no answer is awaited.
-    Abandon { stage: StageIndex, fence: Fence },
+    Abandon {
+        stage: StageIndex,
+        fence: Fence,
+    },
     /// The attempt ended; its lease is free.
-    ReleaseLease { stage: StageIndex },
+    ReleaseLease {
+        stage: StageIndex,
+    },
     /// Send `Woke` no sooner than this journal time.
-    WakeAt { at_ms: u64 },
+    WakeAt {
+        at_ms: u64,
+    },
     /// The run ended; nothing more will come.
     Ended,
 }
