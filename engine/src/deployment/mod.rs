@@ -1,1 +1,251 @@
-//! To be furnished.
+//! Which release is active, and how the next one becomes it: a pure machine.
+//!
+//! Releases are immutable and named by digest. An activation is journaled as an intent before anything
+//! is touched, and ends either verified or reverted to the release before. Rule: at most one activation
+//! is open; history is only ever added to. Absent: files, links, check programs (the deployer has them).
+//! Start at [`Deployments::decide`].
+
+use serde::{Deserialize, Serialize};
+
+/// Schema version of [`Event`] in journal envelopes.
+pub const EVENT_SCHEMA: u16 = 1;
+
+/// What became true about releases.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Event {
+    /// Intent: `release` is about to replace `previous`.
+    ActivationStarted {
+        release: Option<String>,
+        previous: Option<String>,
+        run: Option<String>,
+        by: String,
+    },
+    /// Active and verified.
+    ActivationSucceeded,
+    /// The check failed or the attempt was cut short; `previous` is active again.
+    ActivationReverted {
+        why: String,
+    },
+    Frozen {
+        by: String,
+    },
+    Thawed {
+        by: String,
+    },
+}
+
+impl Event {
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::ActivationStarted { .. } => "ActivationStarted",
+            Self::ActivationSucceeded => "ActivationSucceeded",
+            Self::ActivationReverted { .. } => "ActivationReverted",
+            Self::Frozen { .. } => "DeploymentsFrozen",
+            Self::Thawed { .. } => "DeploymentsThawed",
+        }
+    }
+}
+
+/// One line of the history of activations, newest last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Activation {
+    /// `None` means that nothing is active.
+    pub release: Option<String>,
+    pub previous: Option<String>,
+    pub run: Option<String>,
+    pub by: String,
+    pub at_ms: u64,
+    /// Journal position of the intent.
+    pub position: u64,
+    pub outcome: Outcome,
+}
+
+/// How an activation stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    Open,
+    Succeeded,
+    Reverted(String),
+}
+
+/// What somebody asks of the deployments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    Activate { release: Option<String>, run: Option<String>, by: String },
+    Verified,
+    Failed { why: String },
+    Freeze { by: String },
+    Thaw { by: String },
+}
+
+/// Why not now.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("an activation of {0} is still open")]
+    Busy(String),
+    #[error("no activation is open")]
+    NothingOpen,
+    #[error("deployments are frozen by {0}; an authorised clear thaws them")]
+    Frozen(String),
+}
+
+/// The history of activations and what follows from it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Deployments {
+    history: Vec<Activation>,
+    active: Option<String>,
+    frozen_by: Option<String>,
+}
+
+impl Deployments {
+    /// # Errors
+    /// [`Refusal`] when the input does not fit the state; nothing is changed either way.
+    pub fn decide(&self, input: Input) -> Result<Event, Refusal> {
+        let open = self.open();
+        match input {
+            Input::Activate { release, run, by } => {
+                if let Some(by) = &self.frozen_by {
+                    return Err(Refusal::Frozen(by.clone()));
+                }
+                if let Some(activation) = open {
+                    return Err(Refusal::Busy(
+                        activation.release.clone().unwrap_or_else(|| "nothing".into()),
+                    ));
+                }
+                Ok(Event::ActivationStarted { release, previous: self.active.clone(), run, by })
+            }
+            Input::Verified => open.map(|_| Event::ActivationSucceeded).ok_or(Refusal::NothingOpen),
+            Input::Failed { why } => {
+                open.map(|_| Event::ActivationReverted { why }).ok_or(Refusal::NothingOpen)
+            }
+            Input::Freeze { by } => Ok(Event::Frozen { by }),
+            Input::Thaw { by } => Ok(Event::Thawed { by }),
+        }
+    }
+
+    /// The only place that changes the deployments.
+    pub fn apply(&mut self, position: u64, time_ms: u64, event: &Event) {
+        match event {
+            Event::ActivationStarted { release, previous, run, by } => self.history.push(Activation {
+                release: release.clone(),
+                previous: previous.clone(),
+                run: run.clone(),
+                by: by.clone(),
+                at_ms: time_ms,
+                position,
+                outcome: Outcome::Open,
+            }),
+            Event::ActivationSucceeded => {
+                if let Some(last) = self.history.last_mut() {
+                    last.outcome = Outcome::Succeeded;
+                    self.active.clone_from(&last.release);
+                }
+            }
+            Event::ActivationReverted { why } => {
+                if let Some(last) = self.history.last_mut() {
+                    last.outcome = Outcome::Reverted(why.clone());
+                    self.active.clone_from(&last.previous);
+                }
+            }
+            Event::Frozen { by } => self.frozen_by = Some(by.clone()),
+            Event::Thawed { .. } => self.frozen_by = None,
+        }
+    }
+
+    /// After a restart: the release that must be made active again before anything else happens.
+    ///
+    /// An activation cut short is reverted; the stage that wanted it starts over with a new intent.
+    pub fn recover(&self) -> Option<&Activation> {
+        self.open()
+    }
+
+    pub fn open(&self) -> Option<&Activation> {
+        self.history.last().filter(|activation| activation.outcome == Outcome::Open)
+    }
+
+    pub fn active(&self) -> Option<&str> {
+        self.active.as_deref()
+    }
+
+    pub fn frozen_by(&self) -> Option<&str> {
+        self.frozen_by.as_deref()
+    }
+
+    pub fn history(&self) -> &[Activation] {
+        &self.history
+    }
+
+    /// The release that was active before the present one, `Some(None)` if that was nothing at all, and
+    /// `None` if there is no earlier state to go back to.
+    pub fn before_active(&self) -> Option<Option<&str>> {
+        self.history
+            .iter()
+            .rev()
+            .filter(|activation| activation.outcome == Outcome::Succeeded)
+            .find(|activation| activation.release != activation.previous && activation.release == self.active)
+            .map(|activation| activation.previous.as_deref())
+    }
+
+    /// What the activation of a run's release replaced: where its undo goes back to.
+    pub fn replaced_by_run(&self, run: &str) -> Option<&Activation> {
+        self.history.iter().rev().find(|a| a.run.as_deref() == Some(run) && a.outcome == Outcome::Succeeded)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(deployments: &mut Deployments, input: Input) {
+        let event = deployments.decide(input).unwrap();
+        let position = deployments.history().len() as u64 + 1;
+        deployments.apply(position, position, &event);
+    }
+
+    fn activate(release: &str) -> Input {
+        Input::Activate { release: Some(release.into()), run: Some("r".into()), by: "ann".into() }
+    }
+
+    #[test]
+    fn a_failed_check_leaves_the_release_before_active() {
+        let mut d = Deployments::default();
+        step(&mut d, activate("a"));
+        assert_eq!(d.active(), None, "not active before it is verified");
+        step(&mut d, Input::Verified);
+        step(&mut d, activate("b"));
+        step(&mut d, Input::Failed { why: "check said 1".into() });
+        assert_eq!(d.active(), Some("a"));
+        assert_eq!(d.before_active(), Some(None));
+        assert_eq!(d.history().len(), 2, "history is added to, never rewritten");
+    }
+
+    #[test]
+    fn two_activations_are_never_open_at_once() {
+        let mut d = Deployments::default();
+        step(&mut d, activate("a"));
+        assert_eq!(d.decide(activate("b")), Err(Refusal::Busy("a".into())));
+        assert_eq!(d.recover().map(|a| a.release.as_deref()), Some(Some("a")));
+    }
+
+    #[test]
+    fn rolling_back_twice_walks_to_the_state_before_the_present_one() {
+        let mut d = Deployments::default();
+        for release in ["a", "b"] {
+            step(&mut d, activate(release));
+            step(&mut d, Input::Verified);
+        }
+        assert_eq!(d.before_active(), Some(Some("a")));
+        step(&mut d, activate("a"));
+        step(&mut d, Input::Verified);
+        assert_eq!(d.before_active(), Some(Some("b")), "a rollback is a deployment of its own");
+    }
+
+    #[test]
+    fn frozen_deployments_refuse_activation_until_thawed() {
+        let mut d = Deployments::default();
+        step(&mut d, Input::Freeze { by: "emergency-stop".into() });
+        assert_eq!(d.decide(activate("a")), Err(Refusal::Frozen("emergency-stop".into())));
+        step(&mut d, Input::Thaw { by: "ann".into() });
+        assert!(d.decide(activate("a")).is_ok());
+    }
+}
