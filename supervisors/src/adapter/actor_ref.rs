@@ -1,0 +1,330 @@
+//! The address of an actor: bounded `tell` and `ask`, stable over restarts.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use actix::{Actor, Handler, Message};
+use tokio::sync::{Semaphore, oneshot};
+
+use super::lanes::{CONTROL_CAPACITY, Packed, Receivers, Senders, lanes};
+use crate::child::MailboxInfo;
+
+/// Why a message was not accepted. It was not and will not be handled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TellError {
+    /// As many messages as the mailbox holds are waiting: try later, or shed the load.
+    #[error("the mailbox is full; try later")]
+    Busy,
+    /// The actor ended and is not restarted.
+    #[error("the actor is down")]
+    Down,
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AskError {
+    /// Not accepted, as [`TellError::Busy`].
+    #[error("the mailbox is full; try later")]
+    Busy,
+    /// Not accepted, as [`TellError::Down`].
+    #[error("the actor is down")]
+    Down,
+    /// No answer in time. If the actor had not begun, it will skip the message; else it may have
+    /// been handled.
+    #[error("no answer in time; the message may or may not be handled")]
+    Timeout,
+    /// Accepted, but the actor died over it or before it. It may have been handled in part and will
+    /// not be handled again.
+    #[error("the actor lost the message; it may have been handled in part")]
+    Lost,
+}
+
+impl From<TellError> for AskError {
+    fn from(error: TellError) -> Self {
+        match error {
+            TellError::Busy => AskError::Busy,
+            TellError::Down => AskError::Down,
+        }
+    }
+}
+
+struct Shared<A: Actor> {
+    id: Arc<str>,
+    /// `None` while the actor is down for good.
+    senders: Mutex<Option<Senders<A>>>,
+    ordinary: Arc<Semaphore>,
+    ordinary_capacity: usize,
+    control: Arc<Semaphore>,
+    restarts: AtomicU64,
+}
+
+#[derive(Clone, Copy)]
+enum Lane {
+    Ordinary,
+    Control,
+}
+
+/// The address of a supervised actor. Clones are the same address and share one bound.
+///
+/// Messages of one sender in one lane are handled in the order they were accepted; control messages
+/// pass ordinary ones. While the actor rests before a restart, messages wait in the mailbox.
+pub struct ActorRef<A: Actor>(Arc<Shared<A>>);
+
+impl<A: Actor<Context = actix::Context<A>>> ActorRef<A> {
+    pub(super) fn new(id: &str, capacity: usize) -> (Self, Receivers<A>) {
+        let (senders, receivers) = lanes();
+        let capacity = capacity.min(Semaphore::MAX_PERMITS);
+        let shared = Shared {
+            id: id.into(),
+            senders: Mutex::new(Some(senders)),
+            ordinary: Arc::new(Semaphore::new(capacity)),
+            ordinary_capacity: capacity,
+            control: Arc::new(Semaphore::new(CONTROL_CAPACITY)),
+            restarts: AtomicU64::new(0),
+        };
+        (ActorRef(Arc::new(shared)), receivers)
+    }
+
+    /// Puts a message into the mailbox. Never waits.
+    ///
+    /// # Errors
+    /// [`TellError::Busy`] when the mailbox is full, [`TellError::Down`].
+    pub fn tell<M>(&self, message: M) -> Result<(), TellError>
+    where
+        A: Handler<M>,
+        M: Message + Send + 'static,
+        M::Result: Send,
+    {
+        self.put(Lane::Ordinary, message, None)
+    }
+
+    /// As [`Self::tell`], in the reserved lane: ordinary messages neither fill nor delay it. For
+    /// stop, pause, health and the like; [`CONTROL_CAPACITY`] of them at a time.
+    ///
+    /// # Errors
+    /// As [`Self::tell`].
+    pub fn tell_control<M>(&self, message: M) -> Result<(), TellError>
+    where
+        A: Handler<M>,
+        M: Message + Send + 'static,
+        M::Result: Send,
+    {
+        self.put(Lane::Control, message, None)
+    }
+
+    /// Puts a message into the mailbox and waits for the handler's result. The message is accepted
+    /// or refused when this is called, not when the future is polled first.
+    ///
+    /// # Errors
+    /// See [`AskError`].
+    pub fn ask<M>(
+        &self,
+        message: M,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<M::Result, AskError>> + Send + use<A, M>
+    where
+        A: Handler<M>,
+        M: Message + Send + 'static,
+        M::Result: Send,
+    {
+        self.ask_in(Lane::Ordinary, message, timeout)
+    }
+
+    /// As [`Self::ask`], in the reserved lane.
+    ///
+    /// # Errors
+    /// See [`AskError`].
+    pub fn ask_control<M>(
+        &self,
+        message: M,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<M::Result, AskError>> + Send + use<A, M>
+    where
+        A: Handler<M>,
+        M: Message + Send + 'static,
+        M::Result: Send,
+    {
+        self.ask_in(Lane::Control, message, timeout)
+    }
+
+    fn ask_in<M>(
+        &self,
+        lane: Lane,
+        message: M,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<M::Result, AskError>> + Send + use<A, M>
+    where
+        A: Handler<M>,
+        M: Message + Send + 'static,
+        M::Result: Send,
+    {
+        let (reply, answer) = oneshot::channel();
+        let accepted = self.put(lane, message, Some(reply));
+        async move {
+            accepted?;
+            match tokio::time::timeout(timeout, answer).await {
+                Ok(Ok(result)) => Ok(result),
+                Ok(Err(_)) => Err(AskError::Lost),
+                Err(_) => Err(AskError::Timeout),
+            }
+        }
+    }
+
+    /// A sender of one message type that does not name the actor.
+    #[must_use]
+    pub fn recipient<M>(&self) -> Teller<M>
+    where
+        A: Handler<M>,
+        M: Message + Send + 'static,
+        M::Result: Send,
+    {
+        Teller(Arc::new(self.clone()))
+    }
+
+    fn put<M>(
+        &self,
+        lane: Lane,
+        message: M,
+        reply: Option<oneshot::Sender<M::Result>>,
+    ) -> Result<(), TellError>
+    where
+        A: Handler<M>,
+        M: Message + Send + 'static,
+        M::Result: Send,
+    {
+        let shared = &self.0;
+        // Held over the send, so that nothing slips into lanes that are just being closed.
+        let senders = shared.senders.lock().unwrap_or_else(PoisonError::into_inner);
+        let senders = senders.as_ref().ok_or(TellError::Down)?;
+        let (semaphore, sender) = match lane {
+            Lane::Ordinary => (&shared.ordinary, &senders.ordinary),
+            Lane::Control => (&shared.control, &senders.control),
+        };
+        let permit = semaphore.clone().try_acquire_owned().map_err(|_| TellError::Busy)?;
+        sender.send(Box::new(Packed { message, reply, permit })).map_err(|_| TellError::Down)
+    }
+
+    /// Opens the address again after [`Self::close`].
+    pub(super) fn reopen(&self) -> Receivers<A> {
+        let (senders, receivers) = lanes();
+        *self.0.senders.lock().unwrap_or_else(PoisonError::into_inner) = Some(senders);
+        receivers
+    }
+}
+
+impl<A: Actor> ActorRef<A> {
+    /// The child's id.
+    #[must_use]
+    pub fn id(&self) -> &Arc<str> {
+        &self.0.id
+    }
+
+    /// How full the ordinary lane is.
+    #[must_use]
+    pub fn mailbox(&self) -> MailboxInfo {
+        let capacity = self.0.ordinary_capacity;
+        MailboxInfo { depth: capacity - self.0.ordinary.available_permits(), capacity }
+    }
+
+    /// How often the actor was started again.
+    #[must_use]
+    pub fn restarts(&self) -> u64 {
+        self.0.restarts.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn count_restart(&self) {
+        self.0.restarts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// From now on every message is answered with [`TellError::Down`].
+    pub(super) fn close(&self) {
+        *self.0.senders.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+impl<A: Actor> Clone for ActorRef<A> {
+    fn clone(&self) -> Self {
+        ActorRef(self.0.clone())
+    }
+}
+
+impl<A: Actor> fmt::Debug for ActorRef<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ActorRef").field(&self.0.id).finish()
+    }
+}
+
+trait Tell<M>: Send + Sync {
+    fn tell(&self, message: M) -> Result<(), TellError>;
+    fn tell_control(&self, message: M) -> Result<(), TellError>;
+}
+
+impl<A, M> Tell<M> for ActorRef<A>
+where
+    A: Actor<Context = actix::Context<A>> + Handler<M>,
+    M: Message + Send + 'static,
+    M::Result: Send,
+{
+    fn tell(&self, message: M) -> Result<(), TellError> {
+        ActorRef::tell(self, message)
+    }
+
+    fn tell_control(&self, message: M) -> Result<(), TellError> {
+        ActorRef::tell_control(self, message)
+    }
+}
+
+struct Through<F>(F);
+
+impl<M, F: Fn(M) -> Result<(), TellError> + Send + Sync> Tell<M> for Through<F> {
+    fn tell(&self, message: M) -> Result<(), TellError> {
+        (self.0)(message)
+    }
+
+    fn tell_control(&self, message: M) -> Result<(), TellError> {
+        (self.0)(message)
+    }
+}
+
+/// A sender of one message type; whose it is stays open. Clones go to the same receiver.
+pub struct Teller<M>(Arc<dyn Tell<M>>);
+
+impl<M: 'static> Teller<M> {
+    /// A sender that calls `send`: to translate a message on its way, or to receive it in a test.
+    #[must_use]
+    pub fn through(send: impl Fn(M) -> Result<(), TellError> + Send + Sync + 'static) -> Self {
+        Teller(Arc::new(Through(send)))
+    }
+
+    /// As [`ActorRef::tell`].
+    ///
+    /// # Errors
+    /// As [`ActorRef::tell`].
+    pub fn tell(&self, message: M) -> Result<(), TellError> {
+        self.0.tell(message)
+    }
+
+    /// As [`ActorRef::tell_control`]; the same as [`Self::tell`] for a sender made by
+    /// [`Self::through`].
+    ///
+    /// # Errors
+    /// As [`ActorRef::tell_control`].
+    pub fn tell_control(&self, message: M) -> Result<(), TellError> {
+        self.0.tell_control(message)
+    }
+}
+
+impl<M> Clone for Teller<M> {
+    fn clone(&self) -> Self {
+        Teller(self.0.clone())
+    }
+}
+
+impl<M> fmt::Debug for Teller<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Teller").field(&std::any::type_name::<M>()).finish()
+    }
+}

@@ -1,0 +1,70 @@
+//! What the user chooses for a child and for a supervisor: plain data, no behaviour.
+
+use std::time::Duration;
+
+/// When a child that ended is started again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Restart {
+    /// Always.
+    Permanent,
+    /// Only after an abnormal exit ([`Exit::is_normal`](crate::Exit::is_normal)).
+    Transient,
+    /// Never; its spec is forgotten when it ends.
+    Temporary,
+}
+
+/// How a child is brought to an end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shutdown {
+    /// Killed at once, without being asked.
+    Brutal,
+    /// Asked to stop; killed when it still runs after this time.
+    Deadline(Duration),
+    /// Asked to stop and waited for without limit. For supervisors, whose children have limits.
+    Infinity,
+}
+
+/// Which siblings share the fate of a child that is restarted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strategy {
+    /// None.
+    OneForOne,
+    /// All.
+    OneForAll,
+    /// Those that were started after it.
+    RestForOne,
+    /// None, and the children are independent: started and stopped in parallel, and a child that
+    /// ended for good is forgotten (OTP's simple_one_for_one, with ids).
+    Dynamic,
+}
+
+/// How many restarts a supervisor performs before it gives up.
+///
+/// More than `restarts` within `period` and the supervisor stops its children and itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Intensity {
+    /// Restarts that are still tolerated within `period`.
+    pub restarts: u32,
+    /// Length of the sliding window.
+    pub period: Duration,
+}
+
+impl Default for Intensity {
+    /// OTP's default: 1 restart in 5 seconds.
+    fn default() -> Self {
+        Intensity { restarts: 1, period: Duration::from_secs(5) }
+    }
+}
+
+/// What the decision core must know about a child.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// Name of the child, unique among its siblings.
+    pub id: String,
+    /// When it is restarted.
+    pub restart: Restart,
+    /// How it is stopped.
+    pub shutdown: Shutdown,
+    /// How long to wait before a restart.
+    pub backoff: super::Backoff,
+}
