@@ -1,1 +1,42 @@
-//! Placeholder header; the room is being furnished.
+//! Durable truth: the journal, checkpoints that can be rebuilt from it, and artefacts by digest.
+//!
+//! The journal is the only truth and the only acknowledgement: framed, hash-chained, group-committed,
+//! fdatasynced. Checkpoints (in sled) are a convenience that may vanish at any time; artefacts are files
+//! named by their content, stored before the record that names them.
+//!
+//! Rule: acknowledged means fsynced, and damaged data is an error, never an answer.
+//! Absent on purpose: what records mean, actors, locks on directories, trimming of old segments.
+//!
+//! Where to start: [`Journal::open`] and [`Journal::append`] (journal.rs), then frame.rs and segment.rs
+//! for the bytes on disk, scan.rs for what counts as damage, writer.rs for the order of write, sync, answer.
+
+pub mod artefacts;
+pub mod checkpoints;
+pub mod codec;
+mod digest;
+pub mod disk;
+mod frame;
+mod index;
+mod journal;
+mod mark;
+mod opening;
+mod queue;
+mod record;
+mod scan;
+mod segment;
+pub mod sim;
+mod verify;
+mod writer;
+
+pub use artefacts::{ArtefactError, Artefacts, Upload};
+pub use checkpoints::{CheckpointError, CheckpointReport, Checkpoints};
+pub use digest::{Digest, DigestError};
+pub use disk::{Disk, DiskFile, RealDisk};
+pub use journal::{
+    AppendError, Journal, OpenError, OpenReport, Options, ReadError, RecoverError, Recovery, Status,
+};
+pub use record::{
+    BATCH_BYTES_MAX, BATCH_RECORDS_MAX, ChainHash, Head, NAME_BYTES_MAX, NewRecord, Position, Record,
+};
+pub use scan::{Problem, Tail};
+pub use verify::{VerifyError, VerifyReport, verify, verify_on};

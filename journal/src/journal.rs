@@ -1,0 +1,592 @@
+//! The handle that everyone holds: append, read, follow.
+//!
+//! Rule: `append` answers `Ok` only when the batch is durable (fdatasync has returned), and nothing that
+//! is not durable is ever read, counted or announced. The handle is cheap to clone and usable from any
+//! thread or runtime; all writing happens on one thread of its own ([`crate::writer`]).
+//!
+//! Absent on purpose: the lock on the directory (the caller holds one on the state directory), what
+//! records mean, and trimming. Start at [`Journal::open`], then [`Journal::append`].
+
+use std::future::Future;
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::thread::JoinHandle;
+
+use tokio::sync::{oneshot, watch};
+
+use crate::disk::{Disk, RealDisk};
+use crate::frame::{self, FrameFault, HEADER_BYTES};
+use crate::index::{FramePlace, Index};
+use crate::opening::{self, Opened};
+use crate::queue::{Append, Queue, Refused, Request};
+use crate::record::{Head, NewRecord, Position, Record};
+use crate::scan::{Problem, Tail};
+use crate::writer::Writer;
+
+/// Smallest and largest segment. Below, the header and reserve leave no room; above, offsets outgrow the index.
+const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 4 * 1024..=1024 * 1024 * 1024;
+
+/// One `read` gives back at most about this many bytes of records, so that a large limit is no large allocation.
+const READ_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// First guess at a frame's size: one read then brings header and body of nearly every batch.
+const FRAME_BYTES_GUESS: usize = 4096;
+
+/// How a journal is kept.
+pub struct Options {
+    /// Size of one segment file, reserved on disk beforehand; clamped to 4 KiB..1 GiB.
+    pub segment_bytes: u64,
+    /// Largest payload of one record; larger things belong into artefacts.
+    pub record_bytes_max: usize,
+    /// Most batches that may wait; one more is answered `Busy`.
+    pub queue_max: usize,
+    /// Space in the current segment that only [`Journal::append_urgent`] may use, for an emergency stop on a full disk.
+    pub reserve_bytes: u64,
+    /// Milliseconds since 1970; asked once per opening, to stamp the new incarnation.
+    pub clock: Box<dyn Fn() -> u64 + Send>,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            segment_bytes: 16 * 1024 * 1024,
+            record_bytes_max: 1024 * 1024,
+            queue_max: 4096,
+            reserve_bytes: 64 * 1024,
+            clock: Box::new(|| {
+                std::time::SystemTime::now()
+                    .duration_since(std::time::UNIX_EPOCH)
+                    .map_or(0, |since| since.as_millis() as u64)
+            }),
+        }
+    }
+}
+
+impl std::fmt::Debug for Options {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Options")
+            .field("segment_bytes", &self.segment_bytes)
+            .field("record_bytes_max", &self.record_bytes_max)
+            .field("queue_max", &self.queue_max)
+            .field("reserve_bytes", &self.reserve_bytes)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What opening found.
+#[derive(Debug, Clone)]
+pub struct OpenReport {
+    pub head: Head,
+    pub records: u64,
+    pub segments: usize,
+    /// This opening's incarnation.
+    pub incarnation: u64,
+    /// An unfinished write that was cut off; never acknowledged.
+    pub tail: Option<Tail>,
+    /// The file in the journal's directory that keeps the cut-off bytes.
+    pub kept_tail: Option<String>,
+    /// The writer before this one had failed to write or sync; everything behind its last acknowledged
+    /// record was cut off.
+    pub was_poisoned: bool,
+    /// Oddities that endanger nothing, in words.
+    pub notes: Vec<String>,
+}
+
+/// Why a journal does not open.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Stored records are not what was written. Nothing was changed. Restore the directory from a copy,
+    /// or let `verify` list all of it.
+    #[error(
+        "the journal is damaged: {segment} at byte {offset}, position {position}: {what}; nothing was changed, restore it from a copy"
+    )]
+    Damaged { segment: String, offset: u64, position: Position, what: String },
+    /// A newer program wrote it. Use that one.
+    #[error("{segment} has format version {found}, this program reads up to {known}; use the newer program")]
+    NewerFormat { segment: String, found: u16, known: u16 },
+    /// No space for the little that opening writes.
+    #[error("no space to open the journal ({doing}, {free_bytes} bytes free); free some and start again")]
+    DiskFull { doing: &'static str, free_bytes: u64 },
+    /// The file system refuses (missing rights, read-only, broken hardware).
+    #[error("cannot open the journal ({doing}): {source}")]
+    Io { doing: String, source: io::Error },
+}
+
+/// Why a batch was not appended. Unless said otherwise none of it will ever be seen.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// Too many batches wait. Try again later.
+    #[error("the journal is busy: its queue is full; try again later")]
+    Busy,
+    /// The stream is not where the caller believed it to be. Read it again and decide anew.
+    #[error("stream `{stream}` has {actual} records, expected {expected}; read it again and decide anew")]
+    Conflict { stream: String, expected: u64, actual: u64 },
+    /// Another writer has taken over since. Stop acting on old state.
+    #[error("incarnation {given} may not write any more, the current one is {current}")]
+    StaleWriter { given: u64, current: u64 },
+    /// A write or fsync failed, and it is not known whether this batch is on disk; after
+    /// [`Journal::recover`] or a restart it may be there only if a restart found it complete.
+    #[error("the journal is poisoned: {why}")]
+    Poisoned { why: String },
+    /// No space. Nothing is half-written; it goes on by itself when there is space again.
+    #[error(
+        "no space for {wanted_bytes} bytes in the journal ({free_bytes} bytes free); free some, then append again"
+    )]
+    DiskFull { wanted_bytes: u64, free_bytes: u64 },
+    /// Over a limit; put large things into artefacts.
+    #[error("{given} {what} exceed the limit of {max}; put large things into artefacts")]
+    TooLarge { what: &'static str, given: usize, max: usize },
+    /// The journal has been closed.
+    #[error("the journal is closed")]
+    Closed,
+}
+
+/// Why a poisoned journal stays poisoned.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoverError {
+    #[error("no space for a new segment ({free_bytes} bytes free); free some and recover again")]
+    DiskFull { free_bytes: u64 },
+    #[error("a new segment could not be made: {source}; the disk may be broken")]
+    Io { source: io::Error },
+    #[error("the journal is closed")]
+    Closed,
+}
+
+/// How a poisoned journal went on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recovery {
+    /// The new incarnation; whoever appends with the old one is refused.
+    pub incarnation: u64,
+    /// The file that keeps what stood behind the last acknowledged record.
+    pub kept_tail: Option<String>,
+    /// The segment that is written to now.
+    pub segment: String,
+}
+
+/// Why records cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The bytes on disk are no longer what was written. Stop and verify.
+    #[error("the journal is damaged: {0}; stop and verify it")]
+    Damaged(Problem),
+    #[error("cannot read {segment}: {source}")]
+    Io { segment: String, source: io::Error },
+}
+
+/// How the journal is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// Why nothing is acknowledged, if so.
+    pub poisoned: Option<String>,
+    /// The last append found no space.
+    pub full: bool,
+    /// Commits, batches, records and bytes since opening.
+    pub fsyncs: u64,
+    pub batches: u64,
+    pub records: u64,
+    pub bytes: u64,
+    pub segments: usize,
+    /// Space left for this user on the journal's file system; 0 if it cannot be asked.
+    pub disk_free_bytes: u64,
+}
+
+/// A handle on the journal.
+#[derive(Clone)]
+pub struct Journal {
+    inner: Arc<Inner>,
+}
+
+impl std::fmt::Debug for Journal {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Journal")
+            .field("head", &self.head())
+            .field("incarnation", &self.incarnation())
+            .finish_non_exhaustive()
+    }
+}
+
+struct Inner {
+    shared: Arc<Shared>,
+    disk: Arc<dyn Disk>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.shut();
+    }
+}
+
+impl Inner {
+    fn shut(&self) {
+        self.shared.queue.close();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            // A panic of the writer has been reported as poison already.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What the handle and the writer thread share.
+pub(crate) struct Shared {
+    pub queue: Queue,
+    view: RwLock<View>,
+    pub incarnation: AtomicU64,
+    pub changed: watch::Sender<Position>,
+    pub full: AtomicBool,
+    poisoned: Mutex<Option<String>>,
+    fsyncs: AtomicU64,
+    batches: AtomicU64,
+    records: AtomicU64,
+    bytes: AtomicU64,
+}
+
+/// The durable journal as readers see it.
+pub(crate) struct View {
+    pub index: Index,
+    pub head: Head,
+    pub time_ms: u64,
+}
+
+impl Shared {
+    pub fn view(&self) -> RwLockReadGuard<'_, View> {
+        self.view.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn view_mut(&self) -> RwLockWriteGuard<'_, View> {
+        self.view.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn set_poisoned(&self, why: Option<String>) {
+        *self.poisoned.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+
+    fn poisoned(&self) -> Option<String> {
+        self.poisoned.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What a caller is told whose answer will never come.
+    fn gone(&self) -> AppendError {
+        match self.poisoned() {
+            Some(why) => AppendError::Poisoned { why },
+            None => AppendError::Closed,
+        }
+    }
+
+    pub fn count(&self, batches: u64, records: u64, bytes: u64) {
+        self.fsyncs.fetch_add(1, Ordering::Relaxed);
+        self.batches.fetch_add(batches, Ordering::Relaxed);
+        self.records.fetch_add(records, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Journal {
+    /// Opens the journal in `dir`, making it if there is none.
+    ///
+    /// Reads and checks every record (checksum, chain, streams), cuts off and keeps aside an unfinished
+    /// write at the end, makes the rest durable, and records a new incarnation. The caller holds the lock
+    /// on the state directory: two writers would destroy each other's records.
+    ///
+    /// # Errors
+    /// [`OpenError`]; on `Damaged` and `NewerFormat` nothing has been changed.
+    pub fn open(dir: &Path, options: Options) -> Result<(Journal, OpenReport), OpenError> {
+        let disk = RealDisk::create(dir).map_err(|source| OpenError::Io {
+            doing: format!("making the directory {}", dir.display()),
+            source,
+        })?;
+        Journal::open_on(Arc::new(disk), options)
+    }
+
+    /// The same on any [`Disk`]; tests bring a faulty one.
+    ///
+    /// # Errors
+    /// As [`Journal::open`].
+    pub fn open_on(disk: Arc<dyn Disk>, mut options: Options) -> Result<(Journal, OpenReport), OpenError> {
+        options.segment_bytes = options.segment_bytes.clamp(*SEGMENT_BYTES.start(), *SEGMENT_BYTES.end());
+        options.reserve_bytes = options.reserve_bytes.min(options.segment_bytes / 2);
+        let Opened { segment, chain, mark, index, report } = opening::open(disk.as_ref(), &options)?;
+        let (changed, _) = watch::channel(chain.position);
+        let shared = Arc::new(Shared {
+            queue: Queue::new(options.queue_max),
+            view: RwLock::new(View { index, head: report.head, time_ms: chain.time_ms }),
+            incarnation: AtomicU64::new(chain.incarnation),
+            changed,
+            full: AtomicBool::new(false),
+            poisoned: Mutex::new(None),
+            fsyncs: AtomicU64::new(0),
+            batches: AtomicU64::new(0),
+            records: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+        });
+        let writer = Writer {
+            disk: disk.clone(),
+            options,
+            shared: shared.clone(),
+            next_number: segment.number + 1,
+            segment,
+            chain,
+            mark,
+            poisoned: None,
+        };
+        let thread = std::thread::Builder::new()
+            .name("journal-writer".into())
+            .spawn(move || {
+                let shared = writer.shared.clone();
+                let run = std::panic::AssertUnwindSafe(|| writer.run());
+                if std::panic::catch_unwind(run).is_err() {
+                    shared.set_poisoned(Some("the writer thread panicked; restart".into()));
+                }
+                shared.queue.abandon();
+            })
+            .map_err(|source| OpenError::Io { doing: "starting the writer thread".into(), source })?;
+        let inner = Arc::new(Inner { shared, disk, thread: Mutex::new(Some(thread)) });
+        Ok((Journal { inner }, report))
+    }
+
+    /// Appends a batch: all of it or nothing. Resolves when it is durable; gives the records' positions.
+    ///
+    /// The batch takes its place in the queue when this is *called*, so calls in order are appended in
+    /// order. Dropping the future gives up the answer, not the batch. `time_ms` is raised to the last
+    /// record's time if it lies before it. `incarnation` is what [`Journal::incarnation`] said when the
+    /// caller read the state it acts on.
+    ///
+    /// # Errors
+    /// [`AppendError`]. One fdatasync serves all batches that wait (about 0.1 ms on a good disk).
+    pub fn append(
+        &self,
+        batch: Vec<NewRecord>,
+        time_ms: u64,
+        incarnation: u64,
+    ) -> impl Future<Output = Result<Vec<Position>, AppendError>> + Send + use<> {
+        self.enqueue_async(batch, time_ms, incarnation, false)
+    }
+
+    /// As [`Journal::append`], for what must be recorded even on a full disk or behind a full queue (an
+    /// emergency stop): may use the reserved space and a few places in the queue that are kept free.
+    ///
+    /// # Errors
+    /// [`AppendError`]; `DiskFull` only when the reserve is used up too.
+    pub fn append_urgent(
+        &self,
+        batch: Vec<NewRecord>,
+        time_ms: u64,
+        incarnation: u64,
+    ) -> impl Future<Output = Result<Vec<Position>, AppendError>> + Send + use<> {
+        self.enqueue_async(batch, time_ms, incarnation, true)
+    }
+
+    /// As [`Journal::append`], for threads outside of any async runtime.
+    ///
+    /// # Errors
+    /// [`AppendError`].
+    ///
+    /// # Panics
+    /// Inside an async runtime, where blocking would stop other tasks.
+    pub fn append_blocking(
+        &self,
+        batch: Vec<NewRecord>,
+        time_ms: u64,
+        incarnation: u64,
+    ) -> Result<Vec<Position>, AppendError> {
+        let waiting = self.enqueue(batch, time_ms, incarnation, false)?;
+        waiting.blocking_recv().unwrap_or_else(|_| Err(self.inner.shared.gone()))
+    }
+
+    fn enqueue_async(
+        &self,
+        batch: Vec<NewRecord>,
+        time_ms: u64,
+        incarnation: u64,
+        urgent: bool,
+    ) -> impl Future<Output = Result<Vec<Position>, AppendError>> + Send + use<> {
+        let waiting = self.enqueue(batch, time_ms, incarnation, urgent);
+        let shared = self.inner.shared.clone();
+        async move { waiting?.await.unwrap_or_else(|_| Err(shared.gone())) }
+    }
+
+    fn enqueue(
+        &self,
+        batch: Vec<NewRecord>,
+        time_ms: u64,
+        incarnation: u64,
+        urgent: bool,
+    ) -> Result<oneshot::Receiver<Result<Vec<Position>, AppendError>>, AppendError> {
+        let (reply, waiting) = oneshot::channel();
+        let request = Request::Append(Append { batch, time_ms, incarnation, urgent, reply });
+        match self.inner.shared.queue.push(request) {
+            Ok(()) => Ok(waiting),
+            Err((Refused::Full, _)) => Err(AppendError::Busy),
+            Err((Refused::Closed, _)) => Err(self.inner.shared.gone()),
+        }
+    }
+
+    /// Goes on after a failed write or fsync: cuts back to the last acknowledged record (what stood behind
+    /// it is kept in a `tail-*.bin` file) and continues in a new segment under a **new incarnation**, which
+    /// callers must take up from [`Journal::incarnation`] after reading their state again. A sound journal
+    /// is left as it is.
+    ///
+    /// # Errors
+    /// [`RecoverError`]; the journal stays poisoned and this may be tried again.
+    pub fn recover(&self) -> impl Future<Output = Result<Recovery, RecoverError>> + Send + use<> {
+        let waiting = self.enqueue_recover();
+        async move { waiting?.await.unwrap_or(Err(RecoverError::Closed)) }
+    }
+
+    /// As [`Journal::recover`], for threads outside of any async runtime.
+    ///
+    /// # Errors
+    /// [`RecoverError`].
+    ///
+    /// # Panics
+    /// Inside an async runtime.
+    pub fn recover_blocking(&self) -> Result<Recovery, RecoverError> {
+        self.enqueue_recover()?.blocking_recv().unwrap_or(Err(RecoverError::Closed))
+    }
+
+    fn enqueue_recover(&self) -> Result<oneshot::Receiver<Result<Recovery, RecoverError>>, RecoverError> {
+        let (reply, waiting) = oneshot::channel();
+        match self.inner.shared.queue.push(Request::Recover(reply)) {
+            Ok(()) => Ok(waiting),
+            Err(_) => Err(RecoverError::Closed),
+        }
+    }
+
+    /// The number under which this opening (or recovery) writes; higher than any before it.
+    pub fn incarnation(&self) -> u64 {
+        self.inner.shared.incarnation.load(Ordering::Acquire)
+    }
+
+    /// Up to `limit` durable records from position `from` on, in order; empty at the end. Fewer than there
+    /// are if they hold more than 64 MiB. Every record is checked against checksum and chain.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn read(&self, from: Position, limit: usize) -> Result<Vec<Record>, ReadError> {
+        let from = from.max(1);
+        let head = self.head().position;
+        let count = (head + 1).saturating_sub(from).min(limit as u64);
+        self.collect((from..from + count).collect())
+    }
+
+    /// Up to `limit` durable records of a stream from its `from_seq`-th on (from 1); as [`Journal::read`].
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn read_stream(&self, stream: &str, from_seq: u64, limit: usize) -> Result<Vec<Record>, ReadError> {
+        let positions = self.inner.shared.view().index.positions(stream, from_seq, limit);
+        self.collect(positions)
+    }
+
+    /// How many durable records a stream holds; 0 for one that does not exist.
+    pub fn stream_len(&self, stream: &str) -> u64 {
+        self.inner.shared.view().index.stream_len(stream)
+    }
+
+    /// Streams whose name begins with `prefix`, in order of name, with their lengths.
+    pub fn streams(&self, prefix: &str) -> Vec<(String, u64)> {
+        self.inner.shared.view().index.streams(prefix)
+    }
+
+    /// The last durable record.
+    pub fn head(&self) -> Head {
+        self.inner.shared.view().head
+    }
+
+    /// Follows the durable head. A receiver that is slow sees the newest value, not every one.
+    pub fn changed(&self) -> watch::Receiver<Position> {
+        self.inner.shared.changed.subscribe()
+    }
+
+    /// Time of the last durable record, or of the last opening; never goes back.
+    pub fn last_time_ms(&self) -> u64 {
+        self.inner.shared.view().time_ms
+    }
+
+    /// How the journal is. Asks the file system for its free space.
+    pub fn status(&self) -> Status {
+        let shared = &self.inner.shared;
+        Status {
+            poisoned: shared.poisoned(),
+            full: shared.full.load(Ordering::Relaxed),
+            fsyncs: shared.fsyncs.load(Ordering::Relaxed),
+            batches: shared.batches.load(Ordering::Relaxed),
+            records: shared.records.load(Ordering::Relaxed),
+            bytes: shared.bytes.load(Ordering::Relaxed),
+            segments: shared.view().index.segments(),
+            disk_free_bytes: self.inner.disk.free_bytes().unwrap_or(0),
+        }
+    }
+
+    /// Takes nothing new, writes what waits, and ends the writer thread. Reading goes on working. Blocks.
+    pub fn close(&self) {
+        self.inner.shut();
+    }
+
+    /// The records at these ascending positions, all of them durable.
+    fn collect(&self, positions: Vec<Position>) -> Result<Vec<Record>, ReadError> {
+        let mut records = Vec::new();
+        let mut bytes = 0;
+        let mut at = 0;
+        while at < positions.len() && bytes < READ_BYTES_MAX {
+            let place = self.inner.shared.view().index.place(positions[at]);
+            let Some(place) = place else { break };
+            let until = read_frame(&place, &positions[at..], &mut |record| {
+                bytes += record.payload.len();
+                records.push(record);
+            })?;
+            at += until;
+        }
+        Ok(records)
+    }
+}
+
+/// Reads the frame at `place` and gives out its records at `positions`; returns how many those are.
+fn read_frame(
+    place: &FramePlace,
+    positions: &[Position],
+    give: &mut dyn FnMut(Record),
+) -> Result<usize, ReadError> {
+    let damaged = |fault: FrameFault| {
+        ReadError::Damaged(Problem {
+            segment: place.segment.clone(),
+            offset: place.offset,
+            position: positions[0],
+            what: fault.to_string(),
+        })
+    };
+    let failed = |source| ReadError::Io { segment: place.segment.clone(), source };
+    let mut bytes = vec![0; FRAME_BYTES_GUESS];
+    let read = place.file.read_at(place.offset, &mut bytes).map_err(failed)?;
+    let header = frame::parse_header(&bytes[..read]).map_err(damaged)?;
+    let length = header.frame_bytes();
+    if length > read {
+        bytes.resize(length, 0);
+        let more = place.file.read_at(place.offset + read as u64, &mut bytes[read..]).map_err(failed)?;
+        if read + more < length {
+            return Err(damaged(FrameFault::CutOff));
+        }
+    }
+    let body = &bytes[HEADER_BYTES..length];
+    frame::check_body(&header, body).map_err(damaged)?;
+    let mut found = Vec::new();
+    let mut wanted = positions.iter().copied().peekable();
+    frame::walk(&header, body, |view| {
+        if wanted.next_if_eq(&view.position).is_some() {
+            found.push(view);
+        }
+        Ok(())
+    })
+    .map_err(damaged)?;
+    if found.is_empty() {
+        return Err(damaged(FrameFault::PositionGap { expected: positions[0], found: header.first }));
+    }
+    let count = found.len();
+    for view in found {
+        give(view.to_record());
+    }
+    Ok(count)
+}

@@ -1,0 +1,103 @@
+//! The queue between many callers and the one writer thread.
+//!
+//! Rule: the queue is bounded; full is an answer (`Busy`), never a wait and never a loss. Urgent requests
+//! (an emergency stop) have a few places of their own.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
+
+use crate::journal::{AppendError, RecoverError, Recovery};
+use crate::record::{NewRecord, Position};
+
+/// Places that only urgent requests may take. An emergency stop is one batch per run at most; 256 covers
+/// every run of a busy machine at once.
+const URGENT_MAX: usize = 256;
+
+pub(crate) enum Request {
+    Append(Append),
+    Recover(oneshot::Sender<Result<Recovery, RecoverError>>),
+}
+
+pub(crate) struct Append {
+    pub batch: Vec<NewRecord>,
+    pub time_ms: u64,
+    pub incarnation: u64,
+    pub urgent: bool,
+    pub reply: oneshot::Sender<Result<Vec<Position>, AppendError>>,
+}
+
+pub(crate) enum Refused {
+    Full,
+    Closed,
+}
+
+pub(crate) struct Queue {
+    state: Mutex<State>,
+    wake: Condvar,
+    max: usize,
+}
+
+#[derive(Default)]
+struct State {
+    requests: VecDeque<Request>,
+    closed: bool,
+}
+
+impl Queue {
+    pub fn new(max: usize) -> Queue {
+        Queue { state: Mutex::default(), wake: Condvar::new(), max }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing in here is left half done by a panic: the guarded code only moves whole requests.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn push(&self, request: Request) -> Result<(), (Refused, Request)> {
+        let urgent = match &request {
+            Request::Append(append) => append.urgent,
+            Request::Recover(_) => true,
+        };
+        let max = if urgent { self.max + URGENT_MAX } else { self.max };
+        let mut state = self.lock();
+        if state.closed {
+            return Err((Refused::Closed, request));
+        }
+        if state.requests.len() >= max {
+            return Err((Refused::Full, request));
+        }
+        state.requests.push_back(request);
+        drop(state);
+        self.wake.notify_one();
+        Ok(())
+    }
+
+    /// Waits for requests and takes them all; `None` when the queue is closed and empty.
+    pub fn drain(&self) -> Option<VecDeque<Request>> {
+        let mut state = self.lock();
+        loop {
+            if !state.requests.is_empty() {
+                return Some(std::mem::take(&mut state.requests));
+            }
+            if state.closed {
+                return None;
+            }
+            state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Takes nothing new; what is in the queue is still worked off.
+    pub fn close(&self) {
+        self.lock().closed = true;
+        self.wake.notify_all();
+    }
+
+    /// Closes and throws away what waits; each caller sees its answer's sender vanish.
+    pub fn abandon(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        state.requests.clear();
+    }
+}
