@@ -14,7 +14,7 @@ pub mod ising;
 // pub mod openqasm;
 pub mod phase;
 pub mod problem;
-// pub mod qaoa;
+pub mod qaoa;
 pub mod simulator;
 pub mod state;
 
