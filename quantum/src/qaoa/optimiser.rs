@@ -1,0 +1,382 @@
+//! The search for angles as a resumable machine: `new`, `step` until finished, `checkpoint` between steps.
+//!
+//! Layer by layer: the best of some seeded guesses begins, quasi-Newton steps with exact gradients follow,
+//! then a layer is added and the search goes on; at full depth the remaining steps go into fresh starts
+//! whenever a search has converged. Invariant: a machine resumed from any checkpoint takes the same steps
+//! to the same bits as one that never stopped. Absent: time; the budget counts steps.
+
+use super::costs::Levels;
+use super::lbfgs::Search;
+use super::outcome::Outcome;
+use super::random::{Purpose, Uniform};
+use super::settings::{QaoaError, Settings};
+use crate::problem::{AMPLITUDE_BYTES, STATE_BYTES_MAX};
+use crate::simulator::Angles;
+use crate::state::{State, sum};
+use serde::{Deserialize, Serialize};
+
+/// Version of the checkpoint's form.
+const CHECKPOINT_VERSION: u32 = 1;
+/// Guesses a search begins from; only the best is followed. An evaluation costs a quarter of a step.
+const GUESSES: u32 = 32;
+/// Guessed cost angles lie within this many radians per standard deviation of cost, either way.
+const COST_ANGLE_GUESS: f64 = 3.0;
+/// Nothing is left to gain when the objective is this close to the least cost, in standard deviations.
+const SOLVED: f64 = 1.0e-12;
+
+/// Where a search stands after a step. Costs are in the unit of the costs given.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Steps done, and how many there will be at most.
+    pub iteration: u32,
+    pub iterations: u32,
+    /// Layers of the circuit searched at present.
+    pub layers: u32,
+    /// Objective at the present angles: mean cost of the elite fraction.
+    pub objective: f64,
+    /// Lowest objective so far.
+    pub best: f64,
+    /// Mean cost and probability of the optimum at the best angles so far.
+    pub expectation: f64,
+    pub optimum_probability: f64,
+    pub finished: bool,
+}
+
+/// The best angles so far; unused layers have angles 0, which change nothing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Best {
+    value: f64,
+    mean: f64,
+    optimum_probability: f64,
+    cost: Vec<f64>,
+    mixer: Vec<f64>,
+}
+
+/// All that changes from step to step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Live {
+    iteration: u32,
+    /// Layers searched at present, and the step at which that began.
+    depth: u32,
+    depth_since: u32,
+    search: Search,
+    best: Best,
+    finished: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Checkpoint {
+    version: u32,
+    costs_digest: String,
+    settings: Settings,
+    live: Live,
+}
+
+/// Finds angles of QAOA with the Grover mixer over a set of designs.
+#[derive(Debug, Clone)]
+pub struct Optimiser {
+    levels: Levels,
+    settings: Settings,
+    costs_digest: String,
+    live: Live,
+}
+
+impl Optimiser {
+    /// Prepares a search over `costs`, one per design, in any unit. O(designs log designs).
+    ///
+    /// # Errors
+    /// [`QaoaError`] for settings out of range, no or too many designs, or a cost that is not finite.
+    ///
+    /// ```
+    /// # use quantum::qaoa::{Optimiser, Settings};
+    /// let costs: Vec<f64> = (0..100).map(|i| f64::from(i * i % 37)).collect();
+    /// let mut search = Optimiser::new(&costs, Settings::default())?;
+    /// while !search.step().finished {}
+    /// let samples = search.outcome().sample(1024, 0);
+    /// assert_eq!(samples.best(&costs), Some((0, 0.0)));
+    /// # Ok::<(), quantum::qaoa::QaoaError>(())
+    /// ```
+    pub fn new(costs: &[f64], settings: Settings) -> Result<Self, QaoaError> {
+        let (levels, costs_digest) = prepare(costs, &settings)?;
+        let (search, best) = {
+            let lens = Lens { levels: &levels, settings: &settings };
+            let point = lens.best_guess(&[], 1, 0);
+            let search = Search::new(point, |x| lens.value_and_gradient(x));
+            let best = lens.best(search.at().value, &search.at().point);
+            (search, best)
+        };
+        let mut live = Live { iteration: 0, depth: 1, depth_since: 0, search, best, finished: false };
+        live.finished = live.best.value - levels.values()[0] <= SOLVED;
+        Ok(Self { levels, settings, costs_digest, live })
+    }
+
+    /// One step of the search; a finished one only reports.
+    ///
+    /// Usually two evaluations with gradient, at most some 60 when a new start is made.
+    pub fn step(&mut self) -> Progress {
+        if !self.live.finished {
+            let lens = Lens { levels: &self.levels, settings: &self.settings };
+            let live = &mut self.live;
+            let spent = live.iteration - live.depth_since;
+            if live.depth < self.settings.layers {
+                // The last depth gets what the shallower ones leave, at least its equal share.
+                if live.search.converged() || spent >= self.settings.iterations / self.settings.layers {
+                    let point = lens.best_guess(&live.search.at().point, live.depth + 1, live.iteration);
+                    live.search = Search::new(point, |x| lens.value_and_gradient(x));
+                    live.depth += 1;
+                    live.depth_since = live.iteration;
+                }
+            } else if live.search.converged() {
+                let point = lens.best_guess(&[], live.depth, live.iteration);
+                live.search = Search::new(point, |x| lens.value_and_gradient(x));
+            }
+            live.search.step(|x| lens.value_and_gradient(x));
+            live.iteration += 1;
+            if live.search.at().value < live.best.value {
+                live.best = lens.best(live.search.at().value, &live.search.at().point);
+            }
+            live.finished = live.iteration >= self.settings.iterations
+                || live.best.value - self.levels.values()[0] <= SOLVED;
+        }
+        self.progress()
+    }
+
+    /// Where the search stands.
+    pub fn progress(&self) -> Progress {
+        let (live, standard) = (&self.live, self.levels.standard);
+        Progress {
+            iteration: live.iteration,
+            iterations: self.settings.iterations,
+            layers: live.depth,
+            objective: standard.undo(live.search.at().value),
+            best: standard.undo(live.best.value),
+            expectation: standard.undo(live.best.mean),
+            optimum_probability: live.best.optimum_probability,
+            finished: live.finished,
+        }
+    }
+
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The search as bytes, some kilobytes; the costs are not in it, only their digest.
+    pub fn checkpoint(&self) -> Vec<u8> {
+        let checkpoint = Checkpoint {
+            version: CHECKPOINT_VERSION,
+            costs_digest: self.costs_digest.clone(),
+            settings: self.settings.clone(),
+            live: self.live.clone(),
+        };
+        // Plain numbers and strings: writing them to memory has no way to fail.
+        serde_json::to_vec(&checkpoint).unwrap_or_default()
+    }
+
+    /// Goes on from a checkpoint with the same costs and settings.
+    ///
+    /// # Errors
+    /// As [`Optimiser::new`]; [`QaoaError::CheckpointUnreadable`] if the bytes are damaged or of another
+    /// version, [`QaoaError::CheckpointMismatch`] if they belong to other costs or settings.
+    pub fn resume(costs: &[f64], settings: Settings, bytes: &[u8]) -> Result<Self, QaoaError> {
+        let unreadable = |reason: String| QaoaError::CheckpointUnreadable { reason };
+        let (levels, costs_digest) = prepare(costs, &settings)?;
+        let checkpoint: Checkpoint =
+            serde_json::from_slice(bytes).map_err(|error| unreadable(error.to_string()))?;
+        if checkpoint.version != CHECKPOINT_VERSION {
+            return Err(unreadable(format!("version {}, not {CHECKPOINT_VERSION}", checkpoint.version)));
+        }
+        if checkpoint.costs_digest != costs_digest {
+            return Err(QaoaError::CheckpointMismatch { what: "costs" });
+        }
+        if checkpoint.settings != settings {
+            return Err(QaoaError::CheckpointMismatch { what: "settings" });
+        }
+        let live = checkpoint.live;
+        let layers = settings.layers as usize;
+        let sound = (1..=settings.layers).contains(&live.depth)
+            && live.depth_since <= live.iteration
+            && live.iteration <= settings.iterations
+            && live.search.dimensions() == Some(2 * live.depth as usize)
+            && live.best.cost.len() == layers
+            && live.best.mixer.len() == layers;
+        if !sound {
+            return Err(unreadable("its parts contradict each other".to_owned()));
+        }
+        Ok(Self { levels, settings, costs_digest, live })
+    }
+
+    /// The state at the best angles so far, ready to be sampled. One evaluation.
+    pub fn outcome(&self) -> Outcome {
+        let best = &self.live.best;
+        let angles = Angles { cost: best.cost.clone(), mixer: best.mixer.clone() };
+        Outcome::new(&self.levels, &self.settings, angles, best.value, self.live.iteration)
+    }
+}
+
+fn prepare(costs: &[f64], settings: &Settings) -> Result<(Levels, String), QaoaError> {
+    settings.check()?;
+    let most = STATE_BYTES_MAX / AMPLITUDE_BYTES;
+    if costs.len() as u64 > most {
+        return Err(QaoaError::SettingOutOfRange {
+            name: "costs",
+            given: format!("a list of {}", costs.len()),
+            expected: format!("at most {most}, which fit STATE_BYTES_MAX"),
+        });
+    }
+    let mut hasher = blake3::Hasher::new();
+    for cost in costs {
+        hasher.update(&cost.to_bits().to_le_bytes());
+    }
+    Ok((Levels::new(costs)?, hasher.finalize().to_hex().to_string()))
+}
+
+/// The objective as a function of a point: cost angles, then mixer angles.
+struct Lens<'a> {
+    levels: &'a Levels,
+    settings: &'a Settings,
+}
+
+impl Lens<'_> {
+    fn angles(&self, point: &[f64]) -> Angles {
+        let (cost, mixer) = point.split_at(point.len() / 2);
+        Angles { cost: cost.to_vec(), mixer: mixer.to_vec() }
+    }
+
+    fn value(&self, point: &[f64]) -> f64 {
+        let state = self.levels.simulator.run(&self.angles(point));
+        elite(self.levels, &state, self.settings.elite_fraction).value
+    }
+
+    fn value_and_gradient(&self, point: &[f64]) -> (f64, Vec<f64>) {
+        let angles = self.angles(point);
+        let state = self.levels.simulator.run(&angles);
+        let elite = elite(self.levels, &state, self.settings.elite_fraction);
+        let gradient = match &elite.observable {
+            Some(observable) => self.levels.simulator.gradient_from(state, &angles, observable),
+            None => self.levels.simulator.gradient_from(state, &angles, self.levels.values()),
+        };
+        (elite.value, [gradient.cost, gradient.mixer].concat())
+    }
+
+    fn best(&self, value: f64, point: &[f64]) -> Best {
+        let mut angles = self.angles(point);
+        let simulator = &self.levels.simulator;
+        let state = simulator.run(&angles);
+        angles.cost.resize(self.settings.layers as usize, 0.0);
+        angles.mixer.resize(self.settings.layers as usize, 0.0);
+        Best {
+            value,
+            mean: simulator.expectation(&state, self.levels.values()),
+            optimum_probability: simulator.probability_at_most(&state, self.levels.values()[0]),
+            cost: angles.cost,
+            mixer: angles.mixer,
+        }
+    }
+
+    /// The best of [`GUESSES`] guessed continuations of `point` to `depth` layers.
+    ///
+    /// A new layer of angles 0 would change nothing and be stationary, so it must be guessed.
+    fn best_guess(&self, point: &[f64], depth: u32, iteration: u32) -> Vec<f64> {
+        let mut uniform = Uniform::new(self.settings.seed, Purpose::Angles, u64::from(iteration));
+        let known = self.angles(point);
+        let mut best: Option<(f64, Vec<f64>)> = None;
+        for guess in 0..GUESSES {
+            let Angles { mut cost, mut mixer } = known.clone();
+            while cost.len() < depth as usize {
+                let drawn = (
+                    uniform.between(-COST_ANGLE_GUESS, COST_ANGLE_GUESS),
+                    uniform.between(0.0, std::f64::consts::TAU),
+                );
+                // The first guess repeats the last layer: neighbouring layers are often alike.
+                let layer = match (guess, known.cost.last(), known.mixer.last()) {
+                    (0, Some(&cost), Some(&mixer)) => (cost, mixer),
+                    _ => drawn,
+                };
+                cost.push(layer.0);
+                mixer.push(layer.1);
+            }
+            let candidate = [cost, mixer].concat();
+            let value = self.value(&candidate);
+            if best.as_ref().is_none_or(|(least, _)| value < *least) {
+                best = Some((value, candidate));
+            }
+        }
+        best.map_or_else(|| vec![0.0; 2 * depth as usize], |(_, candidate)| candidate)
+    }
+}
+
+/// The mean cost of the best share of the outcomes, and the observable with the same gradient.
+struct Elite {
+    value: f64,
+    /// `None`: the costs themselves.
+    observable: Option<Vec<f64>>,
+}
+
+/// Levels ascend, so the best share is a prefix; the level at its edge counts by the share of it inside.
+///
+/// The mean is edge - E[max(edge - cost, 0)] / fraction, and as the edge is where that is stationary, the
+/// gradient may treat the edge as fixed (Rockafellar and Uryasev 2000, for the lower tail).
+fn elite(levels: &Levels, state: &State, fraction: f64) -> Elite {
+    let values = levels.values();
+    if fraction >= 1.0 {
+        return Elite { value: levels.simulator.expectation(state, values), observable: None };
+    }
+    let mut inside = 0.0;
+    let mut edge = values[values.len() - 1];
+    for (level, value) in values.iter().enumerate() {
+        inside += levels.multiplicity[level] * state.probability(level);
+        if inside >= fraction {
+            edge = *value;
+            break;
+        }
+    }
+    let observable: Vec<f64> = values.iter().map(|value| -(edge - value).max(0.0) / fraction).collect();
+    let gained = sum(values.len(), |i| levels.multiplicity[i] * state.probability(i) * observable[i]);
+    Elite { value: edge + gained, observable: Some(observable) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Lens, Levels, Settings, elite};
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_elite_gradient_is_the_slope_of_the_elite_mean(
+            costs in prop::collection::vec(-5.0f64..5.0, 3..20),
+            angles in prop::collection::vec(-2.0f64..2.0, 6),
+            fraction in 0.05f64..1.0,
+        ) {
+            let levels = Levels::new(&costs).unwrap();
+            let settings = Settings { elite_fraction: fraction, ..Settings::default() };
+            let lens = Lens { levels: &levels, settings: &settings };
+            let (value, gradient) = lens.value_and_gradient(&angles);
+            prop_assert_eq!(value, lens.value(&angles));
+            for k in 0..angles.len() {
+                let at = |step: f64| {
+                    let mut moved = angles.clone();
+                    moved[k] += step;
+                    lens.value(&moved)
+                };
+                let slope = (at(1e-5) - at(-1e-5)) / 2e-5;
+                // The edge may change its level within the step, where the slope has a kink.
+                let kink = (at(1e-5) - 2.0 * value + at(-1e-5)).abs() / 1e-5;
+                prop_assert!((slope - gradient[k]).abs() < 1e-6 + kink, "{slope} {}", gradient[k]);
+            }
+        }
+    }
+
+    #[test]
+    fn the_elite_mean_splits_the_level_at_its_edge() {
+        // Four equally likely costs: the best 3/8 are all of the first and half of the second.
+        let levels = Levels::new(&[10.0, 1.0, 4.0, 7.0]).unwrap();
+        let state = levels.simulator.run(&Default::default());
+        let mean = |fraction| levels.standard.undo(elite(&levels, &state, fraction).value);
+        assert!((mean(0.375) - (1.0 + 4.0 / 2.0) / 1.5).abs() < 1e-12);
+        assert!((mean(0.25) - 1.0).abs() < 1e-12);
+        assert!((mean(1.0) - 5.5).abs() < 1e-12);
+        assert!((mean(1.0 - 1e-12) - 5.5).abs() < 1e-9);
+    }
+}
