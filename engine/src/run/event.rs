@@ -43,6 +43,8 @@ pub enum Interruption {
     DaemonRestarted,
     Paused,
     EmergencyStop,
+    /// The run unwinds: nothing may be in flight while an undo runs.
+    Unwinding,
 }
 
 /// One fact in the life of a run.
@@ -166,6 +168,15 @@ pub enum Event {
         error: StageError,
     },
     RunCancelled,
+    /// All the stage needs is there and room was asked for; `schedule_to_start` counts from here.
+    StageReady {
+        stage: StageIndex,
+        attempt: Attempt,
+    },
+    /// Every stage is done, but a success criterion does not hold or could not be evaluated.
+    CriteriaNotMet {
+        error: StageError,
+    },
 }
 
 impl Event {
@@ -197,6 +208,8 @@ impl Event {
             Self::RunRolledBack => "RunRolledBack",
             Self::RunFailed { .. } => "RunFailed",
             Self::RunCancelled => "RunCancelled",
+            Self::StageReady { .. } => "StageReady",
+            Self::CriteriaNotMet { .. } => "CriteriaNotMet",
         }
     }
 }

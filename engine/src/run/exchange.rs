@@ -143,4 +143,6 @@ pub enum Refusal {
     NotNow { expected: String, actual: String },
     #[error("{by} may not decide: {why}")]
     NotAllowed { by: String, why: String },
+    #[error("expected {expected}, got {actual}")]
+    Malformed { expected: String, actual: String },
 }

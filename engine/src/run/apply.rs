@@ -1,0 +1,224 @@
+//! The only place that changes a run. No choice is made here: what happened has happened.
+
+use super::state::GateProgress;
+use super::{Event, Fence, Phase, Progress, Run, StageError, StageState, Terms};
+use crate::definition::{Attempt, StageIndex};
+
+impl Run {
+    /// Takes in one record of this run's journal, in order. O(1), but O(stages) for pauses, unwinding
+    /// and retries.
+    ///
+    /// A record that names a stage the definition does not have changes nothing but the position.
+    pub fn apply(&mut self, position: u64, time_ms: u64, event: &Event) {
+        self.progress.apply(&self.terms, position, time_ms, event);
+    }
+}
+
+impl Progress {
+    pub(super) fn apply(&mut self, terms: &Terms, position: u64, time_ms: u64, event: &Event) {
+        self.position = position;
+        self.time_ms = self.time_ms.max(time_ms);
+        if let Some(stage) = subject(event) {
+            if (stage.0 as usize) < self.stages.len() {
+                self.apply_to_stage(terms, stage, event);
+            }
+            return;
+        }
+        match event {
+            Event::RunPaused { .. } => {
+                self.paused = true;
+                for stage in &mut self.stages {
+                    if matches!(stage.state, StageState::Ready { .. }) {
+                        stage.state = StageState::Waiting;
+                    }
+                }
+            }
+            Event::RunResumed { .. } => self.paused = false,
+            Event::CancelRequested { by } => {
+                self.paused = false;
+                self.cancelled_by = Some(by.clone());
+            }
+            Event::CriteriaNotMet { error } => self.error = Some(error.clone()),
+            Event::UnwindingStarted { .. } => {
+                self.phase = Phase::Unwinding;
+                for stage in &mut self.stages {
+                    if !matches!(
+                        stage.state,
+                        StageState::Succeeded | StageState::Failed | StageState::Skipped
+                    ) {
+                        stage.state = StageState::Waiting;
+                    }
+                }
+            }
+            Event::RunSucceeded => self.phase = Phase::Succeeded,
+            Event::RunRolledBack => self.phase = Phase::RolledBack,
+            Event::RunFailed { .. } => self.phase = Phase::Failed,
+            Event::RunCancelled => self.phase = Phase::Cancelled,
+            _ => {}
+        }
+    }
+
+    fn apply_to_stage(&mut self, terms: &Terms, index: StageIndex, event: &Event) {
+        let (position, now_ms) = (self.position, self.time_ms);
+        let stage = &mut self.stages[index.0 as usize];
+        match event {
+            Event::StageReady { attempt, .. } => {
+                stage.state = StageState::Ready { attempt: *attempt, since_ms: now_ms };
+            }
+            Event::StageStarted { attempt, .. } => {
+                self.phase = Phase::Running;
+                stage.state =
+                    StageState::Running { attempt: *attempt, fence: Fence(position), since_ms: now_ms };
+                stage.intent = Some(position);
+                stage.tuned_in_flight = false;
+                stage.started_ms.get_or_insert(now_ms);
+            }
+            Event::StageCheckpointed { checkpoint, .. } => stage.checkpoint = Some(checkpoint.clone()),
+            Event::StageSucceeded { attempt, outputs, facts, .. } => {
+                self.attempt_over(index, *attempt, None);
+                let stage = &mut self.stages[index.0 as usize];
+                stage.state = StageState::Succeeded;
+                stage.outputs.clone_from(outputs);
+                stage.facts = Some(facts.clone());
+                stage.checkpoint = None;
+                stage.error = None;
+            }
+            Event::StageRetryPlanned { attempt, at_ms, error, .. } => {
+                self.attempt_over(index, Attempt(attempt.0.saturating_sub(1)), Some(error));
+                self.stages[index.0 as usize].state =
+                    StageState::Backoff { attempt: *attempt, until_ms: *at_ms };
+            }
+            Event::StageInDoubt { attempt, error, .. } => {
+                self.attempt_over(index, *attempt, Some(error));
+                self.stages[index.0 as usize].state = StageState::InDoubt { attempt: *attempt };
+            }
+            Event::StageFailed { attempt, error, .. } => {
+                self.attempt_over(index, *attempt, Some(error));
+                self.stages[index.0 as usize].state = StageState::Failed;
+                self.failed.get_or_insert(index);
+                self.error.get_or_insert_with(|| error.clone());
+            }
+            Event::StageInterrupted { attempt, .. } => match stage.state {
+                StageState::Compensating { .. } => {
+                    stage.state = StageState::CompensationBackoff { attempt: *attempt, until_ms: 0 };
+                }
+                _ => {
+                    self.attempt_over(index, Attempt(attempt.0.saturating_sub(1)), None);
+                    self.stages[index.0 as usize].state = StageState::Waiting;
+                }
+            },
+            Event::StageSkipped { .. } => {
+                self.phase = Phase::Running;
+                stage.state = StageState::Skipped;
+            }
+            Event::GateOpened { deadline_ms, subjects, .. } => {
+                self.phase = Phase::Running;
+                stage.state = StageState::AwaitingApproval;
+                stage.gate = Some(GateProgress {
+                    deadline_ms: *deadline_ms,
+                    subjects: subjects.clone(),
+                    ..GateProgress::default()
+                });
+            }
+            Event::ApprovalRecorded { by, approved, reason, .. } => {
+                if let Some(gate) = &mut stage.gate {
+                    if *approved {
+                        gate.approvals.insert(by.clone());
+                    } else {
+                        gate.rejection = Some((by.clone(), reason.clone()));
+                    }
+                }
+            }
+            Event::CompensationStarted { attempt, .. } => {
+                stage.state =
+                    StageState::Compensating { attempt: *attempt, fence: Fence(position), since_ms: now_ms };
+            }
+            Event::CompensationSucceeded { .. } => {
+                stage.state = StageState::Compensated;
+                stage.intent = None;
+                stage.checkpoint = None;
+            }
+            Event::CompensationRetryPlanned { attempt, at_ms, .. } => {
+                stage.state = StageState::CompensationBackoff { attempt: *attempt, until_ms: *at_ms };
+            }
+            Event::CompensationFailed { error, .. } => {
+                stage.state = StageState::Failed;
+                stage.undo_failed = true;
+                self.undo_error.get_or_insert_with(|| error.clone());
+            }
+            Event::RunRetried { .. } => self.retried(terms, index),
+            Event::ParameterTuned { parameter, value, .. } => {
+                stage.tunings.insert(parameter.clone(), value.clone());
+                stage.checkpoint = None;
+                stage.tuned_in_flight = matches!(stage.state, StageState::Running { .. });
+            }
+            _ => {}
+        }
+    }
+
+    fn attempt_over(&mut self, index: StageIndex, used: Attempt, error: Option<&StageError>) {
+        let now_ms = self.time_ms;
+        let stage = &mut self.stages[index.0 as usize];
+        if let StageState::Running { since_ms, .. } = stage.state {
+            stage.busy_ms += now_ms.saturating_sub(since_ms);
+        }
+        stage.attempts_used = used.0;
+        stage.ended_ms = Some(now_ms);
+        if let Some(error) = error {
+            stage.error = Some(error.clone());
+        }
+    }
+
+    fn retried(&mut self, terms: &Terms, from: StageIndex) {
+        if self.phase.is_forward() {
+            let stage = &mut self.stages[from.0 as usize];
+            stage.state = StageState::Waiting;
+            stage.attempts_used = 0;
+            return;
+        }
+        let again = terms.dependents(from);
+        for (stage, again) in self.stages.iter_mut().zip(again) {
+            if again || !stage.state.is_done() {
+                stage.reset();
+            }
+        }
+        self.phase = Phase::Running;
+        self.cancelled_by = None;
+        self.error = None;
+        self.failed = None;
+        self.undo_error = None;
+    }
+}
+
+/// The stage an event is about.
+const fn subject(event: &Event) -> Option<StageIndex> {
+    match event {
+        Event::StageReady { stage, .. }
+        | Event::StageStarted { stage, .. }
+        | Event::StageCheckpointed { stage, .. }
+        | Event::StageSucceeded { stage, .. }
+        | Event::StageRetryPlanned { stage, .. }
+        | Event::StageInterrupted { stage, .. }
+        | Event::StageFailed { stage, .. }
+        | Event::StageSkipped { stage, .. }
+        | Event::GateOpened { stage, .. }
+        | Event::ApprovalRecorded { stage, .. }
+        | Event::StageInDoubt { stage, .. }
+        | Event::CompensationStarted { stage, .. }
+        | Event::CompensationSucceeded { stage }
+        | Event::CompensationRetryPlanned { stage, .. }
+        | Event::CompensationFailed { stage, .. }
+        | Event::ParameterTuned { stage, .. }
+        | Event::RunRetried { from: stage, .. } => Some(*stage),
+        Event::RunSubmitted { .. }
+        | Event::RunPaused { .. }
+        | Event::RunResumed { .. }
+        | Event::CancelRequested { .. }
+        | Event::UnwindingStarted { .. }
+        | Event::RunSucceeded
+        | Event::RunRolledBack
+        | Event::RunFailed { .. }
+        | Event::RunCancelled
+        | Event::CriteriaNotMet { .. } => None,
+    }
+}

@@ -1,0 +1,110 @@
+//! Commands, read off the difference between the run before and after a decision.
+//!
+//! Order matters to the caller: first what ends (abandon, release, withdraw), then what begins.
+
+use super::decide::Draft;
+use super::{Command, Progress, StageState, Terms};
+use crate::definition::StageIndex;
+
+/// What must be done because `before` became `next`.
+pub(super) fn following(draft: &Draft<'_>) -> Vec<Command> {
+    let mut commands = Vec::new();
+    for stage in changed(draft) {
+        let old = &draft.before.stages[stage.0 as usize].state;
+        if let Some(fence) = old.fence()
+            && draft.reported != Some(stage)
+        {
+            commands.push(Command::Abandon { stage, fence });
+        }
+    }
+    end(draft, &mut commands);
+    begin(draft, &mut commands);
+    commands
+}
+
+/// What must be done after a restart: the difference, and again what was asked for before it.
+pub(super) fn after_restart(draft: &Draft<'_>) -> Vec<Command> {
+    let mut commands = Vec::new();
+    end(draft, &mut commands);
+    begin(draft, &mut commands);
+    for stage in draft.terms.indices().filter(|stage| !changed(draft).any(|other| other == *stage)) {
+        request(draft, stage, &mut commands);
+        wake(draft, stage, &mut commands);
+    }
+    if draft.before.phase.is_ended() {
+        commands.push(Command::Ended);
+    }
+    commands
+}
+
+fn changed<'draft>(draft: &'draft Draft<'_>) -> impl Iterator<Item = StageIndex> + 'draft {
+    draft.terms.indices().filter(|stage| {
+        let at = stage.0 as usize;
+        draft.before.stages[at].state != draft.next.stages[at].state
+    })
+}
+
+fn end(draft: &Draft<'_>, commands: &mut Vec<Command>) {
+    for stage in changed(draft) {
+        match (&draft.before.stages[stage.0 as usize].state, draft.state(stage)) {
+            (StageState::Running { .. }, _) => commands.push(Command::ReleaseLease { stage }),
+            (StageState::Ready { .. }, StageState::Running { .. }) => {}
+            (StageState::Ready { .. }, _) => commands.push(Command::WithdrawPlacement { stage }),
+            _ => {}
+        }
+    }
+}
+
+fn begin(draft: &Draft<'_>, commands: &mut Vec<Command>) {
+    for stage in changed(draft) {
+        match *draft.state(stage) {
+            StageState::Running { attempt, .. } => commands.push(Command::Dispatch {
+                stage,
+                attempt,
+                resume_from: draft.next.stages[stage.0 as usize].checkpoint.clone(),
+            }),
+            StageState::Compensating { attempt, .. } => {
+                commands.push(Command::DispatchUndo { stage, attempt })
+            }
+            _ => request(draft, stage, commands),
+        }
+        wake(draft, stage, commands);
+    }
+    if draft.next.phase.is_ended() && !draft.before.phase.is_ended() {
+        commands.push(Command::Ended);
+    }
+}
+
+fn request(draft: &Draft<'_>, stage: StageIndex, commands: &mut Vec<Command>) {
+    if let StageState::Ready { attempt, .. } = *draft.state(stage) {
+        commands.push(Command::RequestPlacement {
+            stage,
+            attempt,
+            demand: draft.spec(stage).demand.clone(),
+            priority: draft.terms.definition.priority,
+        });
+    }
+}
+
+fn wake(draft: &Draft<'_>, stage: StageIndex, commands: &mut Vec<Command>) {
+    if let Some(at_ms) = deadline(draft.terms, &draft.next, stage) {
+        commands.push(Command::WakeAt { at_ms });
+    }
+}
+
+/// When time alone will change this stage.
+pub(super) fn deadline(terms: &Terms, progress: &Progress, stage: StageIndex) -> Option<u64> {
+    let timeout = &terms.spec(stage).timeout;
+    let after = |since_ms: u64, limit: Option<u64>| limit.map(|limit_ms| since_ms.saturating_add(limit_ms));
+    match progress.stages[stage.0 as usize].state {
+        StageState::Ready { since_ms, .. } => after(since_ms, timeout.schedule_to_start_ms),
+        StageState::Running { since_ms, .. } | StageState::Compensating { since_ms, .. } => {
+            after(since_ms, timeout.start_to_close_ms)
+        }
+        StageState::Backoff { until_ms, .. } | StageState::CompensationBackoff { until_ms, .. } => {
+            Some(until_ms)
+        }
+        StageState::AwaitingApproval => progress.stages[stage.0 as usize].gate.as_ref()?.deadline_ms,
+        _ => None,
+    }
+}
