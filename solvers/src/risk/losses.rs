@@ -15,11 +15,7 @@ pub fn sum(values: impl IntoIterator<Item = f64>) -> f64 {
     let mut lost = 0.0f64;
     for value in values {
         let next = total + value;
-        lost += if total.abs() >= value.abs() {
-            (total - next) + value
-        } else {
-            (value - next) + total
-        };
+        lost += if total.abs() >= value.abs() { (total - next) + value } else { (value - next) + total };
         total = next;
     }
     total + lost
@@ -32,10 +28,7 @@ fn check_probabilities(probabilities: &[f64]) -> Result<(), RiskError> {
         return Err(RiskError::NoScenarios);
     }
     if let Some(index) = probabilities.iter().position(|p| !(0.0..=1.0).contains(p)) {
-        return Err(RiskError::ProbabilityOutOfRange {
-            index,
-            probability: probabilities[index],
-        });
+        return Err(RiskError::ProbabilityOutOfRange { index, probability: probabilities[index] });
     }
     let total = sum(probabilities.iter().copied());
     if (total - 1.0).abs() > PROBABILITY_SUM_TOLERANCE {
@@ -66,17 +59,11 @@ impl Losses {
     /// No scenario, unequal lengths, a cost that is not finite, probabilities that are none.
     pub fn new(costs: &[f64], probabilities: &[f64]) -> Result<Self, RiskError> {
         if costs.len() != probabilities.len() {
-            return Err(RiskError::LengthsDiffer {
-                costs: costs.len(),
-                probabilities: probabilities.len(),
-            });
+            return Err(RiskError::LengthsDiffer { costs: costs.len(), probabilities: probabilities.len() });
         }
         check_probabilities(probabilities)?;
         if let Some(index) = costs.iter().position(|c| !c.is_finite()) {
-            return Err(RiskError::CostNotFinite {
-                index,
-                cost: costs[index],
-            });
+            return Err(RiskError::CostNotFinite { index, cost: costs[index] });
         }
         let mut losses = Losses::default();
         losses.refill(costs, probabilities);
@@ -94,10 +81,8 @@ impl Losses {
     pub(crate) fn refill(&mut self, costs: &[f64], probabilities: &[f64]) {
         self.expectation = sum(costs.iter().zip(probabilities).map(|(c, p)| c * p));
         self.descending.clear();
-        self.descending
-            .extend(costs.iter().copied().zip(probabilities.iter().copied()));
-        self.descending
-            .sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(b.1.total_cmp(&a.1)));
+        self.descending.extend(costs.iter().copied().zip(probabilities.iter().copied()));
+        self.descending.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(b.1.total_cmp(&a.1)));
     }
 
     /// Mean cost: the sum of probability times cost, added in the order of the scenarios.
@@ -115,10 +100,15 @@ impl Losses {
     ///
     /// The scenario at the value at risk counts with the share that is left after all dearer ones.
     pub fn cvar(&self, level: CvarLevel) -> f64 {
+        self.both(level).1
+    }
+
+    /// Value at risk and CVaR in one pass over the tail.
+    pub fn both(&self, level: CvarLevel) -> (f64, f64) {
         let (value, mass_above, cost_above) = self.tail(level);
         let share = 1.0 - level.get();
         // Written as a correction of the value at risk: exact when the tail is one atom.
-        value + (cost_above - mass_above * value) / share
+        (value, value + (cost_above - mass_above * value) / share)
     }
 
     /// Value at risk, the probability above it, and the part of the expectation above it.
@@ -147,6 +137,34 @@ impl Losses {
         }
         (f64::NAN, 0.0, 0.0)
     }
+}
+
+/// Weight of every scenario in the mean of the worst `1 - level` share: their sum is 1, and the sum of
+/// weight times cost is the CVaR. Scenarios at the value at risk share what is left by probability.
+///
+/// With these weights any part of the cost has a part of the CVaR (Euler's decomposition).
+///
+/// # Errors
+/// As [`Losses::new`].
+pub fn tail_weights(costs: &[f64], probabilities: &[f64], level: CvarLevel) -> Result<Vec<f64>, RiskError> {
+    let losses = Losses::new(costs, probabilities)?;
+    let (value, mass_above, _) = losses.tail(level);
+    let share = 1.0 - level.get();
+    let at_value = sum(costs.iter().zip(probabilities).filter(|(c, _)| **c == value).map(|(_, p)| *p));
+    let left = (share - mass_above).max(0.0);
+    Ok(costs
+        .iter()
+        .zip(probabilities)
+        .map(|(&cost, &p)| {
+            if cost > value {
+                p / share
+            } else if cost == value && at_value > 0.0 {
+                p / at_value * left / share
+            } else {
+                0.0
+            }
+        })
+        .collect())
 }
 
 #[derive(Default)]
@@ -181,8 +199,7 @@ mod tests {
 
     #[test]
     fn one_to_ten_gives_the_published_values() {
-        let losses = Losses::equally_likely(&std::array::from_fn::<f64, 10, _>(|i| i as f64 + 1.0))
-            .unwrap();
+        let losses = Losses::equally_likely(&std::array::from_fn::<f64, 10, _>(|i| i as f64 + 1.0)).unwrap();
         for (a, expected) in [(0.95, 10.0), (0.9, 10.0), (0.85, 29.0 / 3.0), (0.5, 8.0)] {
             let got = losses.cvar(level(a));
             assert!((got - expected).abs() < 1e-12, "{a}: {got}");
@@ -191,8 +208,7 @@ mod tests {
 
     #[test]
     fn four_atoms_give_the_published_values() {
-        let losses =
-            Losses::new(&[0.0, 10.0, 20.0, 100.0], &[0.7, 0.2, 0.06, 0.04]).unwrap();
+        let losses = Losses::new(&[0.0, 10.0, 20.0, 100.0], &[0.7, 0.2, 0.06, 0.04]).unwrap();
         for (a, expected) in [(0.8, 31.0), (0.9, 52.0), (0.95, 84.0)] {
             let got = losses.cvar(level(a));
             assert!((got - expected).abs() < 1e-12, "{a}: {got}");
@@ -228,14 +244,8 @@ mod tests {
     fn every_kind_of_bad_input_is_refused() {
         use RiskError::*;
         assert!(matches!(Losses::equally_likely(&[]), Err(NoScenarios)));
-        assert!(matches!(
-            Losses::new(&[1.0], &[]),
-            Err(LengthsDiffer { costs: 1, probabilities: 0 })
-        ));
-        assert!(matches!(
-            Losses::new(&[1.0, f64::NAN], &[0.5, 0.5]),
-            Err(CostNotFinite { index: 1, .. })
-        ));
+        assert!(matches!(Losses::new(&[1.0], &[]), Err(LengthsDiffer { costs: 1, probabilities: 0 })));
+        assert!(matches!(Losses::new(&[1.0, f64::NAN], &[0.5, 0.5]), Err(CostNotFinite { index: 1, .. })));
         assert!(matches!(
             Losses::new(&[1.0, 1.0], &[1.5, -0.5]),
             Err(ProbabilityOutOfRange { index: 0, .. })

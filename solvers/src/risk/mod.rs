@@ -9,7 +9,7 @@ mod levels;
 mod losses;
 
 pub use levels::{CvarLevel, RiskWeight};
-pub use losses::{Losses, PROBABILITY_SUM_TOLERANCE, sum};
+pub use losses::{Losses, PROBABILITY_SUM_TOLERANCE, sum, tail_weights};
 
 /// What is wrong with a question about risk.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]

@@ -14,7 +14,10 @@ pub const CODES: &[(&str, &str)] = &[
     ("EX-0357", "The scenario list is empty: no rows, no variables, or a count of 0."),
     ("EX-0358", "A probability is negative or above 1."),
     ("EX-0359", "The probabilities do not sum to 1 within 1e-9. They are never rescaled silently."),
-    ("EX-0360", "The parameters of a distribution contradict each other, such as a lower bound above the upper one."),
+    (
+        "EX-0360",
+        "The parameters of a distribution contradict each other, such as a lower bound above the upper one.",
+    ),
     ("EX-0361", "A variable has no distribution, or more than one."),
     ("EX-0362", "A correlation names a variable that does not exist, names one twice, or repeats a pair."),
     ("EX-0363", "A correlation lies outside -1 to 1."),
@@ -24,7 +27,10 @@ pub const CODES: &[(&str, &str)] = &[
     ("EX-0367", "The table of the scenario file is not there."),
     ("EX-0368", "A table and distributions are given together; a file has one or the other."),
     ("EX-0369", "A row of the table has more or fewer fields than its head line."),
-    ("EX-0370", "A name is no letter followed by letters, digits and underscores, so that no formula could use it."),
+    (
+        "EX-0370",
+        "A name is no letter followed by letters, digits and underscores, so that no formula could use it.",
+    ),
 ];
 
 pub(crate) const COMMON: CommonCodes = CommonCodes {

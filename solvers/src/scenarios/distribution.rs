@@ -5,14 +5,32 @@
 /// One variable's distribution, its parameters checked by the reader.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Distribution {
-    Uniform { min: f64, max: f64 },
+    Uniform {
+        min: f64,
+        max: f64,
+    },
     /// Whole numbers from `min` to `max`, both included, equally likely.
-    UniformInteger { min: i64, max: i64 },
+    UniformInteger {
+        min: i64,
+        max: i64,
+    },
     /// Conditioned on the range.
-    Normal { mean: f64, sd: f64, min: Option<f64>, max: Option<f64> },
-    Triangular { min: f64, mode: f64, max: f64 },
+    Normal {
+        mean: f64,
+        sd: f64,
+        min: Option<f64>,
+        max: Option<f64>,
+    },
+    Triangular {
+        min: f64,
+        mode: f64,
+        max: f64,
+    },
     /// `mean` and `sd` of the logarithm.
-    Lognormal { mean: f64, sd: f64 },
+    Lognormal {
+        mean: f64,
+        sd: f64,
+    },
 }
 
 impl Distribution {
@@ -28,9 +46,7 @@ impl Distribution {
                 let from = min.map_or(0.0, |m| normal_cdf((m - mean) / sd));
                 let to = max.map_or(1.0, |m| normal_cdf((m - mean) / sd));
                 let share = (from + u * (to - from)).clamp(f64::MIN_POSITIVE, 1.0 - 1e-16);
-                (mean + sd * normal_quantile(share))
-                    .max(min.unwrap_or(f64::MIN))
-                    .min(max.unwrap_or(f64::MAX))
+                (mean + sd * normal_quantile(share)).max(min.unwrap_or(f64::MIN)).min(max.unwrap_or(f64::MAX))
             }
             Distribution::Triangular { min, mode, max } => {
                 let rising = (mode - min) / (max - min);
@@ -198,11 +214,7 @@ mod tests {
         for i in 1..100 {
             let u = f64::from(i) / 100.0;
             let x = d.quantile(u);
-            let cdf = if x <= 2.0 {
-                (x - 1.0) * (x - 1.0) / 4.0
-            } else {
-                1.0 - (5.0 - x) * (5.0 - x) / 12.0
-            };
+            let cdf = if x <= 2.0 { (x - 1.0) * (x - 1.0) / 4.0 } else { 1.0 - (5.0 - x) * (5.0 - x) / 12.0 };
             assert!((cdf - u).abs() < 1e-12, "{u}");
         }
     }

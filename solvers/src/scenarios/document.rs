@@ -64,10 +64,7 @@ impl Node {
     }
 
     pub fn get(&self, key: &str) -> Option<&Node> {
-        self.entries()
-            .iter()
-            .find(|e| e.key == key)
-            .map(|e| &e.value)
+        self.entries().iter().find(|e| e.key == key).map(|e| &e.value)
     }
 }
 
@@ -104,10 +101,7 @@ pub(crate) fn parse(text: &str) -> Result<Node, Broken> {
     if text.len() > DOCUMENT_BYTES_MAX {
         return Err(Broken {
             at: Place::default(),
-            message: format!(
-                "the file has {} bytes, the limit is {DOCUMENT_BYTES_MAX}",
-                text.len()
-            ),
+            message: format!("the file has {} bytes, the limit is {DOCUMENT_BYTES_MAX}", text.len()),
         });
     }
     let mut stack: Vec<Open> = Vec::new();
@@ -116,10 +110,7 @@ pub(crate) fn parse(text: &str) -> Result<Node, Broken> {
     let mut nodes = 0usize;
     let mut documents = 0usize;
     for step in Parser::new_from_str(text.trim_start_matches('\u{feff}')) {
-        let (event, span) = step.map_err(|e| Broken {
-            at: place(e.marker()),
-            message: e.info(),
-        })?;
+        let (event, span) = step.map_err(|e| Broken { at: place(e.marker()), message: e.info() })?;
         let at = place(&span.start);
         let (node, anchor) = match event {
             Event::DocumentStart(..) => {
@@ -135,10 +126,7 @@ pub(crate) fn parse(text: &str) -> Result<Node, Broken> {
             Event::Scalar(text, style, anchor, _) => (
                 Node {
                     at,
-                    kind: Kind::Scalar {
-                        text: text.into_owned(),
-                        quoted: style != ScalarStyle::Plain,
-                    },
+                    kind: Kind::Scalar { text: text.into_owned(), quoted: style != ScalarStyle::Plain },
                 },
                 anchor,
             ),
@@ -151,32 +139,14 @@ pub(crate) fn parse(text: &str) -> Result<Node, Broken> {
                 continue;
             }
             Event::SequenceEnd | Event::MappingEnd => match stack.pop() {
-                Some(Open::List(at, anchor, items)) => (
-                    Node {
-                        at,
-                        kind: Kind::List(items),
-                    },
-                    anchor,
-                ),
-                Some(Open::Map(at, anchor, entries, _)) => (
-                    Node {
-                        at,
-                        kind: Kind::Map(entries),
-                    },
-                    anchor,
-                ),
+                Some(Open::List(at, anchor, items)) => (Node { at, kind: Kind::List(items) }, anchor),
+                Some(Open::Map(at, anchor, entries, _)) => (Node { at, kind: Kind::Map(entries) }, anchor),
                 None => continue,
             },
             Event::Alias(id) => match anchors.get(&id) {
                 Some(node) => {
                     nodes += count(node);
-                    (
-                        Node {
-                            at,
-                            kind: node.kind.clone(),
-                        },
-                        0,
-                    )
+                    (Node { at, kind: node.kind.clone() }, 0)
                 }
                 None => {
                     return Err(Broken {
@@ -210,18 +180,11 @@ pub(crate) fn parse(text: &str) -> Result<Node, Broken> {
                         });
                     }
                 },
-                Some((key, key_at)) => entries.push(Entry {
-                    key,
-                    at: key_at,
-                    value: node,
-                }),
+                Some((key, key_at)) => entries.push(Entry { key, at: key_at, value: node }),
             },
         }
     }
-    root.ok_or(Broken {
-        at: Place { line: 1, column: 1 },
-        message: "the file is empty".into(),
-    })
+    root.ok_or(Broken { at: Place { line: 1, column: 1 }, message: "the file is empty".into() })
 }
 
 fn count(node: &Node) -> usize {
@@ -253,20 +216,10 @@ pub(crate) struct Reader {
 
 impl Reader {
     pub fn new(file: &str, codes: CommonCodes) -> Self {
-        Reader {
-            file: file.to_string(),
-            codes,
-            problems: Vec::new(),
-        }
+        Reader { file: file.to_string(), codes, problems: Vec::new() }
     }
 
-    pub fn problem(
-        &mut self,
-        code: &str,
-        at: Place,
-        message: impl Into<String>,
-        help: impl Into<String>,
-    ) {
+    pub fn problem(&mut self, code: &str, at: Place, message: impl Into<String>, help: impl Into<String>) {
         self.problems.push(Problem {
             code: code.to_string(),
             file: self.file.clone(),
@@ -319,10 +272,7 @@ impl Reader {
                 self.problem(
                     codes.duplicate_key,
                     entry.at,
-                    format!(
-                        "`{}` of {what} is written twice, first in line {}",
-                        entry.key, first.line
-                    ),
+                    format!("`{}` of {what} is written twice, first in line {}", entry.key, first.line),
                     "keep one of the two",
                 );
             }
@@ -337,12 +287,7 @@ impl Reader {
         }
         for key in required {
             if !seen.contains_key(key) {
-                self.problem(
-                    codes.missing_key,
-                    node.at,
-                    format!("{what} lacks `{key}`"),
-                    "add it",
-                );
+                self.problem(codes.missing_key, node.at, format!("{what} lacks `{key}`"), "add it");
             }
         }
         self.problems.len() == before
@@ -351,11 +296,7 @@ impl Reader {
     /// A finite number.
     pub fn number(&mut self, node: &Node, what: &str) -> Option<f64> {
         let codes = self.codes;
-        let Kind::Scalar {
-            text,
-            quoted: false,
-        } = &node.kind
-        else {
+        let Kind::Scalar { text, quoted: false } = &node.kind else {
             self.wrong_type(node, what, "a number");
             return None;
         };
@@ -378,16 +319,8 @@ impl Reader {
     }
 
     /// A whole number within `range`.
-    pub fn whole(
-        &mut self,
-        node: &Node,
-        what: &str,
-        range: std::ops::RangeInclusive<u64>,
-    ) -> Option<u64> {
-        if let Kind::Scalar {
-            text,
-            quoted: false,
-        } = &node.kind
+    pub fn whole(&mut self, node: &Node, what: &str, range: std::ops::RangeInclusive<u64>) -> Option<u64> {
+        if let Kind::Scalar { text, quoted: false } = &node.kind
             && let Ok(value) = text.replace('_', "").parse::<u64>()
             && range.contains(&value)
         {
@@ -410,12 +343,7 @@ impl Reader {
     }
 
     /// A list, of exactly `length` when given.
-    pub fn list<'n>(
-        &mut self,
-        node: &'n Node,
-        what: &str,
-        length: Option<usize>,
-    ) -> Option<&'n [Node]> {
+    pub fn list<'n>(&mut self, node: &'n Node, what: &str, length: Option<usize>) -> Option<&'n [Node]> {
         match &node.kind {
             Kind::List(items) if length.is_none_or(|n| n == items.len()) => Some(items),
             _ => {
@@ -442,9 +370,7 @@ pub(crate) fn to_f64(text: &str) -> Option<f64> {
         _ => {}
     }
     let digits = text.replace('_', "");
-    if !digits
-        .starts_with(|c: char| c.is_ascii_digit() || matches!(c, '.' | '-' | '+'))
-    {
+    if !digits.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '.' | '-' | '+')) {
         return None;
     }
     digits.parse().ok()
@@ -465,9 +391,7 @@ mod tests {
     #[test]
     fn json_reads_as_the_same_tree() {
         let tree = parse("{\"a\": [1, \"2\"]}").unwrap();
-        let Kind::List(items) = &tree.get("a").unwrap().kind else {
-            panic!("not a list")
-        };
+        let Kind::List(items) = &tree.get("a").unwrap().kind else { panic!("not a list") };
         assert!(matches!(&items[0].kind, Kind::Scalar { quoted: false, .. }));
         assert!(matches!(&items[1].kind, Kind::Scalar { quoted: true, .. }));
     }

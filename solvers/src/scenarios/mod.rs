@@ -22,6 +22,7 @@ mod set;
 mod table;
 
 pub use codes::CODES;
+pub(crate) use codes::is_name;
 pub use reader::read;
 pub use set::{ScenarioSet, Variable};
 pub use table::read_table;

@@ -36,11 +36,7 @@ pub fn read(
     }
 }
 
-fn source(
-    reader: &mut Reader,
-    text: &str,
-    resolve: &dyn Fn(&str) -> Option<String>,
-) -> Option<Source> {
+fn source(reader: &mut Reader, text: &str, resolve: &dyn Fn(&str) -> Option<String>) -> Option<Source> {
     let root = reader.parse(text)?;
     reader.keys(
         &root,
@@ -105,9 +101,7 @@ fn source(
 /// `table: name` at the top, or as the only thing under `variables`.
 fn table_node(root: &Node) -> Option<&Node> {
     root.get("table").or_else(|| {
-        root.get("variables")?
-            .get("table")
-            .filter(|node| matches!(node.kind, Kind::Scalar { .. }))
+        root.get("variables")?.get("table").filter(|node| matches!(node.kind, Kind::Scalar { .. }))
     })
 }
 
@@ -201,20 +195,12 @@ fn distributions(reader: &mut Reader, root: &Node, variables: &Node) -> Option<D
         },
     };
     let count = count(reader, root, sampling, names.len());
-    let seed = root
-        .get("seed")
-        .and_then(|node| reader.whole(node, "`seed`", 0..=u64::MAX));
+    let seed = root.get("seed").and_then(|node| reader.whole(node, "`seed`", 0..=u64::MAX));
     let factor = correlations(reader, root.get("correlations"), &names);
     if read.len() != names.len() {
         return None;
     }
-    Some(Distributions {
-        variables: read,
-        factor,
-        count: count?,
-        sampling,
-        seed,
-    })
+    Some(Distributions { variables: read, factor, count: count?, sampling, seed })
 }
 
 fn count(reader: &mut Reader, root: &Node, sampling: Sampling, variables: usize) -> Option<usize> {
@@ -267,20 +253,9 @@ fn variable(reader: &mut Reader, entry: &Entry) -> Option<(Variable, Distributio
     }
     let node = &entry.value;
     let before = reader.problems.len();
-    reader.keys(
-        node,
-        &what,
-        &["unit", "min", "max", KINDS[0], KINDS[1], KINDS[2], KINDS[3], KINDS[4]],
-        &[],
-    );
-    let unit = node
-        .get("unit")
-        .and_then(|u| reader.text(u, &format!("the unit of `{name}`")));
-    let given: Vec<&Entry> = node
-        .entries()
-        .iter()
-        .filter(|e| KINDS.contains(&e.key.as_str()))
-        .collect();
+    reader.keys(node, &what, &["unit", "min", "max", KINDS[0], KINDS[1], KINDS[2], KINDS[3], KINDS[4]], &[]);
+    let unit = node.get("unit").and_then(|u| reader.text(u, &format!("the unit of `{name}`")));
+    let given: Vec<&Entry> = node.entries().iter().filter(|e| KINDS.contains(&e.key.as_str())).collect();
     if given.len() != 1 {
         if matches!(node.kind, Kind::Map(_)) {
             reader.problem(
@@ -330,7 +305,11 @@ fn distribution(
             let (min, max) = (reader.number(&items[0], &what), reader.number(&items[1], &what));
             let (min, max) = (min?, max?);
             if min >= max || !(max - min).is_finite() {
-                return wrong(reader, value.at, format!("{what} needs a lower bound below the upper, not [{min}, {max}]"));
+                return wrong(
+                    reader,
+                    value.at,
+                    format!("{what} needs a lower bound below the upper, not [{min}, {max}]"),
+                );
             }
             Some(Distribution::Uniform { min, max })
         }
@@ -339,7 +318,11 @@ fn distribution(
             let (min, max) = (integer(reader, &items[0], &what), integer(reader, &items[1], &what));
             let (min, max) = (min?, max?);
             if min > max {
-                return wrong(reader, value.at, format!("{what} needs a lower bound not above the upper, not [{min}, {max}]"));
+                return wrong(
+                    reader,
+                    value.at,
+                    format!("{what} needs a lower bound not above the upper, not [{min}, {max}]"),
+                );
             }
             Some(Distribution::UniformInteger { min, max })
         }
@@ -362,13 +345,18 @@ fn distribution(
                 }
                 return Some(Distribution::Lognormal { mean, sd });
             }
-            let (min, max) = (min.map_or(Some(None), |m| m.map(Some))?, max.map_or(Some(None), |m| m.map(Some))?);
+            let (min, max) =
+                (min.map_or(Some(None), |m| m.map(Some))?, max.map_or(Some(None), |m| m.map(Some))?);
             let from = min.map_or(0.0, |m| normal_cdf((m - mean) / sd));
             let to = max.map_or(1.0, |m| normal_cdf((m - mean) / sd));
             // With less than a millionth of the mass inside, the range is surely a mistake and the
             // quantiles would lose their digits.
             if to - from < 1e-6 {
-                return wrong(reader, value.at, format!("less than a millionth of {what} lies between its min and max"));
+                return wrong(
+                    reader,
+                    value.at,
+                    format!("less than a millionth of {what} lies between its min and max"),
+                );
             }
             Some(Distribution::Normal { mean, sd, min, max })
         }
@@ -377,7 +365,13 @@ fn distribution(
             let figures: Vec<Option<f64>> = items.iter().map(|i| reader.number(i, &what)).collect();
             let (min, mode, max) = (figures[0]?, figures[1]?, figures[2]?);
             if !(min <= mode && mode <= max && min < max) || !((max - min) * (max - min)).is_finite() {
-                return wrong(reader, value.at, format!("{what} needs [lowest, likeliest, highest] in this order, not [{min}, {mode}, {max}]"));
+                return wrong(
+                    reader,
+                    value.at,
+                    format!(
+                        "{what} needs [lowest, likeliest, highest] in this order, not [{min}, {mode}, {max}]"
+                    ),
+                );
             }
             Some(Distribution::Triangular { min, mode, max })
         }
@@ -399,11 +393,7 @@ fn integer(reader: &mut Reader, node: &Node, what: &str) -> Option<i64> {
     None
 }
 
-fn correlations(
-    reader: &mut Reader,
-    node: Option<&Node>,
-    names: &[String],
-) -> Option<Vec<Vec<f64>>> {
+fn correlations(reader: &mut Reader, node: Option<&Node>, names: &[String]) -> Option<Vec<Vec<f64>>> {
     let node = node?;
     let items = reader.list(node, "`correlations`", None)?;
     let before = reader.problems.len();

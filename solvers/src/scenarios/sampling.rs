@@ -10,10 +10,8 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 /// The stream of random numbers that belongs to `path` under `seed`.
 pub(crate) fn stream(seed: u64, path: &[&str]) -> ChaCha8Rng {
-    let mut rng = ChaCha8Rng::from_seed(blake3::derive_key(
-        "executing solvers random streams v1",
-        &seed.to_le_bytes(),
-    ));
+    let mut rng =
+        ChaCha8Rng::from_seed(blake3::derive_key("executing solvers random streams v1", &seed.to_le_bytes()));
     let mut hasher = blake3::Hasher::new();
     for part in path {
         hasher.update(&(part.len() as u64).to_le_bytes());
@@ -53,9 +51,7 @@ pub(super) fn sample(d: &Distributions, seed: u64) -> ScenarioSet {
     let values = points
         .iter()
         .zip(&d.variables)
-        .flat_map(|(column, (_, distribution))| {
-            column.iter().map(|&u| distribution.quantile(u))
-        })
+        .flat_map(|(column, (_, distribution))| column.iter().map(|&u| distribution.quantile(u)))
         .collect();
     ScenarioSet {
         variables: d.variables.iter().map(|(v, _)| v.clone()).collect(),
@@ -72,9 +68,7 @@ fn sobol(d: &Distributions, seed: u64) -> Vec<Vec<f64>> {
             (0u32..)
                 .take(d.count)
                 // The generator gives multiples of 2^-24 from 0; the half cell keeps them off 0 and 1.
-                .map(|i| {
-                    f64::from(sobol_burley::sample(i, dimension, scramble)) + 0.5 / (1u64 << 24) as f64
-                })
+                .map(|i| f64::from(sobol_burley::sample(i, dimension, scramble)) + 0.5 / (1u64 << 24) as f64)
                 .collect()
         })
         .collect()
@@ -85,10 +79,8 @@ fn correlate(columns: Vec<Vec<f64>>, factor: Option<&[Vec<f64>]>) -> Vec<Vec<f64
     let Some(factor) = factor else {
         return columns;
     };
-    let scores: Vec<Vec<f64>> = columns
-        .iter()
-        .map(|column| column.iter().map(|&u| normal_quantile(u)).collect())
-        .collect();
+    let scores: Vec<Vec<f64>> =
+        columns.iter().map(|column| column.iter().map(|&u| normal_quantile(u)).collect()).collect();
     factor
         .iter()
         .enumerate()
@@ -155,11 +147,7 @@ mod tests {
 
     #[test]
     fn the_factor_multiplies_back_to_the_matrix() {
-        let matrix = vec![
-            vec![1.0, 0.5, -0.3],
-            vec![0.5, 1.0, 0.2],
-            vec![-0.3, 0.2, 1.0],
-        ];
+        let matrix = vec![vec![1.0, 0.5, -0.3], vec![0.5, 1.0, 0.2], vec![-0.3, 0.2, 1.0]];
         let l = cholesky(&matrix).unwrap();
         for i in 0..3 {
             for j in 0..3 {

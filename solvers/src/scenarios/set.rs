@@ -48,10 +48,7 @@ impl ScenarioSet {
         hasher.update(b"scenario set 1\n");
         hasher.update(&(self.len() as u64).to_le_bytes());
         for variable in &self.variables {
-            for text in [
-                Some(variable.name.as_str()),
-                variable.unit.as_deref(),
-            ] {
+            for text in [Some(variable.name.as_str()), variable.unit.as_deref()] {
                 let text = text.map_or(&[] as &[u8], str::as_bytes);
                 hasher.update(&(text.len() as u64).to_le_bytes());
                 hasher.update(text);
@@ -65,11 +62,7 @@ impl ScenarioSet {
 
     /// The set as CSV: a column per variable and `probability`, digits enough to read the same set back.
     pub fn to_csv(&self) -> String {
-        let mut text: String = self
-            .variables
-            .iter()
-            .map(|v| format!("{},", v.name))
-            .collect();
+        let mut text: String = self.variables.iter().map(|v| format!("{},", v.name)).collect();
         text.push_str("probability\n");
         for s in 0..self.len() {
             for v in 0..self.variables.len() {

@@ -14,9 +14,7 @@ use std::collections::BTreeMap;
 pub fn read_table(file: &str, text: &str) -> Result<ScenarioModel, Vec<Problem>> {
     let mut reader = Reader::new(file, codes::COMMON);
     match table(&mut reader, text, &BTreeMap::new()) {
-        Some(set) if reader.problems.is_empty() => Ok(ScenarioModel {
-            source: Source::Table(set),
-        }),
+        Some(set) if reader.problems.is_empty() => Ok(ScenarioModel { source: Source::Table(set) }),
         _ => Err(reader.problems),
     }
 }
@@ -27,13 +25,7 @@ pub(super) fn table(
     text: &str,
     units: &BTreeMap<String, String>,
 ) -> Option<ScenarioSet> {
-    let CommonCodes {
-        syntax,
-        wrong_type,
-        duplicate_key,
-        not_finite,
-        ..
-    } = reader.codes;
+    let CommonCodes { syntax, wrong_type, duplicate_key, not_finite, .. } = reader.codes;
     let top = Place { line: 1, column: 1 };
     if text.len() > DOCUMENT_BYTES_MAX {
         reader.problem(
@@ -142,12 +134,7 @@ pub(super) fn table(
                     continue;
                 }
                 None => {
-                    reader.problem(
-                        wrong_type,
-                        at,
-                        format!("`{name}` must be a number, not `{field}`"),
-                        "",
-                    );
+                    reader.problem(wrong_type, at, format!("`{name}` must be a number, not `{field}`"), "");
                     continue;
                 }
             };
@@ -192,10 +179,7 @@ pub(super) fn table(
             .iter()
             .enumerate()
             .filter(|(column, _)| Some(*column) != probability_column)
-            .map(|(_, name)| Variable {
-                name: name.clone(),
-                unit: units.get(name).cloned(),
-            })
+            .map(|(_, name)| Variable { name: name.clone(), unit: units.get(name).cloned() })
             .collect(),
         values: columns.concat(),
         probability,

@@ -72,63 +72,23 @@ pub type DecisionIndex = usize;
 #[derive(Debug, Clone, PartialEq)]
 pub enum Rule {
     /// Only these combinations of option positions, one tuple entry per named decision.
-    Allowed {
-        decisions: Vec<DecisionIndex>,
-        tuples: Vec<Vec<u16>>,
-    },
+    Allowed { decisions: Vec<DecisionIndex>, tuples: Vec<Vec<u16>> },
     /// None of these combinations.
-    Forbidden {
-        decisions: Vec<DecisionIndex>,
-        tuples: Vec<Vec<u16>>,
-    },
+    Forbidden { decisions: Vec<DecisionIndex>, tuples: Vec<Vec<u16>> },
     /// `min <= sum of attribute <= max`; `missing` stands for options without the attribute.
-    Sum {
-        attribute: String,
-        decisions: Vec<DecisionIndex>,
-        missing: Option<Decimal>,
-        range: Range,
-    },
+    Sum { attribute: String, decisions: Vec<DecisionIndex>, missing: Option<Decimal>, range: Range },
     /// Every chosen option on its own: within range, or equal to a value.
-    Each {
-        attribute: String,
-        decisions: Vec<DecisionIndex>,
-        test: EachTest,
-        missing_ignored: bool,
-    },
+    Each { attribute: String, decisions: Vec<DecisionIndex>, test: EachTest, missing_ignored: bool },
     /// No value of the attribute more than `max` times.
-    Same {
-        attribute: String,
-        decisions: Vec<DecisionIndex>,
-        max: u32,
-    },
+    Same { attribute: String, decisions: Vec<DecisionIndex>, max: u32 },
     /// At most `max` (and at least `min`) different values of the attribute.
-    Distinct {
-        attribute: String,
-        decisions: Vec<DecisionIndex>,
-        min: Option<u32>,
-        max: Option<u32>,
-    },
+    Distinct { attribute: String, decisions: Vec<DecisionIndex>, min: Option<u32>, max: Option<u32> },
     /// Weighted sum of several attributes over `decisions` within range.
-    Linear {
-        terms: Vec<LinearTerm>,
-        decisions: Vec<DecisionIndex>,
-        range: Range,
-    },
+    Linear { terms: Vec<LinearTerm>, decisions: Vec<DecisionIndex>, range: Range },
     /// Sum over sum within range, compared by cross-multiplication.
-    Ratio {
-        of: String,
-        over: String,
-        decisions: Vec<DecisionIndex>,
-        missing: Option<Decimal>,
-        range: Range,
-    },
+    Ratio { of: String, over: String, decisions: Vec<DecisionIndex>, missing: Option<Decimal>, range: Range },
     /// If `decision` takes one of `when`, then `then_decision` takes one of `then`.
-    Implies {
-        decision: DecisionIndex,
-        when: Vec<u16>,
-        then_decision: DecisionIndex,
-        then: Vec<u16>,
-    },
+    Implies { decision: DecisionIndex, when: Vec<u16>, then_decision: DecisionIndex, then: Vec<u16> },
 }
 
 /// One attribute and its weight in a [`Rule::Linear`].
