@@ -7,11 +7,11 @@
 //! another room's; the `elite_fraction` here averages shots, not costs of scenarios).
 //! Start at [`problem::Problem`] for a fixed set of angles, at [`qaoa::Optimiser`] to find angles.
 
-// pub mod backends;
-// pub mod breaker;
-// pub mod circuit;
+pub mod backends;
+pub mod breaker;
+pub mod circuit;
 pub mod ising;
-// pub mod openqasm;
+pub mod openqasm;
 pub mod phase;
 pub mod problem;
 pub mod qaoa;

@@ -1,5 +1,8 @@
 //! Problem files: the agreed numbers, and one clear error for each kind of bad file.
 
+// Helpers of tests may panic as tests do.
+#![allow(clippy::unwrap_used)]
+
 use quantum::CODES;
 use quantum::ising::{Ising, Term};
 use quantum::problem::{Mixer, Problem, ProblemError, evaluate};
