@@ -30,7 +30,7 @@ fn check_folder(folder: &Path) -> usize {
 
 #[test]
 fn agreed_numbers_are_reproduced() {
-    assert_eq!(check_folder(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data")), 4);
+    assert_eq!(check_folder(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data")), 5);
 }
 
 #[test]
