@@ -2,6 +2,7 @@
 //!
 //! Bit i of a basis state's index is qubit i (little-endian, as Qiskit numbers them).
 
+use crate::simulator::x::{LOW, high_pairs};
 use serde::{Deserialize, Serialize};
 
 /// One term: `coefficient` times the product of the spins in `z` (empty for a constant).
@@ -117,15 +118,25 @@ impl Ising {
             let mask = t.z.iter().fold(0usize, |mask, q| mask | 1 << q);
             values[mask] += t.coefficient;
         }
-        for qubit in 0..self.qubits {
-            let half = 1usize << qubit;
-            for pair in values.chunks_exact_mut(2 * half) {
-                let (low, high) = pair.split_at_mut(half);
-                for (a, b) in low.iter_mut().zip(high) {
-                    (*a, *b) = (*a + *b, *a - *b);
+        let combine = |low: &mut [f64], high: &mut [f64]| {
+            for (a, b) in low.iter_mut().zip(high) {
+                (*a, *b) = (*a + *b, *a - *b);
+            }
+        };
+        for block in values.chunks_exact_mut(1 << self.qubits.min(LOW)) {
+            let mut half = 1;
+            while half < block.len() {
+                for pair in block.chunks_exact_mut(2 * half) {
+                    let (low, high) = pair.split_at_mut(half);
+                    combine(low, high);
                 }
+                half *= 2;
             }
         }
+        high_pairs(self.qubits, |low, high, count| {
+            let (below, above) = values.split_at_mut(high);
+            combine(&mut below[low..low + count], &mut above[..count]);
+        });
         values
     }
 }
@@ -178,6 +189,20 @@ mod tests {
                 let direct: f64 = entries.iter().map(|&(i, j, q)| q * bit(i) * bit(j)).sum();
                 prop_assert!((direct - value).abs() < 1e-12);
             }
+        }
+    }
+
+    #[test]
+    fn the_diagonal_of_many_qubits_is_the_polynomial_too() {
+        let term = |z: &[u32], coefficient| Term { z: z.to_vec(), coefficient };
+        let terms =
+            vec![term(&[0, 16], 0.5), term(&[11, 15, 16], -1.25), term(&[10], 2.0), term(&[12, 14], 4.0)];
+        let values = Ising::new(17, terms.clone()).unwrap().diagonal();
+        for (state, value) in values.into_iter().enumerate() {
+            let spin = |q: &u32| 1.0 - 2.0 * f64::from((state >> q & 1) as u32);
+            let direct: f64 =
+                terms.iter().map(|t| t.coefficient * t.z.iter().map(spin).product::<f64>()).sum();
+            assert_eq!(direct, value, "state {state}");
         }
     }
 

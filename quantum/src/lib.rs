@@ -2,16 +2,16 @@
 //! words in which the runtime speaks to backends.
 //!
 //! Rule: everything outside [`backends`] is pure. The same input and seed give the same bits, because every
-//! sum has a fixed order, sines and cosines are our own, and random numbers are counted, not drawn from a
+//! sum has a fixed order, the sines of a state are our own, and random numbers are counted, not drawn from a
 //! shared state. Absent on purpose: files, clocks, threads, the journal, CVaR over scenarios (that is
 //! another room's; the `elite_fraction` here averages shots, not costs of scenarios).
 //! Start at [`problem::Problem`] for a fixed set of angles, at [`qaoa::Optimiser`] to find angles.
 
-// pub mod backends;
-// pub mod breaker;
-// pub mod circuit;
+pub mod backends;
+pub mod breaker;
+pub mod circuit;
 pub mod ising;
-// pub mod openqasm;
+pub mod openqasm;
 pub mod phase;
 pub mod problem;
 pub mod qaoa;

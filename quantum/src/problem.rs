@@ -12,12 +12,12 @@ use crate::simulator::{Angles, Simulator};
 /// Version of the file format that is read.
 pub const VERSION: u64 = 1;
 
-/// Memory one evaluation may take: 24 bytes per amplitude (two doubles of state, one of cost). 4 GiB holds
-/// 27 qubits, or 178 million designs; more than that asks for a machine chosen on purpose.
+/// Memory one evaluation may take. 4 GiB holds 27 qubits, or 134 million designs; more than that asks for a
+/// machine chosen on purpose.
 pub const STATE_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
 
-/// Bytes per amplitude that [`STATE_BYTES_MAX`] is measured in.
-pub const AMPLITUDE_BYTES: u64 = 24;
+/// Bytes per amplitude: two doubles of state, one of cost, one of the list the cost was read from.
+pub const AMPLITUDE_BYTES: u64 = 32;
 
 /// Most layers of a problem. The deepest useful circuits have some hundred; Grover's algorithm on a
 /// million designs has 785.

@@ -1,5 +1,8 @@
 //! The angle search as a whole: it gains, it resumes to the bit, it samples what it says.
 
+// Helpers of tests may panic as tests do.
+#![allow(clippy::unwrap_used)]
+
 use proptest::prelude::*;
 use quantum::CODES;
 use quantum::problem::{Mixer, Problem, evaluate};

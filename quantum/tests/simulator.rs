@@ -1,5 +1,8 @@
 //! Known results of QAOA, gradients, norms and order of summation.
 
+// Helpers of tests may panic as tests do.
+#![allow(clippy::unwrap_used)]
+
 use proptest::prelude::*;
 use quantum::ising::{Ising, Term};
 use quantum::qaoa::Search;

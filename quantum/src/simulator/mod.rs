@@ -75,7 +75,7 @@ impl Simulator {
     pub fn grover_grouped(values: Vec<f64>, multiplicity: Vec<f64>) -> Option<Self> {
         if values.is_empty()
             || values.len() != multiplicity.len()
-            || multiplicity.iter().any(|m| !(*m >= 1.0))
+            || multiplicity.iter().any(|m| m.is_nan() || *m < 1.0)
         {
             return None;
         }

@@ -4,17 +4,17 @@
 //! of all low qubits are done at once; the high qubits follow [`HIGH`] at a time, on as many rows cut into
 //! pieces that together fit the same cache. Two passes for the first 12 qubits and one for every four more.
 
-use crate::phase::cos_sin_scaled;
+use crate::phase::{cos_sin, cos_sin_scaled};
 use crate::state::{BLOCK, State, sum};
 
 /// Qubits whose rotations fit one block: 2^11 amplitudes of 16 bytes are 32 KiB.
-const LOW: u32 = 11;
+pub(crate) const LOW: u32 = 11;
 /// High qubits rotated in one pass: 16 rows.
 const HIGH: u32 = 4;
 
 /// One whole layer: phase exp(-i `cost_angle` C), then exp(-i `mixer_angle` X) on each of `qubits` qubits.
 pub fn layer(state: &mut State, values: &[f64], cost_angle: f64, mixer_angle: f64, qubits: u32) {
-    let (s, c) = mixer_angle.sin_cos();
+    let (c, s) = cos_sin(mixer_angle);
     let block = 1usize << qubits.min(LOW);
     let blocks = state.re.chunks_exact_mut(block).zip(state.im.chunks_exact_mut(block));
     for ((re, im), values) in blocks.zip(values.chunks_exact(block)) {
@@ -26,7 +26,7 @@ pub fn layer(state: &mut State, values: &[f64], cost_angle: f64, mixer_angle: f6
 
 /// Only the rotations; with `-angle` it undoes itself.
 pub fn rotate(state: &mut State, mixer_angle: f64, qubits: u32) {
-    let (s, c) = mixer_angle.sin_cos();
+    let (c, s) = cos_sin(mixer_angle);
     let block = 1usize << qubits.min(LOW);
     for (re, im) in state.re.chunks_exact_mut(block).zip(state.im.chunks_exact_mut(block)) {
         low(re, im, c, s);
@@ -60,27 +60,27 @@ fn low(re: &mut [f64], im: &mut [f64], c: f64, s: f64) {
 }
 
 fn high(state: &mut State, qubits: u32, c: f64, s: f64) {
+    high_pairs(qubits, |low, high, count| {
+        let (re, re_high) = state.re.split_at_mut(high);
+        let (im, im_high) = state.im.split_at_mut(high);
+        let here = low..low + count;
+        butterfly(&mut re[here.clone()], &mut im[here], &mut re_high[..count], &mut im_high[..count], c, s);
+    });
+}
+
+/// Calls `work(low, high, count)` for runs of `count` pairs (low + i, high + i) that differ in one qubit from
+/// [`LOW`] on: every pair of every such qubit once, qubit after qubit, in an order that keeps to the cache.
+pub(crate) fn high_pairs(qubits: u32, mut work: impl FnMut(usize, usize, usize)) {
     let mut first = LOW;
     while first < qubits {
         let count = HIGH.min(qubits - first);
         let (rows, row) = (1usize << count, 1usize << first);
         let piece = (1usize << LOW) / rows;
-        for group in (0..state.len()).step_by(rows * row) {
+        for group in (0..1usize << qubits).step_by(rows * row) {
             for offset in (group..group + row).step_by(piece) {
                 for bit in 0..count {
                     for a in (0..rows).filter(|a| a >> bit & 1 == 0) {
-                        let (at, other) = (offset + a * row, offset + (a | 1 << bit) * row);
-                        let (re, re_high) = state.re.split_at_mut(other);
-                        let (im, im_high) = state.im.split_at_mut(other);
-                        let here = at..at + piece;
-                        butterfly(
-                            &mut re[here.clone()],
-                            &mut im[here],
-                            &mut re_high[..piece],
-                            &mut im_high[..piece],
-                            c,
-                            s,
-                        );
+                        work(offset + a * row, offset + (a | 1 << bit) * row, piece);
                     }
                 }
             }

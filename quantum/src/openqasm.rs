@@ -1,0 +1,55 @@
+//! OpenQASM 3 text that importers agree on.
+//!
+//! The portable subset: no include, own gates from `U`, `gphase` and `ctrl @`, `input float[64]`, one call
+//! per qubit, one measurement of the register. Versions of the language differ in the global phase of
+//! `U(theta, ..)`, which would become a relative one under `ctrl @`; so only `U(0, 0, l)` is ever
+//! controlled, where all versions agree.
+
+use crate::circuit::{Angle, Circuit, Gate};
+use std::fmt::Write;
+
+/// Gates used below, each from primitives.
+const GATES: &str = "\
+gate h a { U(1.5707963267948966, 0, 3.141592653589793) a; }
+gate rx(t) a { U(t, -1.5707963267948966, 1.5707963267948966) a; }
+gate rz(t) a { gphase(-t/2); U(0, 0, t) a; }
+gate cp(t) a, b { ctrl @ U(0, 0, t) a, b; }
+gate cx a, b { h b; cp(3.141592653589793) a, b; h b; }
+gate rzz(t) a, b { gphase(-t/2); U(0, 0, t) a; U(0, 0, t) b; cp(-2*t) a, b; }
+";
+
+/// The circuit as text, its inputs as `input float[64]`, measured into `c`; bit i of `c` is qubit i.
+pub fn program(circuit: &Circuit) -> String {
+    let mut text = String::from("OPENQASM 3.0;\n");
+    let mut line = |line: std::fmt::Arguments<'_>| {
+        // Writing to a string cannot fail.
+        let _ = text.write_fmt(line);
+        text.push('\n');
+    };
+    for input in circuit.inputs() {
+        line(format_args!("input float[64] {input};"));
+    }
+    line(format_args!("{GATES}qubit[{0}] q;\nbit[{0}] c;", circuit.qubits()));
+    for gate in circuit.gates() {
+        match *gate {
+            Gate::H(q) => line(format_args!("h q[{q}];")),
+            Gate::Rx(q, angle) => line(format_args!("rx({}) q[{q}];", expression(circuit, angle))),
+            Gate::Rz(q, angle) => line(format_args!("rz({}) q[{q}];", expression(circuit, angle))),
+            Gate::Rzz(a, b, angle) => {
+                line(format_args!("rzz({}) q[{a}], q[{b}];", expression(circuit, angle)))
+            }
+            Gate::Cx(a, b) => line(format_args!("cx q[{a}], q[{b}];")),
+            Gate::GlobalPhase(angle) => line(format_args!("gphase({});", expression(circuit, angle))),
+        }
+    }
+    line(format_args!("c = measure q;"));
+    text
+}
+
+fn expression(circuit: &Circuit, angle: Angle) -> String {
+    // {:?} writes the shortest text that reads back as the same double, always with a point or exponent.
+    match angle.input.and_then(|input| circuit.inputs().get(input)) {
+        Some(input) => format!("{:?}*{input}", angle.factor),
+        None => format!("{:?}", angle.factor),
+    }
+}
