@@ -72,6 +72,8 @@ pub fn from_canonical(bytes: &[u8]) -> Result<Definition, Problem> {
     let definition: Definition = serde_json::from_slice(bytes).map_err(|error| damaged(error.to_string()))?;
     match super::topological_order(&definition) {
         Some(_) => Ok(definition),
-        None => Err(damaged("its stages need each other in a circle or need a stage that is not there".into())),
+        None => {
+            Err(damaged("its stages need each other in a circle or need a stage that is not there".into()))
+        }
     }
 }

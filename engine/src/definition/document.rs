@@ -126,7 +126,9 @@ fn workflow(node: &Node, long_name: Option<(&String, Place)>, problems: &mut Pro
                 workflow.at = node.at;
                 workflow.name = problems.text(node, "workflow").unwrap_or_default();
             }
-            None => problems.add(node.at, "EX-0104", "`workflow` is missing", "name it: `workflow: my-workflow`"),
+            None => {
+                problems.add(node.at, "EX-0104", "`workflow` is missing", "name it: `workflow: my-workflow`")
+            }
         },
     }
     if !workflow.name.is_empty() {
@@ -260,7 +262,8 @@ fn stage(node: &Node, problems: &mut Problems) -> Option<Stage> {
         stage.when = criteria::expression(node, "when", problems);
     }
     stage.utcs_phase = fields.take("utcs_phase").and_then(|node| utcs_phase(node, problems));
-    stage.command = fields.take("command").and_then(|node| Some((command(node, "command", problems)?, node.at)));
+    stage.command =
+        fields.take("command").and_then(|node| Some((command(node, "command", problems)?, node.at)));
     stage.undo = fields.take("undo").and_then(|node| Some((command(node, "undo", problems)?, node.at)));
     stage.idempotent =
         fields.take("idempotent").and_then(|node| Some((problems.flag(node, "idempotent")?, node.at)));
@@ -270,7 +273,8 @@ fn stage(node: &Node, problems: &mut Problems) -> Option<Stage> {
 
 fn check_name(name: &str, what: &str, at: Place, problems: &mut Problems) -> bool {
     let letters = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
-    let fits = letters && name.len() <= NAME_BYTES_MAX && name.starts_with(|c: char| c.is_ascii_alphanumeric());
+    let fits =
+        letters && name.len() <= NAME_BYTES_MAX && name.starts_with(|c: char| c.is_ascii_alphanumeric());
     if !fits {
         let shown: String = name.chars().take(NAME_BYTES_MAX).collect();
         let help = "use letters, digits, `-` and `_`, at most 64, a letter or digit first";
@@ -304,7 +308,12 @@ fn duration(node: &Node, what: &str, problems: &mut Problems) -> Option<u64> {
         Ok(ms) => Some(ms),
         Err(why) => {
             let message = format!("`{what}`: {why}");
-            problems.add(node.at, "EX-0122", message, "write `500ms`, `30s`, `5m`, `2h`, or seconds as a number");
+            problems.add(
+                node.at,
+                "EX-0122",
+                message,
+                "write `500ms`, `30s`, `5m`, `2h`, or seconds as a number",
+            );
             None
         }
     }
@@ -319,7 +328,8 @@ fn tuning(fields: &mut Fields<'_>, problems: &mut Problems) -> Tuning {
         let attempts = retry.take("attempts").and_then(|node| problems.whole(node, "attempts", 1..=100));
         tuning.attempts = attempts.and_then(|attempts| u32::try_from(attempts).ok());
         tuning.backoff_ms = retry.take("backoff").and_then(|node| duration(node, "backoff", problems));
-        tuning.backoff_ms_max = retry.take("backoff_max").and_then(|node| duration(node, "backoff_max", problems));
+        tuning.backoff_ms_max =
+            retry.take("backoff_max").and_then(|node| duration(node, "backoff_max", problems));
         let jitter = retry.take("jitter").and_then(|node| problems.number(node, "jitter", 0.0..=1.0));
         tuning.jitter_permille = jitter.map(|share| (share * 1000.0).round() as u16);
         retry.finish(problems);
@@ -341,16 +351,25 @@ fn tuning(fields: &mut Fields<'_>, problems: &mut Problems) -> Tuning {
             if let Some(node) = timeout.take("start_to_close") {
                 limits.start_to_close_ms = limit(node, "start_to_close", problems);
             }
-            limits.heartbeat_ms = timeout.take("heartbeat").and_then(|node| duration(node, "heartbeat", problems));
+            limits.heartbeat_ms =
+                timeout.take("heartbeat").and_then(|node| duration(node, "heartbeat", problems));
             let start = timeout.take("schedule_to_start");
-            limits.schedule_to_start_ms = start.and_then(|node| duration(node, "schedule_to_start", problems));
+            limits.schedule_to_start_ms =
+                start.and_then(|node| duration(node, "schedule_to_start", problems));
             timeout.finish(problems);
         }
     } else {
         limits.start_to_close_ms = limit(node, "timeout", problems);
     }
-    if let (Some(node), Some(_), true) = (minutes, tuning.start_to_close_ms, limits.start_to_close_ms != tuning.start_to_close_ms) {
-        problems.add(node.at, "EX-0105", "`timeout_minutes` and `timeout` state different limits", "keep one");
+    if let (Some(node), Some(_), true) =
+        (minutes, tuning.start_to_close_ms, limits.start_to_close_ms != tuning.start_to_close_ms)
+    {
+        problems.add(
+            node.at,
+            "EX-0105",
+            "`timeout_minutes` and `timeout` state different limits",
+            "keep one",
+        );
     }
     limits
 }
@@ -395,7 +414,8 @@ fn demand(node: &Node, of_workflow: bool, problems: &mut Problems) -> (Demand, O
     demand.memory_mib = size("memory", "memory_gb");
     demand.storage_mib = size("storage", "storage_gb");
     demand.backend = fields.take("backend").and_then(|node| problems.text(node, "backend"));
-    let priority = if of_workflow { fields.take("priority").and_then(|node| priority(node, problems)) } else { None };
+    let priority =
+        if of_workflow { fields.take("priority").and_then(|node| priority(node, problems)) } else { None };
     fields.finish(problems);
     (demand, priority)
 }
@@ -414,7 +434,12 @@ fn utcs_phase(node: &Node, problems: &mut Problems) -> Option<u8> {
     let text = problems.text(node, "utcs_phase")?;
     let phase = units::utcs_phase(&text);
     if phase.is_none() {
-        problems.add(node.at, "EX-0123", format!("{text:?} is not a UTCS phase"), "write a number from 1 to 11");
+        problems.add(
+            node.at,
+            "EX-0123",
+            format!("{text:?} is not a UTCS phase"),
+            "write a number from 1 to 11",
+        );
     }
     phase
 }
@@ -434,7 +459,12 @@ fn gate(node: &Node, problems: &mut Problems) -> Option<Gate> {
 fn command(node: &Node, what: &str, problems: &mut Problems) -> Option<Json> {
     let words = problems.texts(node, what)?;
     if words.first().is_none_or(|word| word.text.is_empty()) {
-        problems.add(node.at, "EX-0104", format!("`{what}` names no program"), "write `[program, argument, ..]`");
+        problems.add(
+            node.at,
+            "EX-0104",
+            format!("`{what}` names no program"),
+            "write `[program, argument, ..]`",
+        );
         return None;
     }
     Some(Json::from(words.into_iter().map(|word| word.text).collect::<Vec<_>>()))

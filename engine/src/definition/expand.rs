@@ -242,7 +242,8 @@ impl<'a> Expander<'a> {
         }
         if let Some(kind) = stage.kind {
             if let Some(row) = tasks.iter().find(|row| row.kind != kind) {
-                let at = stage.tasks.iter().find(|task| task.text == row.name).map_or(stage.at, |task| task.at);
+                let at =
+                    stage.tasks.iter().find(|task| task.text == row.name).map_or(stage.at, |task| task.at);
                 let message = format!("the task `{}` is no part of `{}`", row.name, kind.name());
                 problems.add(at, "EX-0119", message, format!("it belongs to `{}`", row.kind.name()));
             }
@@ -310,7 +311,9 @@ impl<'a> Expander<'a> {
         let mut drafts = match found {
             Source::File => {
                 let file = self.file;
-                let Some(workflow) = file.iter().find(|known| known.name == stage.name) else { return vec![] };
+                let Some(workflow) = file.iter().find(|known| known.name == stage.name) else {
+                    return vec![];
+                };
                 let name = problems.file().to_owned();
                 self.workflow(workflow, found, &name, problems)
             }
@@ -401,7 +404,12 @@ fn known_tasks(stage: &Stage, problems: &mut Problems) -> Vec<&'static table::Ta
                 let known = table::TASKS.iter().map(|row| row.name);
                 let help = did_you_mean(&task.text, known)
                     .unwrap_or_else(|| "docs/workflow-table.md lists the tasks".into());
-                problems.add(task.at, "EX-0119", format!("`{}` is not a task that anything does", task.text), help);
+                problems.add(
+                    task.at,
+                    "EX-0119",
+                    format!("`{}` is not a task that anything does", task.text),
+                    help,
+                );
             }
         }
     }
@@ -490,7 +498,12 @@ fn promise(draft: &mut Draft, name: &str, output: &Placed, problems: &mut Proble
         && !name.starts_with('.')
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'));
     if !is_plain {
-        problems.add(output.at, "EX-0113", format!("{name:?} cannot name an artefact"), "use letters, digits, `.`, `-`, `_`");
+        problems.add(
+            output.at,
+            "EX-0113",
+            format!("{name:?} cannot name an artefact"),
+            "use letters, digits, `.`, `-`, `_`",
+        );
     } else if !draft.outputs.iter().any(|known| known == name) {
         draft.outputs.push(name.into());
     }
@@ -576,10 +589,13 @@ fn both(outer: &Option<Criterion>, inner: &Option<Criterion>) -> Option<Criterio
 /// Draws the edges between groups: first stages of one to last stages of those it needs.
 fn connect(workflow: &Workflow, groups: &[std::ops::Range<usize>], drafts: &mut [Draft]) {
     let needed: BTreeSet<usize> = drafts.iter().flat_map(|draft| draft.needs.iter().copied()).collect();
-    let last = |group: &std::ops::Range<usize>| group.clone().filter(|at| !needed.contains(at)).collect::<Vec<_>>();
+    let last =
+        |group: &std::ops::Range<usize>| group.clone().filter(|at| !needed.contains(at)).collect::<Vec<_>>();
     let exits: Vec<_> = groups.iter().map(last).collect();
-    let entries: Vec<Vec<usize>> =
-        groups.iter().map(|group| group.clone().filter(|&at| drafts[at].needs.is_empty()).collect()).collect();
+    let entries: Vec<Vec<usize>> = groups
+        .iter()
+        .map(|group| group.clone().filter(|&at| drafts[at].needs.is_empty()).collect())
+        .collect();
     for (index, needs) in order::edges(workflow).into_iter().enumerate() {
         for &entry in &entries[index] {
             for need in &needs {

@@ -84,7 +84,9 @@ pub fn load(request: LoadRequest<'_>) -> Result<Loaded, Vec<Problem>> {
     let params = settle::set_params(workflow, request.params, &mut flat.drafts, &mut outside);
     let has_stage_problems = !problems.is_empty();
     // A stage that could not be read is no stage to set a parameter of; one message is enough.
-    problems.extend(outside.into_found().into_iter().filter(|found| !has_stage_problems || found.code != "EX-0127"));
+    problems.extend(
+        outside.into_found().into_iter().filter(|found| !has_stage_problems || found.code != "EX-0127"),
+    );
     check_flat(workflow, &flat, request.file, &mut problems);
     if !problems.is_empty() {
         return Err(sorted(problems));
@@ -128,7 +130,11 @@ pub fn workflows_in(text: &str, file: &str) -> Result<Vec<String>, Vec<Problem>>
     Ok(names)
 }
 
-fn choose<'w>(workflows: &'w [Workflow], name: Option<&str>, problems: &mut Problems) -> Option<&'w Workflow> {
+fn choose<'w>(
+    workflows: &'w [Workflow],
+    name: Option<&str>,
+    problems: &mut Problems,
+) -> Option<&'w Workflow> {
     let names = || workflows.iter().map(|workflow| workflow.name.as_str());
     match (name, workflows) {
         (_, []) => {

@@ -25,7 +25,8 @@ pub(super) fn check(workflow: &Workflow, problems: &mut Problems) {
             if !names().any(|name| name == need.text) {
                 let help = did_you_mean(&need.text, names())
                     .unwrap_or_else(|| format!("stages here: {}", names().collect::<Vec<_>>().join(", ")));
-                let message = format!("`{}` needs `{}`, which is no stage of this workflow", stage.name, need.text);
+                let message =
+                    format!("`{}` needs `{}`, which is no stage of this workflow", stage.name, need.text);
                 problems.add(need.at, "EX-0114", message, help);
             }
         }

@@ -94,7 +94,10 @@ fn find(name: &str, drafts: &[Draft]) -> Result<Vec<usize>, Miss> {
         [] => {
             let names = drafts.iter().flat_map(|draft| [draft.path.as_str(), last_name(&draft.path)]);
             let help = did_you_mean(name, names).unwrap_or_else(|| {
-                format!("stages: {}", drafts.iter().map(|draft| draft.path.as_str()).collect::<Vec<_>>().join(", "))
+                format!(
+                    "stages: {}",
+                    drafts.iter().map(|draft| draft.path.as_str()).collect::<Vec<_>>().join(", ")
+                )
             });
             Err(("EX-0127", format!("`{name}` is no stage of this workflow"), help))
         }

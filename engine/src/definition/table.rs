@@ -114,7 +114,12 @@ pub const KINDS: [KindRow; 16] = [
         &["rollback_report.json", "emergency_audit.json"],
         "activates the earlier release as a new deployment, verifies it and records what was done",
     ),
-    row(Exec, false, &["stdout.txt"], "runs a program of the user's and adopts the files it names as outputs"),
+    row(
+        Exec,
+        false,
+        &["stdout.txt"],
+        "runs a program of the user's and adopts the files it names as outputs",
+    ),
     row(Approval, false, &[], "waits for people to say yes or no"),
 ];
 
@@ -166,59 +171,191 @@ const fn task(name: &'static str, kind: StageKind, does: &'static str) -> TaskRo
 
 /// Every task name that is understood.
 pub const TASKS: [TaskRow; 53] = [
-    task("validate_input_configuration", Initialization, "every input is present and has the digest it was uploaded with"),
-    task("setup_execution_environment", Initialization, "the run's directory and environment are provisioned"),
-    task("initialize_resource_allocation", Initialization, "the workflow's ceilings are clamped to the machine and reserved"),
-    task("setup_solver_environment", Initialization, "the solver worker's environment and version are recorded"),
-    task("allocate_computational_resources", Initialization, "cores and memory for the solver stages are reserved"),
-    task("initialize_optimization_parameters", Initialization, "level, weight and seed are resolved, and which source won is recorded"),
+    task(
+        "validate_input_configuration",
+        Initialization,
+        "every input is present and has the digest it was uploaded with",
+    ),
+    task(
+        "setup_execution_environment",
+        Initialization,
+        "the run's directory and environment are provisioned",
+    ),
+    task(
+        "initialize_resource_allocation",
+        Initialization,
+        "the workflow's ceilings are clamped to the machine and reserved",
+    ),
+    task(
+        "setup_solver_environment",
+        Initialization,
+        "the solver worker's environment and version are recorded",
+    ),
+    task(
+        "allocate_computational_resources",
+        Initialization,
+        "cores and memory for the solver stages are reserved",
+    ),
+    task(
+        "initialize_optimization_parameters",
+        Initialization,
+        "level, weight and seed are resolved, and which source won is recorded",
+    ),
     task("load_configuration", Initialization, "the design to be validated is read and its digest recorded"),
-    task("load_validation_rules", Initialization, "the constraints and predicates to validate against are read and their digests recorded"),
+    task(
+        "load_validation_rules",
+        Initialization,
+        "the constraints and predicates to validate against are read and their digests recorded",
+    ),
     task("setup_validation_environment", Initialization, "the environment of the validation is provisioned"),
-    task("validate_constraints_file", ConstraintValidation, "the constraints file is read; an error names file, line and constraint"),
-    task("load_hard_constraints", ConstraintValidation, "the hard constraints are read into the design space"),
-    task("validate_constraint_syntax", ConstraintValidation, "each constraint's types, ranges and names are checked"),
-    task("prepare_solver_input", ConstraintValidation, "the design-space model that search and HiGHS share is built"),
+    task(
+        "validate_constraints_file",
+        ConstraintValidation,
+        "the constraints file is read; an error names file, line and constraint",
+    ),
+    task(
+        "load_hard_constraints",
+        ConstraintValidation,
+        "the hard constraints are read into the design space",
+    ),
+    task(
+        "validate_constraint_syntax",
+        ConstraintValidation,
+        "each constraint's types, ranges and names are checked",
+    ),
+    task(
+        "prepare_solver_input",
+        ConstraintValidation,
+        "the design-space model that search and HiGHS share is built",
+    ),
     task("setup_milp_solver", MilpSolving, "the HiGHS model is built from the design space"),
     task("run_milp_solver", MilpSolving, "HiGHS decides feasibility, optimum and bounds"),
     task("enumerate_feasible_configurations", FeasibleSetGeneration, "the search lists the feasible designs"),
-    task("generate_feasible_set", FeasibleSetGeneration, "feasible_set.json and its compact twin are written"),
-    task("rank_configurations", FeasibleSetGeneration, "the best designs per objective are listed in enumeration_metrics.json"),
-    task("validate_feasible_set", ResultValidation, "every design of the set is checked again, independently"),
+    task(
+        "generate_feasible_set",
+        FeasibleSetGeneration,
+        "feasible_set.json and its compact twin are written",
+    ),
+    task(
+        "rank_configurations",
+        FeasibleSetGeneration,
+        "the best designs per objective are listed in enumeration_metrics.json",
+    ),
+    task(
+        "validate_feasible_set",
+        ResultValidation,
+        "every design of the set is checked again, independently",
+    ),
     task("validate_solutions", ResultValidation, "every design found is checked again, independently"),
     task("setup_quantum_backend", QuantumBackendSetup, "a backend is probed and reserved, with fallbacks"),
     task("initialize_qaoa_optimizer", QaoaOptimization, "depth, first angles and seed of QAOA are fixed"),
-    task("prepare_qaoa_circuit", QaoaOptimization, "cost values and mixer over the feasible set are prepared"),
-    task("execute_variational_optimization", QaoaOptimization, "the angles are optimised, with a checkpoint per iteration"),
-    task("collect_quantum_measurements", QaoaOptimization, "the final state is sampled within the shot budget"),
-    task("analyze_optimization_results", QaoaOptimization, "expectation, best sampled design and convergence are written to qaoa_result.json"),
+    task(
+        "prepare_qaoa_circuit",
+        QaoaOptimization,
+        "cost values and mixer over the feasible set are prepared",
+    ),
+    task(
+        "execute_variational_optimization",
+        QaoaOptimization,
+        "the angles are optimised, with a checkpoint per iteration",
+    ),
+    task(
+        "collect_quantum_measurements",
+        QaoaOptimization,
+        "the final state is sampled within the shot budget",
+    ),
+    task(
+        "analyze_optimization_results",
+        QaoaOptimization,
+        "expectation, best sampled design and convergence are written to qaoa_result.json",
+    ),
     task("calculate_scenario_costs", CvarCalculation, "each design's cost is computed in each scenario"),
-    task("compute_cvar_metrics", CvarCalculation, "expectation, VaR and CVaR per design are written to cvar_metrics.json"),
-    task("calculate_cvar_metrics", CvarCalculation, "expectation, VaR and CVaR per design are written to cvar_metrics.json"),
-    task("select_risk_optimal_configuration", CvarCalculation, "the exact argmin becomes optimal_config.json"),
+    task(
+        "compute_cvar_metrics",
+        CvarCalculation,
+        "expectation, VaR and CVaR per design are written to cvar_metrics.json",
+    ),
+    task(
+        "calculate_cvar_metrics",
+        CvarCalculation,
+        "expectation, VaR and CVaR per design are written to cvar_metrics.json",
+    ),
+    task(
+        "select_risk_optimal_configuration",
+        CvarCalculation,
+        "the exact argmin becomes optimal_config.json",
+    ),
     task("select_optimal_configuration", CvarCalculation, "the exact argmin becomes optimal_config.json"),
-    task("evaluate_risk_tolerance", ResultAnalysis, "how the choice moves with level and weight is written to risk_analysis.json"),
-    task("validate_configuration_constraints", Validation, "hard constraints of the chosen design are checked again"),
+    task(
+        "evaluate_risk_tolerance",
+        ResultAnalysis,
+        "how the choice moves with level and weight is written to risk_analysis.json",
+    ),
+    task(
+        "validate_configuration_constraints",
+        Validation,
+        "hard constraints of the chosen design are checked again",
+    ),
     task("check_hard_constraints", Validation, "hard constraints of the design are checked again"),
     task("validate_component_compatibility", Validation, "allowed and forbidden pairs of parts are checked"),
-    task("verify_integration_requirements", Validation, "requirements that join several subsystems are checked; what has no figure is reported as not evaluated"),
-    task("check_certification_requirements", Validation, "certification predicates are true, false or not evaluated"),
-    task("check_arp4754a_compliance", Validation, "the predicates recorded for ARP4754A are true, false or not evaluated"),
+    task(
+        "verify_integration_requirements",
+        Validation,
+        "requirements that join several subsystems are checked; what has no figure is reported as not evaluated",
+    ),
+    task(
+        "check_certification_requirements",
+        Validation,
+        "certification predicates are true, false or not evaluated",
+    ),
+    task(
+        "check_arp4754a_compliance",
+        Validation,
+        "the predicates recorded for ARP4754A are true, false or not evaluated",
+    ),
     task("verify_safety_criteria", Validation, "safety predicates are true, false or not evaluated"),
     task("verify_safety_requirements", Validation, "safety predicates are true, false or not evaluated"),
-    task("validate_certification_criteria", Validation, "certification predicates are true, false or not evaluated"),
-    task("generate_compliance_report", Validation, "the verdicts are written to validation_report.json, compliance_certificates.json and certification_status.json"),
+    task(
+        "validate_certification_criteria",
+        Validation,
+        "certification predicates are true, false or not evaluated",
+    ),
+    task(
+        "generate_compliance_report",
+        Validation,
+        "the verdicts are written to validation_report.json, compliance_certificates.json and certification_status.json",
+    ),
     task("prepare_deployment_package", Deployment, "the release is built, named by its digest"),
     task("generate_deployment_manifest", Deployment, "deployment_manifest.json is written"),
     task("create_audit_trail", Deployment, "audit_trail.json is cut from the run's own records"),
     task("notify_stakeholders", Deployment, "an event and an alert record are written; nothing is mailed"),
     task("assess_current_state", ReleaseAssessment, "the active release and its health are read"),
-    task("identify_rollback_target", ReleaseAssessment, "the latest earlier release that was healthy is found"),
-    task("validate_rollback_safety", ReleaseAssessment, "the target's digests are checked before anything moves"),
-    task("execute_configuration_rollback", ReleaseRollback, "the earlier release is activated as a new deployment"),
+    task(
+        "identify_rollback_target",
+        ReleaseAssessment,
+        "the latest earlier release that was healthy is found",
+    ),
+    task(
+        "validate_rollback_safety",
+        ReleaseAssessment,
+        "the target's digests are checked before anything moves",
+    ),
+    task(
+        "execute_configuration_rollback",
+        ReleaseRollback,
+        "the earlier release is activated as a new deployment",
+    ),
     task("verify_system_stability", ReleaseRollback, "the activated release is read back and checked"),
-    task("update_audit_trail", ReleaseRollback, "what was done, why and by whom is written to emergency_audit.json"),
-    task("notify_emergency_contacts", ReleaseRollback, "an event and an alert record are written; nothing is mailed"),
+    task(
+        "update_audit_trail",
+        ReleaseRollback,
+        "what was done, why and by whom is written to emergency_audit.json",
+    ),
+    task(
+        "notify_emergency_contacts",
+        ReleaseRollback,
+        "an event and an alert record are written; nothing is mailed",
+    ),
 ];
 
 /// The row of a task.
@@ -270,9 +407,15 @@ pub fn render() -> String {
     for (name, kinds) in NAMES {
         let _ = writeln!(page, "| {name} | {} |", names(kinds));
     }
-    page.push_str("\n## Types of the long form\n\n| type | kinds, where neither tasks nor name decide |\n|---|---|\n");
+    page.push_str(
+        "\n## Types of the long form\n\n| type | kinds, where neither tasks nor name decide |\n|---|---|\n",
+    );
     for (name, kinds) in TYPES {
-        let _ = writeln!(page, "| {name} | {} |", kinds.map_or("the name or the tasks must decide".into(), names));
+        let _ = writeln!(
+            page,
+            "| {name} | {} |",
+            kinds.map_or("the name or the tasks must decide".into(), names)
+        );
     }
     page.push_str("\n## Tasks of the long form\n\n| task | kind | what then happens |\n|---|---|---|\n");
     for row in &TASKS {

@@ -57,7 +57,8 @@ fn sum_of_parts(text: &str) -> Result<f64, String> {
 /// What is wrong with the text, as a sentence's end.
 pub fn size_mib(text: &str) -> Result<u64, String> {
     let text = text.trim();
-    let split = text.find(|c: char| c.is_ascii_alphabetic()).ok_or_else(|| format!("{text:?} names no unit"))?;
+    let split =
+        text.find(|c: char| c.is_ascii_alphabetic()).ok_or_else(|| format!("{text:?} names no unit"))?;
     let (number, unit) = text.split_at(split);
     let mib = match unit {
         "MiB" | "MB" | "Mi" | "M" => 1.0,
@@ -70,7 +71,7 @@ pub fn size_mib(text: &str) -> Result<u64, String> {
     if (1.0..=1e12).contains(&total) { Ok(total as u64) } else { Err(format!("{text:?} is out of range")) }
 }
 
-/// A UTCS phase by number or by its full name (`03-Preliminary-Design` is 3).
+/// A UTCS phase by number or by its full name (`02-Design` is 2).
 pub fn utcs_phase(text: &str) -> Option<u8> {
     let number = text.split('-').next()?;
     number.parse().ok().filter(|phase| (1..=11).contains(phase))

@@ -68,7 +68,8 @@ impl Problems {
         };
         let fits = u64::try_from(number).ok().filter(|number| range.contains(number));
         if fits.is_none() {
-            let message = format!("`{what}` is {number}; it must be from {} to {}", range.start(), range.end());
+            let message =
+                format!("`{what}` is {number}; it must be from {} to {}", range.start(), range.end());
             self.add(node.at, "EX-0123", message, "");
         }
         fits
@@ -157,7 +158,12 @@ impl<'n> Fields<'n> {
     ) -> Option<&'n Node> {
         let (first, second) = (self.take(key), self.take(alias));
         if let (Some(_), Some(node)) = (first, second) {
-            problems.add(node.at, "EX-0105", format!("`{alias}` is another name for `{key}`, and both are given"), "keep one");
+            problems.add(
+                node.at,
+                "EX-0105",
+                format!("`{alias}` is another name for `{key}`, and both are given"),
+                "keep one",
+            );
         }
         first.or(second)
     }
@@ -181,9 +187,7 @@ pub fn did_you_mean<'k>(given: &str, known: impl IntoIterator<Item = &'k str>) -
     let closest = |(first, first_distance), (second, second_distance)| {
         if second_distance < first_distance { (second, second_distance) } else { (first, first_distance) }
     };
-    let (name, distance) = known
-        .into_iter()
-        .map(|name| (name, strsim::osa_distance(given, name)))
-        .reduce(closest)?;
+    let (name, distance) =
+        known.into_iter().map(|name| (name, strsim::osa_distance(given, name))).reduce(closest)?;
     (distance <= 1 + given.len() / 4).then(|| format!("did you mean `{name}`?"))
 }

@@ -35,7 +35,10 @@ pub struct Node {
 #[derive(Debug, Clone)]
 pub enum Value {
     /// `plain` is false for quoted and block text, which is never a number or a boolean.
-    Scalar { text: String, plain: bool },
+    Scalar {
+        text: String,
+        plain: bool,
+    },
     List(Vec<Node>),
     /// In written order; keys are unique.
     Map(Vec<Entry>),
@@ -139,7 +142,13 @@ fn number(text: &str) -> Option<Scalar<'static>> {
 pub fn parse(text: &str, file: &str) -> Result<Vec<Node>, Vec<Problem>> {
     if text.len() > TEXT_BYTES_MAX {
         let message = format!("the file has {} bytes, more than the {TEXT_BYTES_MAX} allowed", text.len());
-        return Err(vec![problem(file, Place::default(), "EX-0100", message, "split it into several workflows")]);
+        return Err(vec![problem(
+            file,
+            Place::default(),
+            "EX-0100",
+            message,
+            "split it into several workflows",
+        )]);
     }
     let mut builder = Builder::new(file);
     for next in Parser::new_from_str(text) {
@@ -289,14 +298,21 @@ impl<'a> Builder<'a> {
                 None => {
                     let Value::Scalar { text, .. } = node.value else {
                         let message = "a key must be plain text".into();
-                        let found = problem(self.file, node.at, "EX-0102", message, "a list or map is no key");
+                        let found =
+                            problem(self.file, node.at, "EX-0102", message, "a list or map is no key");
                         self.problems.push(found);
                         open.key = Some((String::new(), node.at));
                         return;
                     };
                     if entries.iter().any(|entry| entry.key == text) {
                         let message = format!("the key `{text}` stands twice in this map");
-                        self.problems.push(problem(self.file, node.at, "EX-0105", message, "keep one of them"));
+                        self.problems.push(problem(
+                            self.file,
+                            node.at,
+                            "EX-0105",
+                            message,
+                            "keep one of them",
+                        ));
                     }
                     open.key = Some((text, node.at));
                 }
