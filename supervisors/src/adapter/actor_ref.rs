@@ -235,6 +235,12 @@ impl<A: Actor> ActorRef<A> {
         self.0.restarts.load(Ordering::Relaxed)
     }
 
+    /// Whether the actor ended and is not restarted: every message is answered with [`TellError::Down`].
+    #[must_use]
+    pub fn is_down(&self) -> bool {
+        self.0.senders.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+
     pub(super) fn count_restart(&self) {
         self.0.restarts.fetch_add(1, Ordering::Relaxed);
     }
