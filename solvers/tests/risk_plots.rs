@@ -28,7 +28,8 @@ fn distribution() -> String {
 
 fn cloud() -> String {
     let expected: Vec<f64> = (0..500).map(|i| 3.0e9 + 1e7 * f64::from(i * 37 % 101)).collect();
-    let cvar: Vec<f64> = (0..500).map(|i| 5.0e9 + 3e7 * f64::from(i * 53 % 97)).collect();
+    let cvar: Vec<f64> =
+        (0..500).map(|i| 8.2e9 - 0.9 * expected[i as usize] + 3e7 * f64::from(i * 53 % 97)).collect();
     let mut order: Vec<usize> = (0..500).collect();
     order.sort_by(|&a, &b| expected[a].total_cmp(&expected[b]).then(cvar[a].total_cmp(&cvar[b])));
     let mut frontier: Vec<usize> = Vec::new();
