@@ -1,1 +1,3 @@
 //! `executing`: wiring of the rooms.
+
+pub mod control;

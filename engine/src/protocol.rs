@@ -16,6 +16,10 @@ pub struct Hello {
     pub protocol: u16,
     /// Program and version, for people.
     pub software: String,
+    /// The name a client wants to act under; honoured only by a daemon whose settings trust its
+    /// clients' names, refused by every other. A daemon sends none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub principal: Option<String>,
 }
 
 /// One request of a client.
