@@ -319,7 +319,7 @@ impl<'a> Expander<'a> {
                 self.workflow(workflow, found, &name, problems)
             }
             Source::Library => {
-                let Some(workflow) = self.from_library(&stage.name) else { return vec![] };
+                let Some(workflow) = self.built_in_workflow(&stage.name) else { return vec![] };
                 let name = Library::file_of(&stage.name);
                 let mut local = Problems::of(&name);
                 let drafts = self.workflow(&workflow, found, &name, &mut local);
@@ -333,7 +333,7 @@ impl<'a> Expander<'a> {
         drafts
     }
 
-    fn from_library(&mut self, name: &str) -> Option<Workflow> {
+    fn built_in_workflow(&mut self, name: &str) -> Option<Workflow> {
         if let Some(known) = self.built_in.get(name) {
             return known.clone();
         }
