@@ -83,6 +83,10 @@ pub enum Input {
 /// What must now be done. Never journaled; performed after the events are durable and applied.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {
+    /// Find room, then answer with `Placed` (or `PlacementFailed`) for this stage and attempt. The
+    /// scheduler keeps one request or placement per stage and attempt: an answer that was already on
+    /// its way when the request was withdrawn also answers a new request for the same attempt. A
+    /// refused `Placed` gives its lease back.
     RequestPlacement {
         stage: StageIndex,
         attempt: Attempt,

@@ -326,9 +326,7 @@ impl<M: Machine> World<M> {
             self.crash()?;
             return Ok(None);
         }
-        // A clock that jumps back must not count; the caller stamps records in order. Timers go by the
-        // monotonic clock, so a wake never comes early.
-        let now_ms = if input != Input::Woke && self.random.percent(2) { self.clock_ms / 2 } else { self.clock_ms };
+        let now_ms = self.clock_ms;
         let name = format!("{input:?}");
         if self.trace {
             println!("{now_ms} {name}");
@@ -391,6 +389,14 @@ impl<M: Machine> World<M> {
             Command::RequestPlacement { stage, attempt, .. } => {
                 if self.requests.iter().any(|(other, _)| *other == stage) {
                     return Err(format!("room was asked for twice for stage {}", stage.0));
+                }
+                // The scheduler keeps one request or placement per stage and attempt: an answer that was
+                // on its way when the first request was withdrawn also answers the second.
+                let same = |arrival: &Arrival| {
+                    matches!(arrival, Arrival::Placed { stage: s, attempt: a, holds: true } if (*s, *a) == (stage, attempt))
+                };
+                if self.queue.values().any(same) {
+                    return Ok(());
                 }
                 self.requests.push((stage, attempt));
                 let after = self.random.between(0, 20);
@@ -521,8 +527,13 @@ impl<M: Machine> World<M> {
         self.queue.retain(|_, arrival| late(arrival, random));
         (self.requests, self.leases, self.alive) = (Vec::new(), Vec::new(), BTreeMap::new());
         self.machine = self.restored()?;
-        // The clock may have jumped; time goes on from the last record at the earliest.
-        self.clock_ms = (self.clock_ms + self.random.pick(&[0, 0, 300, 100_000])).max(self.last_time());
+        // The clock may have jumped either way; time goes on from the last record at the earliest.
+        self.clock_ms = match self.random.below(5) {
+            0 | 1 => self.clock_ms,
+            2 => self.last_time(),
+            3 => self.clock_ms + 300,
+            _ => self.clock_ms + 100_000,
+        };
         let (events, commands) = self.machine.recover(self.clock_ms);
         // After a restart the resource manager knows of no lease, so those told to it are none.
         let commands = commands.into_iter().filter(|command| !matches!(command, Command::ReleaseLease { .. }));
