@@ -249,7 +249,9 @@ impl Checker {
                 must!(!self.stages[at].tuned_in_flight, "stage {at} kept a checkpoint of old parameters");
                 self.stages[at].checkpoint = Some(checkpoint.digest.clone());
             }
-            Event::StageSucceeded { stage, attempt, facts, .. } => self.see_success(stage.0 as usize, attempt.0, facts)?,
+            Event::StageSucceeded { stage, attempt, facts, .. } => {
+                self.see_success(stage.0 as usize, attempt.0, facts)?
+            }
             Event::StageRetryPlanned { stage, attempt, at_ms, error } => {
                 let at = stage.0 as usize;
                 let spec = &self.definition.stages[at];
@@ -257,7 +259,11 @@ impl Checker {
                 let over = attempt.0 - 1;
                 self.attempt_over(at, over)?;
                 self.error_is_real(at, time_ms, error)?;
-                must!(attempt.0 <= spec.retry.attempts, "attempt {} of stage {at} exceeds its limit", attempt.0);
+                must!(
+                    attempt.0 <= spec.retry.attempts,
+                    "attempt {} of stage {at} exceeds its limit",
+                    attempt.0
+                );
                 must!(error.class != ErrorClass::Permanent, "stage {at} retries a permanent error");
                 let handed_out = self.stages[at].in_flight.is_some();
                 let asks = handed_out && error.class == ErrorClass::Ambiguous && !self.repeatable(at);
@@ -266,7 +272,9 @@ impl Checker {
                 let seen = &mut self.stages[at];
                 (seen.in_flight, seen.ready, seen.used, seen.not_before_ms) = (None, None, over, *at_ms);
             }
-            Event::StageInterrupted { stage, attempt, why } if self.stages[stage.0 as usize].undo.is_some() => {
+            Event::StageInterrupted { stage, attempt, why }
+                if self.stages[stage.0 as usize].undo.is_some() =>
+            {
                 let seen = &mut self.stages[stage.0 as usize];
                 must!(*why != Interruption::Unwinding, "unwinding interrupted its own undo");
                 let undoing = seen.undo.take().map(|(undoing, ..)| undoing);
@@ -280,7 +288,9 @@ impl Checker {
                 self.stages[at].in_flight = None;
                 self.stages[at].not_before_ms = 0;
             }
-            Event::StageFailed { stage, attempt, error } => self.see_failure(stage.0 as usize, attempt.0, time_ms, error)?,
+            Event::StageFailed { stage, attempt, error } => {
+                self.see_failure(stage.0 as usize, attempt.0, time_ms, error)?
+            }
             Event::StageInDoubt { stage, attempt, error } => {
                 let at = stage.0 as usize;
                 self.attempt_in_flight(at, attempt.0)?;
@@ -294,9 +304,15 @@ impl Checker {
                 self.dispatching()?;
                 must!(self.needs_done(at), "stage {at} skipped before its needs");
                 let when = self.definition.stages[at].when.as_ref();
-                must!(when.is_some_and(|when| self.value(&when.expression) == Some(false)), "stage {at} skipped");
+                must!(
+                    when.is_some_and(|when| self.value(&when.expression) == Some(false)),
+                    "stage {at} skipped"
+                );
                 let seen = &mut self.stages[at];
-                must!(!seen.begun && !seen.succeeded && !seen.failed && !seen.skipped, "stage {at} skipped late");
+                must!(
+                    !seen.begun && !seen.succeeded && !seen.failed && !seen.skipped,
+                    "stage {at} skipped late"
+                );
                 seen.skipped = true;
             }
             Event::GateOpened { stage, deadline_ms, .. } => {
@@ -316,7 +332,10 @@ impl Checker {
                 let Some(gate) = &mut self.stages[stage.0 as usize].gate else {
                     return Err(format!("an answer at gate {}, which is not open", stage.0));
                 };
-                must!(gate.deadline_ms.is_none_or(|deadline| time_ms < deadline), "an answer past the deadline");
+                must!(
+                    gate.deadline_ms.is_none_or(|deadline| time_ms < deadline),
+                    "an answer past the deadline"
+                );
                 must!(!gate.no, "an answer after a rejection");
                 if *approved {
                     must!(gate.yes.insert(by.clone()), "{by} counted twice");
@@ -392,12 +411,18 @@ impl Checker {
         match error.code.as_str() {
             "EX-0518" => {
                 let when = spec.when.as_ref();
-                must!(when.is_some_and(|when| self.value(&when.expression).is_none()), "the condition has a value");
+                must!(
+                    when.is_some_and(|when| self.value(&when.expression).is_none()),
+                    "the condition has a value"
+                );
             }
             "EX-0540" => must!(gate.is_some_and(|gate| gate.no), "nobody rejected stage {at}"),
             "EX-0541" => {
                 let deadline = gate.and_then(|gate| gate.deadline_ms);
-                must!(deadline.is_some_and(|at_ms| at_ms <= time_ms), "gate {at} was given up before its deadline");
+                must!(
+                    deadline.is_some_and(|at_ms| at_ms <= time_ms),
+                    "gate {at} was given up before its deadline"
+                );
                 must!(!self.gate_passed(at), "gate {at} was given up though passed");
             }
             _ => {
@@ -419,12 +444,20 @@ impl Checker {
         match event {
             Event::CompensationStarted { stage, attempt } => {
                 let at = stage.0 as usize;
-                must!(self.going == Going::Unwinding && !self.paused, "an undo began, but not while unwinding");
+                must!(
+                    self.going == Going::Unwinding && !self.paused,
+                    "an undo began, but not while unwinding"
+                );
                 self.quiet()?;
                 let due = self.undo_due();
                 must!(due == Some(at), "the undo of stage {at} began, but {due:?} is next in reverse order");
                 let (seen, spec) = (&mut self.stages[at], &self.definition.stages[at]);
-                must!(attempt.0 == seen.undo_used + 1, "undo attempt {} follows {}", attempt.0, seen.undo_used);
+                must!(
+                    attempt.0 == seen.undo_used + 1,
+                    "undo attempt {} follows {}",
+                    attempt.0,
+                    seen.undo_used
+                );
                 must!(attempt.0 <= spec.retry.attempts, "undo attempt {} exceeds its limit", attempt.0);
                 must!(time_ms >= seen.undo_not_before_ms, "an undo began before its backoff was over");
                 seen.undo = Some((attempt.0, position, time_ms));
@@ -483,13 +516,15 @@ impl Checker {
             Event::CriteriaNotMet { .. } => {
                 self.dispatching()?;
                 must!(self.all_done(), "criteria were asked before all stages were done");
-                let met = self.definition.success_criteria.iter().all(|c| self.value(&c.expression) == Some(true));
+                let met =
+                    self.definition.success_criteria.iter().all(|c| self.value(&c.expression) == Some(true));
                 must!(!met, "the criteria hold");
                 self.criteria_not_met = true;
             }
             Event::UnwindingStarted { .. } => {
                 self.dispatching()?;
-                let cause = self.cancelled || self.criteria_not_met || self.stages.iter().any(|seen| seen.failed);
+                let cause =
+                    self.cancelled || self.criteria_not_met || self.stages.iter().any(|seen| seen.failed);
                 must!(cause, "unwinding without a cause");
                 self.quiet()?;
                 self.going = Going::Unwinding;
@@ -501,7 +536,8 @@ impl Checker {
                 self.dispatching()?;
                 self.quiet()?;
                 must!(self.all_done(), "succeeded with stages to go");
-                let met = self.definition.success_criteria.iter().all(|c| self.value(&c.expression) == Some(true));
+                let met =
+                    self.definition.success_criteria.iter().all(|c| self.value(&c.expression) == Some(true));
                 must!(met, "succeeded against its criteria");
                 self.going = Going::Succeeded;
             }

@@ -15,29 +15,3 @@ pub trait Machine: Clone {
         self.run().fence(stage)
     }
 }
-
-/// The run as it is.
-#[derive(Clone)]
-pub struct Plain(pub Option<Run>);
-
-impl Machine for Plain {
-    fn holding(&self, run: Run, _: bool) -> Self {
-        Self(Some(run))
-    }
-
-    fn run(&self) -> &Run {
-        self.0.as_ref().expect("made by `holding`")
-    }
-
-    fn decide(&self, now_ms: u64, random: u64, input: Input) -> Result<Decision, Refusal> {
-        self.run().decide(now_ms, random, input)
-    }
-
-    fn apply(&mut self, position: u64, time_ms: u64, event: &Event) {
-        self.0.as_mut().expect("made by `holding`").apply(position, time_ms, event);
-    }
-
-    fn recover(&self, now_ms: u64) -> (Vec<Event>, Vec<Command>) {
-        self.run().recover(now_ms)
-    }
-}

@@ -9,4 +9,4 @@ pub mod machine;
 pub mod random;
 pub mod world;
 
-pub use world::{Report, live};
+pub use world::live;

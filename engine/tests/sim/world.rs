@@ -56,6 +56,8 @@ pub struct World<M> {
     arrivals: u64,
     calm: bool,
     crash_permille: u64,
+    /// How many attempts in a hundred fail; undisturbed runs must be seen too.
+    trouble_percent: u64,
     slots: usize,
     requests: Vec<(StageIndex, Attempt)>,
     leases: Vec<StageIndex>,
@@ -85,6 +87,7 @@ pub fn live<M: Machine>(seed: u64, maker: &M) -> Result<Report, String> {
         arrivals: 0,
         calm: false,
         crash_permille: random.pick(&[0, 0, 15, 80]),
+        trouble_percent: random.pick(&[0, 4, 20]),
         slots: random.between(1, 4) as usize,
         requests: Vec::new(),
         leases: Vec::new(),
@@ -140,7 +143,11 @@ impl<M: Machine> World<M> {
     /// Nothing will come by itself any more: rightly so? Then people do what they are waited for.
     fn help(&mut self) -> Result<(), String> {
         if !self.checker.may_wait() {
-            return Err(format!("stuck: {:?} {:?}", self.checker.going, self.machine.run().waits(self.clock_ms)));
+            return Err(format!(
+                "stuck: {:?} {:?}",
+                self.checker.going,
+                self.machine.run().waits(self.clock_ms)
+            ));
         }
         if self.checker.paused {
             return self.deliver(Input::Resume { by: "operator".into() }, None).map(drop);
@@ -246,7 +253,10 @@ impl<M: Machine> World<M> {
         if self.random.percent(1) {
             let nowhere = StageIndex(99);
             self.deliver(Input::Compensated { stage: nowhere, fence: Fence(1) }, Some(false))?;
-            self.deliver(Input::Placed { stage: nowhere, attempt: Attempt(1), placed_on: "x".into() }, Some(false))?;
+            self.deliver(
+                Input::Placed { stage: nowhere, attempt: Attempt(1), placed_on: "x".into() },
+                Some(false),
+            )?;
         }
         if self.random.percent(5) {
             let bytes = bincode::serialize(self.machine.run()).map_err(|e| e.to_string())?;
@@ -298,8 +308,9 @@ impl<M: Machine> World<M> {
         if !self.requests.is_empty() {
             self.arrive(1, Arrival::Schedule);
         }
-        if self.random.percent(3) {
-            let class = self.random.pick(&[ErrorClass::Transient, ErrorClass::Ambiguous, ErrorClass::Permanent]);
+        if self.random.percent(1 + self.trouble_percent / 5) {
+            let class =
+                self.random.pick(&[ErrorClass::Transient, ErrorClass::Ambiguous, ErrorClass::Permanent]);
             let error = StageError { code: "EX-9001".into(), message: "does not fit".into(), class };
             return self.deliver(Input::PlacementFailed { stage, attempt, error }, Some(true)).map(drop);
         }
@@ -349,7 +360,8 @@ impl<M: Machine> World<M> {
         let time_ms = now_ms.max(self.last_time());
         let mut batch = Vec::new();
         for event in events {
-            let before = batch.last().map_or(self.journal[self.journal.len() - 1].position, |r: &Record| r.position);
+            let before =
+                batch.last().map_or(self.journal[self.journal.len() - 1].position, |r: &Record| r.position);
             let position = before + self.random.between(1, 3);
             *self.report.events.entry(event.name()).or_default() += 1;
             if self.trace {
@@ -392,9 +404,7 @@ impl<M: Machine> World<M> {
                 }
                 // The scheduler keeps one request or placement per stage and attempt: an answer that was
                 // on its way when the first request was withdrawn also answers the second.
-                let same = |arrival: &Arrival| {
-                    matches!(arrival, Arrival::Placed { stage: s, attempt: a, holds: true } if (*s, *a) == (stage, attempt))
-                };
+                let same = |arrival: &Arrival| matches!(arrival, Arrival::Placed { stage: s, attempt: a, holds: true } if (*s, *a) == (stage, attempt));
                 if self.queue.values().any(same) {
                     return Ok(());
                 }
@@ -430,7 +440,8 @@ impl<M: Machine> World<M> {
     }
 
     fn success(&mut self, stage: StageIndex, fence: Fence) -> Input {
-        let outputs = vec![ArtefactRef { name: "out.json".into(), digest: format!("b3:{}", fence.0), bytes: 1 }];
+        let outputs =
+            vec![ArtefactRef { name: "out.json".into(), digest: format!("b3:{}", fence.0), bytes: 1 }];
         let flag = self.random.percent(85);
         let facts = match self.random.below(100) {
             0 if !self.calm => "garbage".to_owned(),
@@ -443,7 +454,10 @@ impl<M: Machine> World<M> {
         let fence = self.machine.fence(stage).ok_or("dispatched without a fence")?;
         let seen = &self.checker.stages[stage.0 as usize];
         if seen.checkpoint != resume_from.map(|checkpoint| checkpoint.digest) {
-            return Err(format!("stage {} is to resume from {:?}, but was told otherwise", stage.0, seen.checkpoint));
+            return Err(format!(
+                "stage {} is to resume from {:?}, but was told otherwise",
+                stage.0, seen.checkpoint
+            ));
         }
         let params: BTreeMap<String, serde_json::Value> =
             serde_json::from_str(&self.machine.run().params_of(stage)).map_err(|e| e.to_string())?;
@@ -458,20 +472,23 @@ impl<M: Machine> World<M> {
         self.begin(stage, fence)?;
         let mut after = self.random.pick(&[1, 10, 100, 600]);
         if self.random.percent(25) {
-            let checkpoint = ArtefactRef { name: "checkpoint".into(), digest: format!("c{}", fence.0), bytes: 1 };
+            let checkpoint =
+                ArtefactRef { name: "checkpoint".into(), digest: format!("c{}", fence.0), bytes: 1 };
             self.arrive(after / 2, Arrival::Answer(Input::Checkpointed { stage, fence, checkpoint }));
         }
         let limited = self.checker.definition.stages[stage.0 as usize].timeout.start_to_close_ms.is_some();
         let answer = match self.random.below(100) {
             // A hung worker or a lost answer: the owner notices by the heartbeat, or only the timeout does.
-            0..=5 if limited => return Ok(()),
-            0..=5 => {
+            0..=2 if limited => return Ok(()),
+            0..=2 => {
                 after += 200;
                 let (code, message) = ("EX-9000".into(), format!("fence {}", fence.0));
                 let error = StageError { code, message, class: ErrorClass::Transient };
                 Input::Failed { stage, fence, error }
             }
-            6..=25 => Input::Failed { stage, fence, error: self.error(fence) },
+            share if share < 3 + self.trouble_percent => {
+                Input::Failed { stage, fence, error: self.error(fence) }
+            }
             _ => self.success(stage, fence),
         };
         self.answer(after, answer);
@@ -536,7 +553,8 @@ impl<M: Machine> World<M> {
         };
         let (events, commands) = self.machine.recover(self.clock_ms);
         // After a restart the resource manager knows of no lease, so those told to it are none.
-        let commands = commands.into_iter().filter(|command| !matches!(command, Command::ReleaseLease { .. }));
+        let commands =
+            commands.into_iter().filter(|command| !matches!(command, Command::ReleaseLease { .. }));
         self.commit(self.clock_ms, events, commands.collect())
     }
 
