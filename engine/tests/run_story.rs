@@ -329,7 +329,7 @@ fn a_clock_behind_the_last_record_counts_as_its_time() {
 fn a_result_whose_facts_are_no_object_costs_an_attempt() {
     let mut told = Told::with(vec![stage("a", &[])], &[]);
     let events = told.succeed(0, "[1]");
-    assert!(matches!(&events[0], Event::StageRetryPlanned { error, .. } if error.code == "EX-0519"));
+    assert!(matches!(&events[0], Event::StageRetryPlanned { error, .. } if error.code == "EX-0503"));
 }
 
 #[test]

@@ -112,7 +112,7 @@ impl Draft<'_> {
                 self.emit(Event::StageSkipped { stage, why: format!("`when` is false: {written}") });
                 false
             }
-            Verdict::NotEvaluated(reason) => {
+            Verdict::NotEvaluated { why: reason } => {
                 let attempt = self.next.stages[stage.0 as usize].next_attempt();
                 let error = faults::condition_not_evaluated(written, &reason);
                 self.emit(Event::StageFailed { stage, attempt, error });
@@ -139,8 +139,8 @@ impl Draft<'_> {
         criteria.iter().find_map(|criterion| match predicate::evaluate(&criterion.expression, &facts) {
             Verdict::True => None,
             Verdict::False => Some(faults::criterion_false(&criterion.written)),
-            Verdict::NotEvaluated(_) if is_waived(criterion, &facts) => None,
-            Verdict::NotEvaluated(reason) => {
+            Verdict::NotEvaluated { .. } if is_waived(criterion, &facts) => None,
+            Verdict::NotEvaluated { why: reason } => {
                 Some(faults::criterion_not_evaluated(&criterion.written, &reason))
             }
         })

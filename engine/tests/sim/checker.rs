@@ -183,13 +183,13 @@ impl Checker {
                 (Some((.., since_ms)), Some(limit_ms)) => time_ms >= since_ms + limit_ms,
                 _ => false,
             },
-            "EX-0506" => match (seen.ready, spec.timeout.schedule_to_start_ms) {
+            "EX-0508" => match (seen.ready, spec.timeout.schedule_to_start_ms) {
                 (Some((_, since_ms)), Some(limit_ms)) => time_ms >= since_ms + limit_ms,
                 _ => false,
             },
             "EX-9001" => seen.ready.is_some(),
-            "EX-0519" => started.is_some(),
-            "EX-0507" => seen.in_flight.is_some() && spec.kind == StageKind::Exec && !spec.idempotent,
+            "EX-0503" => started.is_some(),
+            "EX-0531" => seen.in_flight.is_some() && spec.kind == StageKind::Exec && !spec.idempotent,
             "EX-9000" => started.is_some_and(|(_, position, _)| error.message == format!("fence {position}")),
             _ => false,
         };
