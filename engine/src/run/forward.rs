@@ -9,7 +9,13 @@ use serde_json::{Map, Value};
 impl Draft<'_> {
     pub fn placed(&mut self, stage: StageIndex, given: Attempt, placed_on: String) -> Result<(), Refusal> {
         self.expect_ready(stage, given)?;
-        self.emit(Event::StageStarted { stage, attempt: given, placed_on });
+        self.placed = Some(stage);
+        // Something may be due first, such as the end of another stage's gate; then nothing may start,
+        // and a start that is taken back at once would leave an undo for nothing.
+        self.advance();
+        if self.expect_ready(stage, given).is_ok() {
+            self.emit(Event::StageStarted { stage, attempt: given, placed_on });
+        }
         Ok(())
     }
 
