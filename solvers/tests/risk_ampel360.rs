@@ -1,5 +1,8 @@
 //! The AMPEL360 files against a brute force that knows nothing of the readers, rules and formulas.
 
+// A test may panic; its helpers too.
+#![allow(clippy::unwrap_used)]
+
 use serde_json::Value;
 use solvers::ampel360::{
     self, File, GeometryStatus, default_costs, default_scenarios, orchestrator_risk, read_configuration,

@@ -1,5 +1,8 @@
 //! Cost models and the choice: figures by hand, ties, errors, ranges, and an independent loop.
 
+// A test may panic; its helpers too.
+#![allow(clippy::unwrap_used)]
+
 use solvers::costs::{self, CODES, CostModel};
 use solvers::problem::Problem;
 use solvers::risk::{CvarLevel, RiskWeight};
