@@ -101,6 +101,13 @@ fn attributes_are_gathered_as_the_format_says() {
 }
 
 #[test]
+fn a_mean_over_one_stated_figure_is_that_figure() {
+    let text = "costs: 1\nattributes: {extra: {aggregate: mean}}\nterms: {only: \"extra * price\"}\n";
+    let bound = model(text).bind(&space(3, 2), &table("price\n1\n")).unwrap();
+    assert_eq!(bound.costs(&[1, 0, 0], 0).unwrap(), [0.3]);
+}
+
+#[test]
 fn factor_tables_add_attributes_by_key_and_decision() {
     let space = space(2, 2);
     let set = table("price\n2\n");
