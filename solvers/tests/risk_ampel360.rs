@@ -1,5 +1,8 @@
 //! The AMPEL360 files against a brute force that knows nothing of the readers, rules and formulas.
 
+// A test may panic; its helpers too.
+#![allow(clippy::unwrap_used)]
+
 use serde_json::Value;
 use solvers::ampel360::{
     self, File, GeometryStatus, default_costs, default_scenarios, orchestrator_risk, read_configuration,
@@ -46,9 +49,9 @@ fn product(space: &DesignSpace) -> Vec<Design> {
 }
 
 /// The rules of the programme, worked on the raw text as a tree of values.
-fn feasible_by_hand() -> Vec<BTreeMap<String, String>> {
-    let candidates: Value = serde_saphyr::from_str(CANDIDATES).unwrap();
-    let constraints: Value = serde_saphyr::from_str(CONSTRAINTS).unwrap();
+fn feasible_by_hand(candidates: &str, constraints: &str) -> Vec<BTreeMap<String, String>> {
+    let candidates: Value = serde_saphyr::from_str(candidates).unwrap();
+    let constraints: Value = serde_saphyr::from_str(constraints).unwrap();
     let donors: Vec<i64> =
         candidates["candidates"].as_array().unwrap().iter().map(|c| c["id"].as_i64().unwrap()).collect();
     let part = |donor: i64, subsystem: &str| -> Option<&Value> {
@@ -96,8 +99,13 @@ fn feasible_by_hand() -> Vec<BTreeMap<String, String>> {
                 && below("evacuation_time", "evacuation_time_max")
                 && part["twr"].as_f64().is_none_or(|x| x >= limits["twr_min"].as_f64().unwrap())
         });
-        let hydrogen =
-            ["propulsion", "energy"].iter().all(|s| part(design[s], s).unwrap()["energy_type"] == "Hydrogen");
+        let policy = BTreeMap::from([
+            ("propulsion", &constraints["hydrogen_policy"]["propulsion_energy_type"]),
+            ("energy", &constraints["hydrogen_policy"]["energy_storage_type"]),
+        ]);
+        let hydrogen = ["propulsion", "energy"]
+            .iter()
+            .all(|s| part(design[s], s).unwrap()["energy_type"] == *policy[*s]);
         let forbidden = pairs(&constraints["forbidden_pairs"]).iter().any(|&(a, b)| {
             design["wing"] == a && ["fuselage", "energy", "propulsion"].iter().any(|s| design[s] == b)
         });
@@ -107,7 +115,7 @@ fn feasible_by_hand() -> Vec<BTreeMap<String, String>> {
             && !forbidden
             && pairs(&allowed["wing_fuselage"]).contains(&(design["wing"], design["fuselage"]))
             && pairs(&allowed["energy_fuselage"]).contains(&(design["energy"], design["fuselage"]))
-            && most <= 4
+            && most as i64 <= constraints["diversity_limits"]["max_subsystems_per_donor"].as_i64().unwrap()
     });
     let mut all: Vec<BTreeMap<String, String>> =
         partial.iter().map(|d| d.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect()).collect();
@@ -157,7 +165,61 @@ fn exactly_six_architectures_are_feasible_and_they_are_the_ones_found_by_hand() 
         feasible(&space).iter().map(|d| names(&space, d)).collect();
     found.sort();
     assert_eq!(found.len(), 6);
-    assert_eq!(found, feasible_by_hand());
+    assert_eq!(found, feasible_by_hand(CANDIDATES, CONSTRAINTS));
+}
+
+#[test]
+fn every_rule_acts_on_changed_files_as_it_does_by_hand() {
+    let wing_5 = ["  wing: 6", "  wing: 5", "    - [34, 24]", "    - [34, 24]\n    - [5, 24]"];
+    let open = [&wing_5[..], &["  - [5, 38]", "  - [5, 99]"]].concat();
+    for (changes, count) in [
+        (wing_5.to_vec(), 6),
+        (open.clone(), 8),
+        ([&open[..], &["  - [1, 37]", "  - [5, 37]"]].concat(), 6),
+        ([&open[..], &["  - [1, 24]", "  - [5, 24]"]].concat(), 6),
+        (vec!["max_subsystems_per_donor: 4", "max_subsystems_per_donor: 3"], 5),
+        (vec!["twr_min: 0.55", "twr_min: 0.59"], 0),
+        (vec!["noise_max: 0.65", "noise_max: 0.45"], 6),
+        (vec!["noise_max: 0.65", "noise_max: 0.44"], 0),
+        (vec!["weight_max: 0.65", "weight_max: 0.6"], 3),
+        (vec!["evacuation_time_max: 90", "evacuation_time_max: 84"], 0),
+        (vec!["energy_storage_type: \"Hydrogen\"", "energy_storage_type: \"Kerosene\""], 0),
+        (vec!["propulsion_energy_type: \"Hydrogen\"", "propulsion_energy_type: \"Kerosene\""], 0),
+        (vec!["    - [38, 34]", "    - [38, 12]"], 4),
+        (vec!["  landing_gear: 8", "  landing_gear: 9"], 0),
+    ] {
+        let mut text = CONSTRAINTS.to_string();
+        for change in changes.chunks(2) {
+            assert!(text.contains(change[0]), "{}", change[0]);
+            text = text.replacen(change[0], change[1], 1);
+        }
+        check_by_hand(CANDIDATES, &text, count);
+    }
+    // A part without a TRL does not pass its gate, one without a weight passes its limit.
+    let no_trl = CANDIDATES.replacen(
+        "        trl: 8\n        weight_normalized: 0.61",
+        "        weight_normalized: 0.61",
+        1,
+    );
+    check_by_hand(&no_trl, CONSTRAINTS, 3);
+    let no_weight = CANDIDATES.replacen("        weight_normalized: 0.61", "        mass: unknown", 1);
+    check_by_hand(&no_weight, CONSTRAINTS, 6);
+}
+
+fn check_by_hand(candidates: &str, constraints: &str, count: usize) {
+    let space = ampel360::read(
+        file("candidates.yaml", candidates),
+        file("hard_constraints.yaml", constraints),
+        false,
+    )
+    .unwrap_or_else(|problems| panic!("{problems:#?}"))
+    .space;
+    let mut found: Vec<BTreeMap<String, String>> =
+        feasible(&space).iter().map(|d| names(&space, d)).collect();
+    found.sort();
+    let by_hand = feasible_by_hand(candidates, constraints);
+    assert_eq!((found.len(), by_hand.len()), (count, count), "{constraints}");
+    assert_eq!(found, by_hand);
 }
 
 #[test]
@@ -289,7 +351,7 @@ fn a_brute_force_over_designs_and_scenarios_gives_the_same_choice_and_figures() 
     let set = scenarios::read("scenarios.yaml", SCENARIOS, &|_| None).unwrap().set(None);
     for (level, weight) in [(0.8, 0.0), (0.8, 0.25), (0.95, 0.1), (0.5, 2.0), (0.0, 1.0)] {
         let mut best: Option<(f64, f64, f64, BTreeMap<String, String>)> = None;
-        for design in feasible_by_hand() {
+        for design in feasible_by_hand(CANDIDATES, CONSTRAINTS) {
             let costs: Vec<f64> = (0..set.len())
                 .map(|s| {
                     let scenario = set

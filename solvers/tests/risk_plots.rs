@@ -1,5 +1,8 @@
 //! Plots: what they say, that they are the same bytes twice, and what they refuse.
 
+// A test may panic; its helpers too.
+#![allow(clippy::unwrap_used)]
+
 use solvers::plots::{Mark, MarkKind, PlotError, Series, convergence, cost_distribution, e_cvar_cloud};
 use solvers::risk::CvarLevel;
 

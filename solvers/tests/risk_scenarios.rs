@@ -1,5 +1,8 @@
 //! Scenario files: what is drawn, and every way in which a file can be wrong.
 
+// A test may panic; its helpers too.
+#![allow(clippy::unwrap_used)]
+
 use proptest::prelude::*;
 use solvers::problem::Problem;
 use solvers::risk::{CvarLevel, Losses, sum, tail_weights};

@@ -1,5 +1,8 @@
 //! Cost models and the choice: figures by hand, ties, errors, ranges, and an independent loop.
 
+// A test may panic; its helpers too.
+#![allow(clippy::unwrap_used)]
+
 use solvers::costs::{self, CODES, CostModel};
 use solvers::problem::Problem;
 use solvers::risk::{CvarLevel, RiskWeight};
@@ -95,6 +98,13 @@ fn attributes_are_gathered_as_the_format_says() {
         let got = bound.costs(&design, 0).unwrap()[0];
         assert!((got - expected).abs() < 1e-12, "{rule}: {got} {expected}");
     }
+}
+
+#[test]
+fn a_mean_over_one_stated_figure_is_that_figure() {
+    let text = "costs: 1\nattributes: {extra: {aggregate: mean}}\nterms: {only: \"extra * price\"}\n";
+    let bound = model(text).bind(&space(3, 2), &table("price\n1\n")).unwrap();
+    assert_eq!(bound.costs(&[1, 0, 0], 0).unwrap(), [0.3]);
 }
 
 #[test]
