@@ -305,7 +305,28 @@ impl Journal {
     ///
     /// # Errors
     /// As [`Journal::open`].
-    pub fn open_on(disk: Arc<dyn Disk>, mut options: Options) -> Result<(Journal, OpenReport), OpenError> {
+    pub fn open_on(disk: Arc<dyn Disk>, options: Options) -> Result<(Journal, OpenReport), OpenError> {
+        let (journal, writer, report) = Journal::assemble(disk, options)?;
+        let thread = std::thread::Builder::new()
+            .name("journal-writer".into())
+            .spawn(move || {
+                let shared = writer.shared.clone();
+                let run = std::panic::AssertUnwindSafe(|| writer.run());
+                if std::panic::catch_unwind(run).is_err() {
+                    shared.set_poisoned(Some("the writer thread panicked; restart".into()));
+                }
+                shared.queue.abandon();
+            })
+            .map_err(|source| OpenError::Io { doing: "starting the writer thread".into(), source })?;
+        *journal.inner.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        Ok((journal, report))
+    }
+
+    /// The handle and the writer, which the caller lets run: a thread, or step by step in a simulation.
+    pub(crate) fn assemble(
+        disk: Arc<dyn Disk>,
+        mut options: Options,
+    ) -> Result<(Journal, Writer, OpenReport), OpenError> {
         options.segment_bytes = options.segment_bytes.clamp(*SEGMENT_BYTES.start(), *SEGMENT_BYTES.end());
         options.reserve_bytes = options.reserve_bytes.min(options.segment_bytes / 2);
         let Opened { segment, chain, mark, index, report } = opening::open(disk.as_ref(), &options)?;
@@ -332,19 +353,8 @@ impl Journal {
             mark,
             poisoned: None,
         };
-        let thread = std::thread::Builder::new()
-            .name("journal-writer".into())
-            .spawn(move || {
-                let shared = writer.shared.clone();
-                let run = std::panic::AssertUnwindSafe(|| writer.run());
-                if std::panic::catch_unwind(run).is_err() {
-                    shared.set_poisoned(Some("the writer thread panicked; restart".into()));
-                }
-                shared.queue.abandon();
-            })
-            .map_err(|source| OpenError::Io { doing: "starting the writer thread".into(), source })?;
-        let inner = Arc::new(Inner { shared, disk, thread: Mutex::new(Some(thread)) });
-        Ok((Journal { inner }, report))
+        let inner = Arc::new(Inner { shared, disk, thread: Mutex::new(None) });
+        Ok((Journal { inner }, writer, report))
     }
 
     /// Appends a batch: all of it or nothing. Resolves when it is durable; gives the records' positions.

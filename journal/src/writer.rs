@@ -82,6 +82,13 @@ impl Writer {
         }
     }
 
+    /// Works off what waits now; a simulation's turn of the thread.
+    #[cfg(test)]
+    pub fn step(&mut self) {
+        let requests = self.shared.queue.drain_now();
+        self.work(requests);
+    }
+
     fn work(&mut self, requests: VecDeque<Request>) {
         let mut group = Group::default();
         for request in requests {

@@ -3,12 +3,7 @@
 use journal::{AppendError, Journal, NewRecord, Options};
 
 fn options() -> Options {
-    Options {
-        segment_bytes: 16 * 1024,
-        reserve_bytes: 1024,
-        clock: Box::new(|| 1_000),
-        ..Options::default()
-    }
+    Options { segment_bytes: 16 * 1024, reserve_bytes: 1024, clock: Box::new(|| 1_000), ..Options::default() }
 }
 
 fn record(stream: &str, payload: &[u8]) -> NewRecord {
@@ -34,13 +29,9 @@ fn what_was_acknowledged_is_there_after_reopening_across_segments() {
         assert_eq!(head.unwrap_or(report.head), report.head);
         assert_eq!(report.incarnation, round + 1);
         for number in 0..50u64 {
-            let batch = vec![
-                record(&format!("run/{}", number % 7), &[number as u8; 90]),
-                record("audit", b"x"),
-            ];
-            let positions = journal
-                .append_blocking(batch, number, journal.incarnation())
-                .unwrap();
+            let batch =
+                vec![record(&format!("run/{}", number % 7), &[number as u8; 90]), record("audit", b"x")];
+            let positions = journal.append_blocking(batch, number, journal.incarnation()).unwrap();
             let first = round * 100 + number * 2 + 1;
             assert_eq!(positions, [first, first + 1]);
         }
@@ -56,9 +47,6 @@ fn what_was_acknowledged_is_there_after_reopening_across_segments() {
         assert!(report.ok, "{report:?}");
         assert_eq!(report.head, journal.head());
         journal.close();
-        assert_eq!(
-            journal.append_blocking(vec![], 0, journal.incarnation()),
-            Err(AppendError::Closed)
-        );
+        assert_eq!(journal.append_blocking(vec![], 0, journal.incarnation()), Err(AppendError::Closed));
     }
 }
