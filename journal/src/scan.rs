@@ -196,6 +196,7 @@ pub(crate) fn scan_store(
             name: &name,
             index: at,
             last: next_first.is_none(),
+            next_unreadable: matches!(next_first, Some(Err(_))),
             limit,
             marked: mark.mark.head,
             keep_going,
@@ -237,6 +238,8 @@ struct SegmentScan<'a> {
     name: &'a str,
     index: usize,
     last: bool,
+    /// Where this segment should end is unknown, because the next one's header is damaged.
+    next_unreadable: bool,
     limit: Option<Position>,
     marked: Head,
     keep_going: bool,
@@ -315,6 +318,9 @@ impl SegmentScan<'_> {
         }
         if self.limit.is_some_and(|limit| position >= limit) {
             return Ok(false);
+        }
+        if self.next_unreadable {
+            return Ok(nonzero);
         }
         if !self.last || self.marked.position > position {
             return Ok(true);

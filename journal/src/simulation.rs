@@ -208,15 +208,18 @@ fn work_through(disk: &SimDisk, restart: bool, model: &mut Model, case: &str) {
     };
     let mut turn = open();
     for number in 0..14 {
-        let batch =
-            vec![record(number % 3, &format!("{number}-a"), 300), record(7, &format!("{number}-b"), 40)];
         let mut tries = 0;
         loop {
             tries += 1;
             assert!(tries < 4, "{case}: batch {number} does not go through");
+            // Each try has its own content, so that one cannot be taken for another.
+            let batch = vec![
+                record(number % 3, &format!("{number}-{tries}-a"), 300),
+                record(7, &format!("{number}-{tries}-b"), 40),
+            ];
             model.batches.push((batch.clone(), Known::Unknown));
             let last = model.batches.len() - 1;
-            match turn.append(batch.clone()) {
+            match turn.append(batch) {
                 Ok(positions) => {
                     model.batches[last].1 = Known::Acknowledged(positions[0]);
                     break;
