@@ -251,7 +251,7 @@ impl SegmentScan<'_> {
     fn run(&mut self, state: &mut ChainState, scan: &mut StoreScan, visit: &mut Visit<'_>) -> io::Result<()> {
         // What spoke against an offset when it was first found wanting. A writer at work may have finished
         // the frame before that evidence was written, so the offset is read once more after it.
-        let mut suspect: Option<(u64, bool, Option<(u64, FrameHeader)>)> = None;
+        let mut suspect: Option<Suspect> = None;
         loop {
             let fault = match self.step(state, scan, visit)? {
                 Step::Frame => continue,
@@ -260,7 +260,7 @@ impl SegmentScan<'_> {
             };
             let nonzero = self.window.last_nonzero(self.end)?;
             let (proof, later) = match suspect {
-                Some((offset, proof, later)) if offset == self.end => (proof, later),
+                Some(Suspect { offset, proof, later }) if offset == self.end => (proof, later),
                 _ => {
                     let later = match nonzero {
                         Some(_) => self.later_frame(self.end + ALIGNMENT as u64)?,
@@ -268,7 +268,7 @@ impl SegmentScan<'_> {
                     };
                     let proof = self.is_damage(&fault, state.position, nonzero.is_some())?;
                     if proof || nonzero.is_some() {
-                        suspect = Some((self.end, proof, later));
+                        suspect = Some(Suspect { offset: self.end, proof, later });
                         self.window.forget();
                         continue;
                     }
@@ -426,6 +426,14 @@ impl SegmentScan<'_> {
         }
         Ok(false)
     }
+}
+
+/// A place that is not the next frame, and what was found out about it.
+struct Suspect {
+    offset: u64,
+    proof: bool,
+    /// The next sound frame.
+    later: Option<(u64, FrameHeader)>,
 }
 
 enum Step {

@@ -51,10 +51,6 @@ fn every_flipped_bit_of_a_small_store_is_found_and_no_wrong_record_is_served() {
             let report = verify_on(&SimDisk::with_files(files.clone())).unwrap();
             let seen = !report.ok || report.tail.is_some() || !report.notes.is_empty();
             assert!(seen, "verify missed bit {bit} of {name}");
-            // Opening goes the same way through the same code; one bit of each byte is enough to show it.
-            if bit % 8 != bit / 8 % 8 {
-                continue;
-            }
             match open(files) {
                 Ok((found, odd)) => {
                     assert!(odd, "opening missed bit {bit} of {name}");
@@ -69,7 +65,7 @@ fn every_flipped_bit_of_a_small_store_is_found_and_no_wrong_record_is_served() {
             }
         }
     }
-    assert!(damaged > 4_000, "only {damaged} flips were refused");
+    assert!(damaged > 30_000, "only {damaged} flips were refused");
 }
 
 #[test]

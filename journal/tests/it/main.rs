@@ -1,4 +1,6 @@
 //! Tests of the crate from outside, in one program.
+// A test ends by panicking; the helpers here are tests too, which the lint does not see.
+#![allow(clippy::unwrap_used)]
 
 mod artefacts;
 mod checkpoints;
