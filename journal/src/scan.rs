@@ -55,7 +55,6 @@ pub struct Tail {
 
 pub(crate) struct ScannedSegment {
     pub number: u64,
-    pub file: Arc<dyn DiskFile>,
     pub first: Position,
     /// End of the last frame.
     pub end: u64,
@@ -64,6 +63,8 @@ pub(crate) struct ScannedSegment {
 
 pub(crate) struct StoreScan {
     pub segments: Vec<ScannedSegment>,
+    /// The file of the last one.
+    pub newest: Option<Arc<dyn DiskFile>>,
     pub state: ChainState,
     pub records: u64,
     pub problems: Vec<Problem>,
@@ -107,6 +108,7 @@ pub(crate) fn scan_store(
 
     let mut scan = StoreScan {
         segments: Vec::new(),
+        newest: None,
         state: ChainState { position: 0, hash: CHAIN_START, incarnation: mark.mark.incarnation, time_ms: 0 },
         records: 0,
         problems: Vec::new(),
@@ -128,11 +130,11 @@ pub(crate) fn scan_store(
     let mut headers = Vec::new();
     for number in numbers {
         let name = segment_name(number);
-        let file = if writable { disk.open(&name) } else { disk.open_read(&name) };
-        let file = file.map_err(failed(&name))?;
+        let file = disk.open_read(&name).map_err(failed(&name))?;
         let mut bytes = [0; SEGMENT_HEADER_BYTES as usize];
         let read = file.read_at(0, &mut bytes).map_err(failed(&name))?;
-        headers.push((number, file, SegmentHeader::parse(&bytes[..read], number)));
+        // Opened again when its turn comes: a long journal has more segments than a process may have files.
+        headers.push((number, SegmentHeader::parse(&bytes[..read], number)));
     }
     scan.poisoned = headers.last().is_some_and(|(number, ..)| mark.mark.poisoned_segment == *number);
 
@@ -140,9 +142,12 @@ pub(crate) fn scan_store(
     // The chain's incarnation starts at 0; the mark's only bounds the next writer's from below.
     let mut state = ChainState { incarnation: 0, ..scan.state };
     for at in 0..headers.len() {
-        let (number, file, header) = &headers[at];
+        let (number, header) = &headers[at];
         let name = segment_name(*number);
-        let next_first = headers.get(at + 1).map(|(_, _, next)| next.as_ref().map(|next| next.first));
+        let newest = at + 1 == headers.len();
+        let file = if writable && newest { disk.open(&name) } else { disk.open_read(&name) };
+        let file = file.map_err(failed(&name))?;
+        let next_first = headers.get(at + 1).map(|(_, next)| next.as_ref().map(|next| next.first));
         let len = file.len().map_err(failed(&name))?;
         let fault = match header {
             Ok(header) if header.first != state.position + 1 => Some(format!(
@@ -206,9 +211,11 @@ pub(crate) fn scan_store(
         segment.run(&mut state, &mut scan, visit).map_err(failed(&name))?;
         after_gap = segment.after_gap;
         let end = segment.end;
+        if newest {
+            scan.newest = Some(file);
+        }
         scan.segments.push(ScannedSegment {
             number: *number,
-            file: file.clone(),
             first: header.as_ref().map_or(state.position + 1, |header| header.first),
             end,
             len,

@@ -185,6 +185,8 @@ fn no_power_loss_takes_an_acknowledged_record() {
             let turn = Turn::open(&disk).unwrap_or_else(|error| panic!("{case}: {error}"));
             let unknown = model.batches.iter().filter(|batch| batch.1 == Known::Unknown).count();
             model.check(&turn.journal, &case);
+            let after = verify_on(&disk).unwrap();
+            assert!(after.ok && after.tail.is_none(), "{case}: {after:?}");
             lost += usize::from(unknown > 0);
             assert!(turn.journal.last_time_ms() >= 1_000);
         }
@@ -272,6 +274,8 @@ fn no_failing_operation_loses_changes_or_doubles_a_record() {
                     for found in [disk.after_kill(), disk.power_loss(seed)] {
                         let report = verify_on(&found).unwrap();
                         assert!(report.ok, "{case}: {:?}", report.problems);
+                        // Everything went through in the end, so nothing half-written may lie about.
+                        assert!(fault != Fault::Full || report.tail.is_none(), "{case}: {:?}", report.tail);
                         let turn = Turn::open(&found).unwrap_or_else(|error| panic!("{case}: {error}"));
                         model.check(&turn.journal, &case);
                     }
@@ -348,6 +352,32 @@ fn an_urgent_batch_goes_through_on_a_full_disk_and_others_when_space_is_back() {
     assert!(!turn.journal.status().full);
     let turn = Turn::open(&disk.power_loss(3)).unwrap();
     assert_eq!(turn.journal.head().position, acknowledged + 2);
+}
+
+#[test]
+fn an_end_that_only_the_page_cache_holds_is_made_durable_before_a_new_segment_follows_it() {
+    for seed in 0..50 {
+        let disk = SimDisk::new(seed);
+        let mut turn = Turn::open(&disk).unwrap();
+        // Fill the segment so far that the next opening needs another one.
+        let overhead = record(1, "", 0);
+        let empty = crate::frame::HEADER_BYTES + crate::frame::padded(crate::frame::record_bytes(&overhead));
+        let left = (turn.writer.segment.allocated - turn.writer.segment.tail) as usize;
+        let (reply, _waiting) = oneshot::channel();
+        let batch = vec![record(1, "x", left - empty - 80)];
+        let incarnation = turn.journal.incarnation();
+        let append = Append { batch, time_ms: 0, incarnation, urgent: true, reply };
+        assert!(turn.writer.shared.queue.push(Request::Append(append)).is_ok());
+        // Written, but killed before the sync.
+        disk.plan(disk.operations() + 2, Fault::Stop);
+        turn.writer.step();
+        drop(turn);
+        let disk = disk.after_kill();
+        let turn = Turn::open(&disk).unwrap();
+        assert_eq!((turn.journal.head().position, turn.journal.status().segments), (1, 2));
+        let turn = Turn::open(&disk.power_loss(seed)).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        assert_eq!(turn.journal.head().position, 1, "seed {seed}");
+    }
 }
 
 #[test]

@@ -206,7 +206,7 @@ impl Writer {
         if fits(self, group) {
             return Room::Yes;
         }
-        // What is in the group must be durable before a new segment may say that it follows it.
+        // A group stands in one segment; what is in it goes into this one, for which it was measured.
         self.commit(group);
         if let Some(why) = &self.poisoned {
             return Room::No(AppendError::Poisoned { why: why.clone() });
@@ -251,7 +251,7 @@ impl Writer {
         self.segment =
             Segment { number, file: file.clone(), tail: SEGMENT_HEADER_BYTES, allocated: target, target };
         let mut view = self.shared.view_mut();
-        view.index.add_segment(segment_name(number), file, header.first);
+        view.index.add_segment(segment_name(number), Some(file), header.first);
         Ok(())
     }
 

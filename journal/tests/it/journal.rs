@@ -199,6 +199,38 @@ fn verifying_beside_a_busy_writer_never_cries_damage() {
 }
 
 #[test]
+fn a_journal_of_many_segments_reads_from_files_it_no_longer_holds_open() {
+    let disk = std::sync::Arc::new(journal::sim::SimDisk::new(1));
+    let (journal, _) = Journal::open_on(disk.clone(), options()).unwrap();
+    for number in 0..50u8 {
+        journal.append_blocking(vec![record("a", &[number; 3_600])], 0, journal.incarnation()).unwrap();
+    }
+    assert!(journal.status().segments >= 50);
+    let check = |journal: &Journal| {
+        let records = journal.read(1, 99).unwrap();
+        assert_eq!(records.len(), 50);
+        assert!(records.iter().zip(0..).all(|(record, number)| record.payload == [number; 3_600]));
+        assert_eq!(journal.read_stream("a", 3, 1).unwrap()[0].payload[0], 2);
+    };
+    check(&journal);
+    journal.close();
+    check(&Journal::open_on(disk, options()).unwrap().0);
+}
+
+#[test]
+fn only_a_new_journal_takes_its_time_from_the_clock() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |clock_ms: u64| {
+        let options = Options { clock: Box::new(move || clock_ms), ..options() };
+        Journal::open(dir.path(), options).unwrap().0
+    };
+    assert_eq!(at(7_000).last_time_ms(), 7_000);
+    // Ten years later by the clock, or before its beginning: the caller decides what counts.
+    assert_eq!(at(315_360_000_000).last_time_ms(), 7_000);
+    assert_eq!(at(0).last_time_ms(), 7_000);
+}
+
+#[test]
 fn verify_says_when_there_is_no_journal() {
     let dir = tempfile::tempdir().unwrap();
     assert!(matches!(journal::verify(dir.path()), Err(journal::VerifyError::NoJournal { .. })));
