@@ -381,6 +381,21 @@ fn an_end_that_only_the_page_cache_holds_is_made_durable_before_a_new_segment_fo
 }
 
 #[test]
+fn a_batch_that_found_no_space_leaves_no_half_of_itself_behind() {
+    for seed in 0..20 {
+        let disk = SimDisk::new(seed);
+        let mut turn = Turn::open(&disk).unwrap();
+        // The write itself, in space that was reserved: some file systems refuse even that.
+        disk.plan(disk.operations() + 1, Fault::Full);
+        let answer = turn.append(vec![record(1, "x", 2000)]);
+        assert!(matches!(answer, Err(AppendError::DiskFull { .. })), "seed {seed}: {answer:?}");
+        let report = verify_on(&disk).unwrap();
+        assert!(report.ok && report.tail.is_none() && report.records == 0, "seed {seed}: {report:?}");
+        assert_eq!(turn.append(vec![record(1, "y", 10)]), Ok(vec![1]), "seed {seed}");
+    }
+}
+
+#[test]
 fn one_sync_serves_all_batches_that_wait() {
     let disk = SimDisk::new(1);
     let mut turn = Turn::open(&disk).unwrap();
