@@ -74,6 +74,12 @@ impl ClientError {
     }
 }
 
+impl From<ClientError> for ErrorReply {
+    fn from(error: ClientError) -> Self {
+        error.into_reply()
+    }
+}
+
 impl From<WireError> for ClientError {
     fn from(error: WireError) -> Self {
         match error {

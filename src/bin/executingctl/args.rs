@@ -1,0 +1,289 @@
+//! The command line, as types.
+//!
+//! Rule: global options stand on either side of the verb. Absent: what a verb does.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Control client of executingd: submit, watch and steer optimisation runs.
+///
+/// Data goes to stdout, words to stderr. Exit codes: 0 ok, 1 the run failed, 2 usage, 3 not found,
+/// 4 denied, 5 conflict, 6 daemon unreachable, 7 timeout, 8 invalid input, 75 try later.
+#[derive(Debug, Parser)]
+#[command(name = "executingctl", version, propagate_version = true)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// Control socket of the daemon [default: $EXECUTING_SOCKET, else the usual places]
+    #[arg(long, global = true, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// How data is written
+    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table)]
+    pub output: Format,
+    /// Act under another name, where the daemon allows it
+    #[arg(long = "as", global = true, value_name = "NAME")]
+    pub principal: Option<String>,
+    /// Seconds to wait: for each answer [default: 30], and for a run's end [default: no limit]
+    #[arg(long, global = true, value_name = "SECONDS", value_parser = seconds)]
+    pub timeout: Option<Duration>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Table,
+    Json,
+    Jsonl,
+    Yaml,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Start a run of a workflow file or of a built-in workflow
+    Submit(Submit),
+    /// Runs, newest last
+    List {
+        #[arg(long)]
+        workflow: Option<String>,
+        /// pending, running, paused, unwinding, succeeded, rolled-back, failed or cancelled
+        #[arg(long)]
+        phase: Option<String>,
+        #[arg(long)]
+        limit: Option<usize>,
+    },
+    /// A run and its stages
+    Show { run: String },
+    /// What happened to a run, one JSON object per line
+    Events {
+        run: String,
+        /// Go on until the run has ended
+        #[arg(short, long)]
+        follow: bool,
+    },
+    /// Artefacts of a run, or the bytes of one
+    Result {
+        run: String,
+        /// Write this artefact to stdout, whatever --output says
+        #[arg(long, alias = "artefact", value_name = "NAME")]
+        artifact: Option<String>,
+    },
+    /// Follow a run with progress bars until it ends
+    Watch { run: String },
+    /// Let running stages finish and start no further ones
+    Pause { run: String },
+    /// Go on after a pause
+    Resume { run: String },
+    /// Stop a run and undo what it did
+    Cancel { run: String },
+    /// Run again what failed
+    Retry {
+        run: String,
+        /// Begin with this stage
+        #[arg(long, value_name = "STAGE")]
+        from: Option<String>,
+    },
+    /// Change a parameter of a stage while the run goes on
+    Tune {
+        run: String,
+        #[arg(value_name = "STAGE.PARAM=VALUE", value_parser = tuning)]
+        setting: Tuning,
+    },
+    /// Say yes at a gate
+    Approve(Decision),
+    /// Say no at a gate
+    Reject(Decision),
+    /// Kill all work, cancel all quantum jobs, refuse new work
+    EmergencyStop {
+        #[arg(long)]
+        reason: String,
+    },
+    /// Allow work again after an emergency stop
+    EmergencyClear {
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// Capacity and leases
+    Resources,
+    /// Quantum backends and their breakers
+    Backends,
+    /// The supervision tree
+    Tree {
+        /// Show it again every second
+        #[arg(short, long)]
+        watch: bool,
+    },
+    /// State of the daemon's components; answers 0 only if all runs are recovered
+    Health,
+    /// Why a run does not go on, or what an error code means
+    Explain {
+        #[arg(value_name = "RUN|CODE")]
+        what: String,
+    },
+    /// Releases, and which is active
+    Deployments,
+    /// Return to an earlier release
+    Rollback { release: Option<String> },
+    /// The journal
+    #[command(subcommand)]
+    Journal(JournalVerb),
+    /// All problems of a workflow, design space, scenario or cost file; needs no daemon
+    Validate {
+        file: PathBuf,
+        /// Which workflow of the file
+        #[arg(long, value_name = "NAME")]
+        workflow: Option<String>,
+    },
+    /// Does everything work that a run needs?
+    Doctor,
+    /// What differs between two runs: inputs, parameters, results
+    Compare { first: String, second: String },
+    /// Drill: make a child of the supervision tree panic
+    #[command(hide = true)]
+    InjectPanic { child: String },
+    /// Completion script for a shell
+    Completions {
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct Submit {
+    /// Path of a workflow file, or name of a built-in workflow
+    #[arg(value_name = "FILE|NAME")]
+    pub file: PathBuf,
+    /// Which workflow of the file
+    #[arg(long, value_name = "NAME")]
+    pub workflow: Option<String>,
+    /// An input file (space, scenarios, costs, ..) or a parameter (seed, risk_weight, STAGE.PARAM, ..)
+    #[arg(long = "set", value_name = "K=V", value_parser = pair)]
+    pub set: Vec<(String, String)>,
+    /// The same key gives the same run, however often it is submitted
+    #[arg(long)]
+    pub key: Option<String>,
+    /// Wait for the end
+    #[arg(long)]
+    pub wait: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Decision {
+    pub run: String,
+    pub stage: String,
+    #[arg(long)]
+    pub reason: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum JournalVerb {
+    /// Check every record, the chain and the head
+    Verify {
+        /// Read a state directory without a daemon
+        #[arg(long, value_name = "DIR")]
+        state: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+}
+
+/// One parameter of one stage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tuning {
+    pub stage: String,
+    pub parameter: String,
+    pub value: String,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.into(), value.into())),
+        _ => Err("expected NAME=VALUE".into()),
+    }
+}
+
+fn tuning(text: &str) -> Result<Tuning, String> {
+    let (target, value) = pair(text).map_err(|_| "expected STAGE.PARAM=VALUE".to_string())?;
+    match target.rsplit_once('.') {
+        Some((stage, parameter)) if !stage.is_empty() && !parameter.is_empty() => {
+            Ok(Tuning { stage: stage.into(), parameter: parameter.into(), value })
+        }
+        _ => Err(format!("`{target}` names no parameter of a stage; expected STAGE.PARAM=VALUE")),
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "expected a number of seconds".to_string())?;
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(limit) if !limit.is_zero() => Ok(limit),
+        _ => Err("expected more than 0 seconds".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split_whitespace())
+    }
+
+    #[test]
+    fn the_definition_of_the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn global_options_stand_on_either_side_of_the_verb() {
+        for line in [
+            "executingctl --socket /s -o json --as ada --timeout 2.5 list --limit 3",
+            "executingctl list --limit 3 --socket /s -o json --as ada --timeout 2.5",
+            "executingctl --socket /s --as ada list -o json --limit 3 --timeout 2.5",
+            "executingctl -o json journal verify --socket /s --timeout 2.5 --as ada",
+        ] {
+            let cli = parse(line).unwrap();
+            assert_eq!(cli.global.socket.as_deref(), Some(std::path::Path::new("/s")), "{line}");
+            assert_eq!(cli.global.output, Format::Json, "{line}");
+            assert_eq!(cli.global.principal.as_deref(), Some("ada"), "{line}");
+            assert_eq!(cli.global.timeout, Some(Duration::from_millis(2500)), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_value_may_hold_further_equals_signs_and_a_name_may_not_be_empty() {
+        let Verb::Submit(submit) = parse("executingctl submit w --set a.b=c=d --set seed=7").unwrap().verb
+        else {
+            panic!("another verb")
+        };
+        assert_eq!(submit.set, [("a.b".into(), "c=d".into()), ("seed".into(), "7".into())]);
+        assert!(parse("executingctl submit w --set =1").is_err());
+        assert!(parse("executingctl submit w --set seed").is_err());
+    }
+
+    #[test]
+    fn a_tuning_names_stage_and_parameter() {
+        let expected =
+            Tuning { stage: "risk/qaoa-optimization".into(), parameter: "layers".into(), value: "4.5".into() };
+        assert_eq!(tuning("risk/qaoa-optimization.layers=4.5"), Ok(expected));
+        assert!(tuning("layers=4").is_err());
+        assert!(tuning("stage.=4").is_err());
+    }
+
+    #[test]
+    fn a_time_limit_is_positive() {
+        assert!(parse("executingctl --timeout 0 list").is_err());
+        assert!(parse("executingctl --timeout -1 list").is_err());
+        assert!(parse("executingctl --timeout nan list").is_err());
+    }
+}

@@ -1,0 +1,44 @@
+//! Verbs about the daemon as a whole.
+
+use crate::context::{Context, Outcome};
+use crate::output;
+use engine::protocol::Request;
+use serde_json::Value;
+use std::io::{self, IsTerminal};
+use std::time::Duration;
+
+/// How often `tree --watch` looks again.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Clears a terminal and puts the cursor in its corner.
+const CLEAR: &str = "\x1b[2J\x1b[H";
+
+pub async fn tree(context: &Context, watch: bool) -> Outcome {
+    if !watch {
+        return context.show(&Request::Tree).await;
+    }
+    let mut client = context.client().await?;
+    loop {
+        let tree = client.request(&Request::Tree).await?;
+        if context.output.is_for_people() && io::stdout().is_terminal() {
+            output::line(CLEAR);
+        }
+        context.output.data(&tree);
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// Exit code 0 if the daemon says that all is well, 75 if not yet.
+pub async fn health(context: &Context) -> Outcome {
+    let health = context.request(&Request::Health).await?;
+    context.output.data(&health);
+    let is_well = health.get("ok").and_then(Value::as_bool).unwrap_or(true);
+    Ok(if is_well { 0 } else { 75 })
+}
+
+/// The daemon checks its own journal; damage is exit code 1.
+pub async fn journal_verify(context: &Context) -> Outcome {
+    let report = context.request(&Request::JournalVerify).await?;
+    context.output.data(&report);
+    Ok(u8::from(report.get("ok").and_then(Value::as_bool) != Some(true)))
+}
