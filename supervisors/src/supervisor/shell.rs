@@ -5,7 +5,7 @@ use std::panic::AssertUnwindSafe;
 use futures::FutureExt;
 use futures::future::{AbortHandle, LocalBoxFuture, abortable};
 use futures::stream::{FuturesUnordered, StreamExt};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Duration, Instant, sleep_until};
 use tracing::{error, info, warn};
 
@@ -17,30 +17,19 @@ use crate::child::{Held, Running, Started, StopSignal};
 use crate::decision::{Action, Decision, Event, Key, Refusal, Status};
 use crate::panics::text_of;
 
-/// Runs a supervisor to its end. Dropping the future kills its children.
-pub(super) async fn run(plan: Plan, handle: SupervisorRef, stop: oneshot::Receiver<()>) -> Exit {
-    let mut requests = handle.open();
-    let mut shell = match Shell::new(plan, handle) {
-        Ok(shell) => shell,
-        Err(exit) => return exit,
-    };
-    let mut stop = StopSignal::new(stop);
-    let mut stop_heard = false;
-    shell.tell(Event::Boot);
-    loop {
-        if let Some(exit) = shell.finished.take() {
-            return exit;
-        }
-        let wake = shell.decision.next_wake(shell.now()).map(|at| shell.origin + at);
-        tokio::select! {
-            biased;
-            () = &mut stop, if !stop_heard => {
-                stop_heard = true;
-                shell.tell(Event::Shutdown);
-            }
-            Some(event) = shell.reports.next(), if !shell.reports.is_empty() => shell.hear(event),
-            () = sleep_until(wake.unwrap_or(shell.origin)), if wake.is_some() => shell.tell(Event::Tick),
-            Some(request) = requests.recv() => shell.serve(request),
+/// Runs a supervisor to its end. Requests are accepted from now on, also before the first poll.
+/// Dropping the future kills the children.
+pub(super) fn run(
+    plan: Plan,
+    handle: SupervisorRef,
+    stop: oneshot::Receiver<()>,
+) -> impl Future<Output = Exit> {
+    let requests = handle.open();
+    let shell = Shell::new(plan, handle);
+    async move {
+        match shell {
+            Ok(shell) => shell.work(requests, StopSignal::new(stop)).await,
+            Err(exit) => exit,
         }
     }
 }
@@ -97,6 +86,7 @@ impl Shell {
         for (key, held) in (0..).zip(plan.children) {
             if entries.iter().any(|other| other.held.policy.id == held.policy.id) {
                 let id = &held.policy.id;
+                handle.close();
                 return Err(Exit::Error(format!("supervisor `{}` has two children `{id}`", plan.id)));
             }
             entries.push(Entry { key: Key(key), held, link: Link::Down });
@@ -115,6 +105,27 @@ impl Shell {
             origin: Instant::now(),
             finished: None,
         })
+    }
+
+    async fn work(mut self, mut requests: mpsc::Receiver<Request>, mut stop: StopSignal) -> Exit {
+        let mut stop_heard = false;
+        self.tell(Event::Boot);
+        loop {
+            if let Some(exit) = self.finished.take() {
+                return exit;
+            }
+            let wake = self.decision.next_wake(self.now()).map(|at| self.origin + at);
+            tokio::select! {
+                biased;
+                () = &mut stop, if !stop_heard => {
+                    stop_heard = true;
+                    self.tell(Event::Shutdown);
+                }
+                Some(report) = self.reports.next(), if !self.reports.is_empty() => self.hear(report),
+                () = sleep_until(wake.unwrap_or(self.origin)), if wake.is_some() => self.tell(Event::Tick),
+                Some(request) = requests.recv() => self.serve(request),
+            }
+        }
     }
 
     fn now(&self) -> Duration {
