@@ -12,11 +12,13 @@
 mod actor_ref;
 mod cell;
 mod lanes;
+mod teller;
 
 use std::rc::Rc;
 
-pub use actor_ref::{ActorRef, AskError, TellError, Teller};
+pub use actor_ref::{ActorRef, AskError, TellError};
 pub use lanes::CONTROL_CAPACITY;
+pub use teller::Teller;
 
 use crate::child::ChildSpec;
 

@@ -10,7 +10,7 @@ use tokio::time::{Duration, Instant, sleep_until};
 use tracing::{error, info, warn};
 
 use super::Plan;
-use super::control::{Answer, ChildError, ChildInfo, ChildState, Request, SupervisorRef};
+use super::control::{Answer, ChildError, Request, SupervisorRef};
 use super::jitter::Jitter;
 use crate::Exit;
 use crate::child::{Held, Running, Started, StopSignal};
@@ -48,33 +48,33 @@ enum What {
     Exited(Exit),
 }
 
-enum Link {
+pub(super) enum Link {
     Down,
     Starting(AbortHandle),
     Up(Running),
 }
 
-struct Entry {
-    key: Key,
-    held: Held,
-    link: Link,
+pub(super) struct Entry {
+    pub(super) key: Key,
+    pub(super) held: Held,
+    pub(super) link: Link,
 }
 
 #[derive(PartialEq)]
-enum AwaitedState {
+pub(super) enum AwaitedState {
     Up,
     Down,
 }
 
-struct Shell {
-    id: String,
+pub(super) struct Shell {
+    pub(super) id: String,
     handle: SupervisorRef,
-    decision: Decision,
-    entries: Vec<Entry>,
+    pub(super) decision: Decision,
+    pub(super) entries: Vec<Entry>,
     reports: FuturesUnordered<LocalBoxFuture<'static, Report>>,
-    waiting: Vec<(Key, AwaitedState, Answer)>,
-    shutdown_waiting: Vec<oneshot::Sender<()>>,
-    next_key: u64,
+    pub(super) waiting: Vec<(Key, AwaitedState, Answer)>,
+    pub(super) shutdown_waiting: Vec<oneshot::Sender<()>>,
+    pub(super) next_key: u64,
     origin: Instant,
     jitter: Jitter,
     finished: Option<Exit>,
@@ -132,14 +132,14 @@ impl Shell {
         self.origin.elapsed()
     }
 
-    fn tell(&mut self, event: Event) {
+    pub(super) fn tell(&mut self, event: Event) {
         if let Err(refusal) = self.try_tell(event) {
             // Only requests are refused, and they use try_tell.
             error!(supervisor = %self.id, %refusal, "A report was refused.");
         }
     }
 
-    fn try_tell(&mut self, event: Event) -> Result<(), Refusal> {
+    pub(super) fn try_tell(&mut self, event: Event) -> Result<(), Refusal> {
         let actions = self.decision.handle(event, self.now(), self.jitter.next())?;
         for action in actions {
             self.perform(action);
@@ -246,82 +246,6 @@ impl Shell {
             let failed = Err(ChildError::StartFailed { id, exit: exit.clone() });
             self.answer(key, &AwaitedState::Up, &failed);
         }
-    }
-
-    fn answer(&mut self, key: Key, reached: &AwaitedState, answer: &Result<(), ChildError>) {
-        let matches = |waiter: &mut (Key, AwaitedState, Answer)| waiter.0 == key && waiter.1 == *reached;
-        for (_, _, waiter) in self.waiting.extract_if(.., matches) {
-            // Err: the asker has gone.
-            let _ = waiter.send(answer.clone());
-        }
-    }
-
-    fn serve(&mut self, request: Request) {
-        match request {
-            Request::Start(held, answer) => {
-                let key = Key(self.next_key);
-                self.next_key += 1;
-                let policy = held.policy.clone();
-                self.entries.push(Entry { key, held: *held, link: Link::Down });
-                self.waiting.push((key, AwaitedState::Up, answer));
-                if let Err(refusal) = self.try_tell(Event::Add { key, policy }) {
-                    self.answer(key, &AwaitedState::Up, &Err(refusal.into()));
-                    self.entries.retain(|entry| entry.key != key);
-                }
-            }
-            Request::Terminate(id, answer) => {
-                self.wait_for(&id, AwaitedState::Down, answer, Event::Terminate { id: id.clone() });
-            }
-            Request::Restart(id, answer) => {
-                self.wait_for(&id, AwaitedState::Up, answer, Event::Restart { id: id.clone() });
-            }
-            Request::Delete(id, answer) => {
-                // Err: the asker has gone.
-                let _ = answer.send(self.try_tell(Event::Delete { id }).map_err(ChildError::from));
-            }
-            Request::Which(answer) => {
-                let _ = answer.send(self.infos());
-            }
-            Request::Shutdown(answer) => {
-                self.shutdown_waiting.push(answer);
-                self.tell(Event::Shutdown);
-            }
-        }
-    }
-
-    fn wait_for(&mut self, id: &str, state: AwaitedState, answer: Answer, event: Event) {
-        let Some(key) = self.entries.iter().find(|entry| entry.held.policy.id == id).map(|e| e.key) else {
-            let _ = answer.send(Err(Refusal::NotFound(id.to_owned()).into()));
-            return;
-        };
-        self.waiting.push((key, state, answer));
-        if let Err(refusal) = self.try_tell(event)
-            && let Some((_, _, answer)) = self.waiting.pop()
-        {
-            let _ = answer.send(Err(refusal.into()));
-        }
-    }
-
-    fn infos(&self) -> Vec<ChildInfo> {
-        let info = |child: &crate::decision::Child| {
-            let held = &self.entries.iter().find(|entry| entry.key == child.key)?.held;
-            Some(ChildInfo {
-                id: child.policy.id.clone(),
-                state: match child.status {
-                    Status::Idle => ChildState::Undefined,
-                    Status::Pending { .. } | Status::Starting { .. } => ChildState::Restarting,
-                    Status::Running { .. } | Status::Stopping { .. } | Status::Killing { .. } => {
-                        ChildState::Running
-                    }
-                },
-                restarts: child.restarts,
-                last_exit: child.last_exit.clone(),
-                is_supervisor: held.is_supervisor,
-                mailbox: held.mailbox.as_ref().map(|mailbox| mailbox()),
-                supervisor: held.supervisor.clone(),
-            })
-        };
-        self.decision.children().iter().filter_map(info).collect()
     }
 
     fn entry(&mut self, key: Key) -> Option<&mut Entry> {
