@@ -205,7 +205,12 @@ impl Shell {
     }
 
     fn begin_start(&mut self, key: Key, generation: u64) {
+        let supervisor = self.id.clone();
         let Some(entry) = self.entry(key) else { return };
+        if generation > 0 {
+            info!(%supervisor, child = %entry.held.policy.id, generation, "Child starts again.");
+            metrics::counter!("supervisor_restarts_total", "supervisor" => supervisor).increment(1);
+        }
         let starter = entry.held.starter.clone();
         let start = AssertUnwindSafe(async move { starter.lock().await.start(generation).await });
         let (start, cancel) = abortable(start.catch_unwind());
