@@ -312,8 +312,9 @@ fn a_start_that_wins_the_race_against_its_cancellation_is_asked_to_stop_again() 
         let mut decision = Decision::new(Strategy::OneForOne, intensity, vec![(key, policy(0, choice))]);
         let mut send = |event| decision.handle(event, Duration::ZERO, 0.0).unwrap();
         send(Event::Boot);
-        assert_eq!(send(Event::Shutdown), [again.clone()]);
-        assert_eq!(send(Event::Started { key, generation: 0 }), [again]);
+        let first = send(Event::Shutdown);
+        assert_eq!(first, [again]);
+        assert_eq!(send(Event::Started { key, generation: 0 }), first);
         let last = send(Event::Exited { key, generation: 0, exit: Exit::Killed });
         assert_eq!(last.last(), Some(&Action::Finish(Exit::Shutdown)));
     }
