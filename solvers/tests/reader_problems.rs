@@ -27,6 +27,7 @@ fn of(constraint: &str) -> Vec<(String, u32, u32)> {
 
 #[test]
 fn each_wrong_constraint_gives_its_code_at_its_place() {
+    let mut wrong = Vec::new();
     for (constraint, code, column) in [
         ("{name: x, sum: {attribute: mass}}", "EX-0315", 5),
         ("{name: x, sum: {attribute: mass}, max: 1, mim: 2}", "EX-0304", 47),
@@ -36,7 +37,7 @@ fn each_wrong_constraint_gives_its_code_at_its_place() {
         ("{name: x, sum: {attribute: mass}, max: 99999999999999999999}", "EX-0311", 44),
         ("{name: x, sum: {attribute: mass}, min: 2, max: 1}", "EX-0316", 39),
         ("{name: x, sum: {attribute: mas}, max: 1}", "EX-0319", 32),
-        ("{name: x, sum: {attribute: noise}, max: 1}", "EX-0317", 32),
+        ("{name: x, sum: {attribute: noise, decisions: [body]}, max: 1}", "EX-0317", 32),
         ("{name: x, sum: {attribute: kind, missing: 0}, max: 1}", "EX-0318", 32),
         ("{name: x, sum: {attribute: mass, decisions: []}, max: 1}", "EX-0307", 49),
         ("{name: x, sum: {attribute: mass, decisions: [wing, wing]}, max: 1}", "EX-0308", 56),
@@ -62,17 +63,22 @@ fn each_wrong_constraint_gives_its_code_at_its_place() {
         ("{name: '', sum: {attribute: mass}, max: 1}", "EX-0323", 12),
         ("{name: x, sum: {attribute: mass}, max: 9000000000000000000}", "EX-0324", 1),
     ] {
-        assert_eq!(of(constraint), vec![(code.to_string(), 11, column)], "{constraint}");
+        let found = of(constraint);
+        if found != vec![(code.to_string(), 11, column)] {
+            wrong.push(format!("{constraint}: wanted {code} at {column}, found {found:?}"));
+        }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
 fn wrong_files_give_their_code() {
     let long = "x".repeat(300);
     let many: Vec<String> = (0..1025).map(|i| format!("{{id: o{i}}}")).collect();
+    let mut wrong = Vec::new();
     for (text, code, line) in [
         ("".to_string(), "EX-0300", 1),
-        ("design_space: [".to_string(), "EX-0300", 2),
+        ("design_space: [".to_string(), "EX-0300", 1),
         (HEAD.replace("design_space: 1", "design_space: 2"), "EX-0306", 1),
         (HEAD.replace("design_space: 1", "design_space: '1'"), "EX-0306", 1),
         (HEAD.replace("name: t", "nam: t"), "EX-0303", 1),
@@ -96,11 +102,11 @@ fn wrong_files_give_their_code() {
         ),
     ] {
         let found = problems(&text);
-        assert!(
-            found.iter().any(|p| p.code == code && p.line == line),
-            "{code} line {line} not in {found:?}"
-        );
+        if !found.iter().any(|p| p.code == code && p.line == line) {
+            wrong.push(format!("{code} line {line} is not in {found:?}"));
+        }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
@@ -213,5 +219,5 @@ fn the_small_set_has_a_digest_that_does_not_change() {
     let best = enumerate(&space, &Options::new(Mode::Best { k: 100 }), &mut Quiet).unwrap();
     assert_eq!(best.best.iter().map(|r| r.objective.mantissa).sum::<i64>(), 316_972);
     let digest = feasible_set_digest(&space, &listed.designs).to_hex().to_string();
-    assert_eq!(&digest[..16], "0000000000000000");
+    assert_eq!(&digest[..16], "31bfa8bfb9d79e20");
 }
