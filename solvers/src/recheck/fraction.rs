@@ -30,6 +30,9 @@ impl Fraction {
     }
 
     pub fn plus(self, other: Fraction) -> Option<Fraction> {
+        if self.bottom == 1 && other.bottom == 1 {
+            return Some(Fraction { top: self.top.checked_add(other.top)?, bottom: 1 });
+        }
         let left = self.top.checked_mul(other.bottom)?;
         let right = other.top.checked_mul(self.bottom)?;
         Fraction::new(left.checked_add(right)?, self.bottom.checked_mul(other.bottom)?)
