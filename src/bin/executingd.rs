@@ -88,12 +88,13 @@ fn prepare(options: &Options) -> Result<(Settings, File), Failure> {
     };
     let mut settings =
         settings.settle().map_err(|e| Failure { exit: EXIT_INVALID, message: e.to_string() })?;
+    let state = settings.state.clone();
     let unusable = |e: std::io::Error| {
         let code = if e.kind() == std::io::ErrorKind::StorageFull { "EX-0013" } else { "EX-0012" };
         Failure::new(
             EXIT_TRY_LATER,
             code,
-            format!("the state directory {} cannot be used: {e}. Give it space and write permission", settings.state.display()),
+            format!("the state directory {} cannot be used: {e}. Give it space and write permission", state.display()),
         )
     };
     std::fs::create_dir_all(&settings.state).map_err(unusable)?;
