@@ -1,4 +1,5 @@
 //! Spaces and programs whose counts are known: the search must find exactly those.
+#![allow(clippy::unwrap_used)] // a test that cannot go on should say where
 
 use solvers::enumeration::{Mode, Options, Quiet, enumerate};
 use solvers::space::{self, DesignSpace};

@@ -1,4 +1,5 @@
 //! Programs from files: counts that are known, a brute force on random ones, refusals.
+#![allow(clippy::unwrap_used)] // a test that cannot go on should say where
 
 mod common;
 

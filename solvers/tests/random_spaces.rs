@@ -1,6 +1,7 @@
 //! Random small spaces over all kinds of rules, against a brute force that walks every combination.
 //!
 //! `SEEDS=200000 cargo test -p solvers --test random_spaces` looks further.
+#![allow(clippy::unwrap_used)] // a test that cannot go on should say where
 
 mod common;
 

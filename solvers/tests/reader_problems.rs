@@ -1,4 +1,5 @@
 //! Every kind of mistake in a design-space file is found, named by its code, at its place.
+#![allow(clippy::unwrap_used)] // a test that cannot go on should say where
 
 use solvers::enumeration::{DesignSet, Mode, Options, Quiet, enumerate, feasible_set_digest};
 use solvers::problem::Problem;

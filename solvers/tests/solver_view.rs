@@ -1,4 +1,5 @@
 //! HiGHS, conflicts and removals against the exact search and brute force on random spaces.
+#![allow(clippy::unwrap_used)] // a test that cannot go on should say where
 
 mod common;
 
