@@ -155,7 +155,7 @@ pub fn journal_verify(out: Output, state: &Path) -> Outcome {
     out.data(&json!({
         "ok": report.ok,
         "records": report.records,
-        "head": {"position": report.head.position, "hash": report.head.hash.to_string()},
+        "head": {"position": report.head.position, "hash": report.head.hash_hex()},
         "incarnation": report.incarnation,
         "segments": report.segments,
         "problems": problems,
