@@ -64,8 +64,7 @@ impl Service for Shelf {
                     files: shelf.files.clone(),
                 }))),
                 Request::Artifact { name, .. } => {
-                    let content =
-                        shelf.files.borrow().get(&name).cloned().ok_or_else(|| no("EX-0016", 3))?;
+                    let content = shelf.files.borrow().get(&name).cloned().ok_or_else(|| no("EX-0016", 3))?;
                     let path = shelf.directory.join("artefact");
                     std::fs::write(&path, &content).unwrap();
                     Ok(Reply::File { path, bytes: content.len() as u64 })
@@ -113,11 +112,8 @@ fn with<F: Future<Output = ()>>(settings: Settings, test: impl FnOnce(Options, S
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, async {
-        let shelf = Shelf {
-            files: Rc::default(),
-            directory: directory.path().to_owned(),
-            streams: Rc::default(),
-        };
+        let shelf =
+            Shelf { files: Rc::default(), directory: directory.path().to_owned(), streams: Rc::default() };
         let listener = UnixListener::bind(&socket).unwrap();
         tokio::task::spawn_local(serve(listener, shelf.clone(), settings));
         let mut options = Options::new(Some(socket));
@@ -236,7 +232,8 @@ fn two_clients_at_once_get_their_own_answers() {
 #[test]
 fn five_mebibytes_come_back_as_they_went() {
     with(Settings::default(), |options, shelf| async move {
-        let content: Vec<u8> = (0..5 * 1024 * 1024_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let content: Vec<u8> =
+            (0..5 * 1024 * 1024_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
         assert!(content.len() > 2 * UPLOAD_CHUNK_BYTES);
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(&content).unwrap();
