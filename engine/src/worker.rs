@@ -109,7 +109,7 @@ pub fn encode<M: Serialize>(message: &M) -> Result<Vec<u8>, FrameError> {
     Ok(frame)
 }
 
-/// Cuts a stream of bytes into messages. Feed with [`Self::push`], drain with [`Self::next`].
+/// Cuts a stream of bytes into messages. Feed with [`Self::push`], drain with [`Self::take`].
 #[derive(Debug, Default)]
 pub struct FrameReader {
     buffer: Vec<u8>,
@@ -124,7 +124,7 @@ impl FrameReader {
     ///
     /// # Errors
     /// Any [`FrameError`]; the stream is unusable from then on.
-    pub fn next<M: DeserializeOwned>(&mut self) -> Result<Option<M>, FrameError> {
+    pub fn take<M: DeserializeOwned>(&mut self) -> Result<Option<M>, FrameError> {
         let Some(header) = self.buffer.first_chunk::<HEADER_BYTES>() else {
             return self.check_start();
         };
@@ -170,7 +170,7 @@ mod tests {
             let mut got = Vec::new();
             for part in [&bytes[..cut], &bytes[cut..]] {
                 reader.push(part);
-                while let Some(message) = reader.next::<FromWorker>().unwrap() {
+                while let Some(message) = reader.take::<FromWorker>().unwrap() {
                     got.push(message);
                 }
             }
@@ -182,13 +182,13 @@ mod tests {
     fn a_length_of_four_gibibytes_is_refused_before_it_is_allocated() {
         let mut reader = FrameReader::default();
         reader.push(b"EXW1\xff\xff\xff\xff");
-        assert_eq!(reader.next::<FromWorker>(), Err(FrameError::TooLong { bytes: u32::MAX }));
+        assert_eq!(reader.take::<FromWorker>(), Err(FrameError::TooLong { bytes: u32::MAX }));
     }
 
     #[test]
     fn garbage_is_told_from_its_first_byte() {
         let mut reader = FrameReader::default();
         reader.push(b"h");
-        assert!(matches!(reader.next::<FromWorker>(), Err(FrameError::Garbage(_))));
+        assert!(matches!(reader.take::<FromWorker>(), Err(FrameError::Garbage(_))));
     }
 }

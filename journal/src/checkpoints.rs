@@ -2,7 +2,7 @@
 //!
 //! Rule: nothing here is the truth. A store that does not open, panics, hangs, or is ahead of the journal
 //! is moved to `quarantine-N` and a fresh one begun; a damaged value reads as absent. Either way the
-//! caller replays the journal from [`Checkpoints::applied`] or from the start.
+//! caller replays the journal from the position that the value reflects, or from the start.
 //!
 //! Layout: `store/` is sled's, one tree: `m` holds the applied position; `c`, key, 0, part number
 //! (big-endian) holds part 0, a head with length and BLAKE3, and parts 1.. of at most 4,000 bytes (sled
@@ -62,7 +62,7 @@ pub struct CheckpointReport {
     pub quarantined: Option<(PathBuf, String)>,
     /// Nothing was there, or nothing usable: rebuild from the journal.
     pub fresh: bool,
-    /// Position up to which the checkpoints hold everything.
+    /// The highest position that any value reflects.
     pub applied: Position,
     /// No store could be opened or made at all; it goes on without checkpoints.
     pub unavailable: Option<String>,
@@ -85,6 +85,8 @@ struct Store {
     tree: sled::Tree,
     db: sled::Db,
     file: PathBuf,
+    /// One writer at a time, so that the parts that are to vanish are known.
+    writing: Mutex<()>,
 }
 
 /// Part 0 of a value, version 1.
@@ -157,6 +159,7 @@ impl Checkpoints {
             }
         }
         self.guarded(|store| {
+            let _one = store.writing.lock().unwrap_or_else(PoisonError::into_inner);
             let mut old = Vec::new();
             for (key, value) in values {
                 let first_unused = value.len().div_ceil(PART_BYTES) as u32 + 1;
@@ -228,6 +231,7 @@ impl Checkpoints {
     pub fn remove(&self, key: &str) -> Result<(), CheckpointError> {
         check_key(key)?;
         self.guarded(|store| {
+            let _one = store.writing.lock().unwrap_or_else(PoisonError::into_inner);
             let parts: Result<Vec<_>, _> =
                 store.tree.range(part_key(key, 0)..=part_key(key, u32::MAX)).keys().collect();
             let parts = parts?;
@@ -263,8 +267,9 @@ impl Checkpoints {
         })
     }
 
-    /// The highest position that any stored value reflects; replay the journal from here. 0 for a fresh or
-    /// damaged store.
+    /// The highest position that any stored value reflects; 0 for a fresh or damaged store. Each value says
+    /// for itself which position it reflects ([`Checkpoints::get`]): replay from there, not from here, unless
+    /// all values are always put together.
     pub fn applied(&self) -> Position {
         self.guarded(|store| store.applied()).unwrap_or(0)
     }
@@ -314,7 +319,7 @@ impl Store {
             .flush_every_ms(None)
             .open()?;
         let tree = db.open_tree("checkpoints-1")?;
-        Ok(Store { tree, db, file: path.join("db") })
+        Ok(Store { tree, db, file: path.join("db"), writing: Mutex::default() })
     }
 
     fn applied(&self) -> Result<Position, sled::Error> {

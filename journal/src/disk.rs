@@ -86,13 +86,15 @@ impl RealDisk {
 
 /// Makes a directory with its parents, each made durable in the one that holds it.
 pub(crate) fn create_directory(directory: &Path) -> io::Result<()> {
-    if directory.is_dir() {
-        return Ok(());
-    }
     let parent = match directory.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
+    if directory.is_dir() {
+        // Whoever made it may have died before this. A parent that is not ours to read is not ours to sync.
+        let _ = sync_directory(parent);
+        return Ok(());
+    }
     create_directory(parent)?;
     match std::fs::create_dir(directory) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),

@@ -14,6 +14,10 @@ use crate::record::Position;
 /// Every so many entries of a stream its position is also kept plainly, so that a seek stays short.
 const SEEK_EVERY: u64 = 64;
 
+/// Newest segments whose files stay open. A process may usually have 1,024 files open; sockets and workers
+/// need most of them.
+const OPEN_FILES_MAX: usize = 32;
+
 #[derive(Default)]
 pub(crate) struct Index {
     segments: Vec<SegmentIndex>,
@@ -22,7 +26,8 @@ pub(crate) struct Index {
 
 struct SegmentIndex {
     name: String,
-    file: Arc<dyn DiskFile>,
+    /// Open for the newest segments only.
+    file: Option<Arc<dyn DiskFile>>,
     first: Position,
     /// Per frame: its first position relative to the segment's, and its offset in the file.
     frames: Vec<(u32, u32)>,
@@ -42,13 +47,16 @@ struct StreamIndex {
 #[derive(Clone)]
 pub(crate) struct FramePlace {
     pub segment: String,
-    pub file: Arc<dyn DiskFile>,
+    pub file: Option<Arc<dyn DiskFile>>,
     pub offset: u64,
 }
 
 impl Index {
-    pub fn add_segment(&mut self, name: String, file: Arc<dyn DiskFile>, first: Position) {
+    pub fn add_segment(&mut self, name: String, file: Option<Arc<dyn DiskFile>>, first: Position) {
         self.segments.push(SegmentIndex { name, file, first, frames: Vec::new() });
+        if let Some(old) = self.segments.len().checked_sub(OPEN_FILES_MAX + 1) {
+            self.segments[old].file = None;
+        }
     }
 
     pub fn segments(&self) -> usize {

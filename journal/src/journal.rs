@@ -16,9 +16,9 @@ use std::thread::JoinHandle;
 
 use tokio::sync::{oneshot, watch};
 
-use crate::disk::{Disk, RealDisk};
+use crate::disk::{Disk, DiskFile, RealDisk};
 use crate::frame::{self, FrameFault, HEADER_BYTES};
-use crate::index::{FramePlace, Index};
+use crate::index::Index;
 use crate::opening::{self, Opened};
 use crate::queue::{Append, Queue, Refused, Request};
 use crate::record::{Head, NewRecord, Position, Record};
@@ -44,7 +44,7 @@ pub struct Options {
     pub queue_max: usize,
     /// Space in the current segment that only [`Journal::append_urgent`] may use, for an emergency stop on a full disk.
     pub reserve_bytes: u64,
-    /// Milliseconds since 1970; asked once per opening, to stamp the new incarnation.
+    /// Milliseconds since 1970; asked when a new journal is begun. Later times come with the records.
     pub clock: Box<dyn Fn() -> u64 + Send>,
 }
 
@@ -305,7 +305,28 @@ impl Journal {
     ///
     /// # Errors
     /// As [`Journal::open`].
-    pub fn open_on(disk: Arc<dyn Disk>, mut options: Options) -> Result<(Journal, OpenReport), OpenError> {
+    pub fn open_on(disk: Arc<dyn Disk>, options: Options) -> Result<(Journal, OpenReport), OpenError> {
+        let (journal, writer, report) = Journal::assemble(disk, options)?;
+        let thread = std::thread::Builder::new()
+            .name("journal-writer".into())
+            .spawn(move || {
+                let shared = writer.shared.clone();
+                let run = std::panic::AssertUnwindSafe(|| writer.run());
+                if std::panic::catch_unwind(run).is_err() {
+                    shared.set_poisoned(Some("the writer thread panicked; restart".into()));
+                }
+                shared.queue.abandon();
+            })
+            .map_err(|source| OpenError::Io { doing: "starting the writer thread".into(), source })?;
+        *journal.inner.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        Ok((journal, report))
+    }
+
+    /// The handle and the writer, which the caller lets run: a thread, or step by step in a simulation.
+    pub(crate) fn assemble(
+        disk: Arc<dyn Disk>,
+        mut options: Options,
+    ) -> Result<(Journal, Writer, OpenReport), OpenError> {
         options.segment_bytes = options.segment_bytes.clamp(*SEGMENT_BYTES.start(), *SEGMENT_BYTES.end());
         options.reserve_bytes = options.reserve_bytes.min(options.segment_bytes / 2);
         let Opened { segment, chain, mark, index, report } = opening::open(disk.as_ref(), &options)?;
@@ -332,19 +353,8 @@ impl Journal {
             mark,
             poisoned: None,
         };
-        let thread = std::thread::Builder::new()
-            .name("journal-writer".into())
-            .spawn(move || {
-                let shared = writer.shared.clone();
-                let run = std::panic::AssertUnwindSafe(|| writer.run());
-                if std::panic::catch_unwind(run).is_err() {
-                    shared.set_poisoned(Some("the writer thread panicked; restart".into()));
-                }
-                shared.queue.abandon();
-            })
-            .map_err(|source| OpenError::Io { doing: "starting the writer thread".into(), source })?;
-        let inner = Arc::new(Inner { shared, disk, thread: Mutex::new(Some(thread)) });
-        Ok((Journal { inner }, report))
+        let inner = Arc::new(Inner { shared, disk, thread: Mutex::new(None) });
+        Ok((Journal { inner }, writer, report))
     }
 
     /// Appends a batch: all of it or nothing. Resolves when it is durable; gives the records' positions.
@@ -501,7 +511,7 @@ impl Journal {
         self.inner.shared.changed.subscribe()
     }
 
-    /// Time of the last durable record, or of the last opening; never goes back.
+    /// Time of the last durable record, or of a new journal's beginning; never goes back.
     pub fn last_time_ms(&self) -> u64 {
         self.inner.shared.view().time_ms
     }
@@ -531,9 +541,26 @@ impl Journal {
         let mut records = Vec::new();
         let mut bytes = 0;
         let mut at = 0;
+        // The file of an old segment that was opened last: a replay reads thousands of frames of each.
+        let mut opened: Option<(String, Arc<dyn DiskFile>)> = None;
         while at < positions.len() && bytes < READ_BYTES_MAX {
             let place = self.inner.shared.view().index.place(positions[at]);
             let Some(place) = place else { break };
+            let place = match (place.file, &opened) {
+                (Some(file), _) => FrameFile { segment: place.segment, file, offset: place.offset },
+                (None, Some((name, file))) if *name == place.segment => {
+                    FrameFile { segment: place.segment, file: file.clone(), offset: place.offset }
+                }
+                (None, _) => {
+                    let file = self
+                        .inner
+                        .disk
+                        .open_read(&place.segment)
+                        .map_err(|source| ReadError::Io { segment: place.segment.clone(), source })?;
+                    opened = Some((place.segment.clone(), file.clone()));
+                    FrameFile { segment: place.segment, file, offset: place.offset }
+                }
+            };
             let until = read_frame(&place, &positions[at..], &mut |record| {
                 bytes += record.payload.len();
                 records.push(record);
@@ -544,9 +571,15 @@ impl Journal {
     }
 }
 
+struct FrameFile {
+    segment: String,
+    file: Arc<dyn DiskFile>,
+    offset: u64,
+}
+
 /// Reads the frame at `place` and gives out its records at `positions`; returns how many those are.
 fn read_frame(
-    place: &FramePlace,
+    place: &FrameFile,
     positions: &[Position],
     give: &mut dyn FnMut(Record),
 ) -> Result<usize, ReadError> {

@@ -25,6 +25,8 @@ mod record;
 mod scan;
 mod segment;
 pub mod sim;
+#[cfg(test)]
+mod simulation;
 mod verify;
 mod writer;
 

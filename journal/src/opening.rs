@@ -13,7 +13,7 @@ use crate::index::Index;
 use crate::journal::{OpenError, OpenReport, Options};
 use crate::mark::MarkFile;
 use crate::record::{Head, Position};
-use crate::scan::{ScannedSegment, StoreScan, scan_store};
+use crate::scan::{StoreScan, scan_store};
 use crate::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, create_segment, segment_name};
 use crate::writer::{Segment, set_aside};
 
@@ -52,11 +52,12 @@ impl Building {
         Ok(())
     }
 
-    fn finish(self, segments: &[ScannedSegment]) -> Index {
+    fn finish(self, scan: &StoreScan) -> Index {
         let mut index = self.index;
         let mut frames = self.frames.into_iter().peekable();
-        for (at, segment) in segments.iter().enumerate() {
-            index.add_segment(segment_name(segment.number), segment.file.clone(), segment.first);
+        for (at, segment) in scan.segments.iter().enumerate() {
+            let file = scan.newest.clone().filter(|_| at + 1 == scan.segments.len());
+            index.add_segment(segment_name(segment.number), file, segment.first);
             while let Some((_, offset, first)) = frames.next_if(|frame| frame.0 == at) {
                 index.add_frame(first, offset);
             }
@@ -75,7 +76,7 @@ pub(crate) fn open(disk: &dyn Disk, options: &Options) -> Result<Opened, OpenErr
                 source: error.source,
             })?;
     refuse_damage(&scan)?;
-    let mut index = building.finish(&scan.segments);
+    let mut index = building.finish(&scan);
     let failed = |doing: &'static str| move |error: io::Error| refused(disk, doing, error);
 
     for name in &scan.unfinished {
@@ -83,17 +84,18 @@ pub(crate) fn open(disk: &dyn Disk, options: &Options) -> Result<Opened, OpenErr
     }
     let chain = ChainState {
         incarnation: scan.state.incarnation + 1,
-        time_ms: scan.state.time_ms.max((options.clock)()),
+        // Only a new journal takes the wall clock; afterwards the caller decides how far a step of it counts.
+        time_ms: if scan.segments.is_empty() { (options.clock)() } else { scan.state.time_ms },
         ..scan.state
     };
     let head = Head { position: chain.position, hash: chain.hash };
     let mut kept_tail = None;
-    let segment = match scan.segments.last() {
+    let segment = match scan.segments.last().zip(scan.newest.clone()) {
         None => begin(disk, options, 1, &chain, &mut index),
-        Some(last) => {
+        Some((last, file)) => {
             let mut segment = Segment {
                 number: last.number,
-                file: last.file.clone(),
+                file,
                 tail: last.end,
                 allocated: last.len,
                 target: options.segment_bytes,
@@ -160,7 +162,7 @@ fn begin(
 ) -> io::Result<Segment> {
     let header = SegmentHeader::new(number, chain);
     let file = create_segment(disk, &header, options.segment_bytes)?;
-    index.add_segment(segment_name(number), file.clone(), header.first);
+    index.add_segment(segment_name(number), Some(file.clone()), header.first);
     Ok(Segment {
         number,
         file,

@@ -88,6 +88,12 @@ impl Queue {
         }
     }
 
+    /// Takes what waits, without waiting.
+    #[cfg(test)]
+    pub fn drain_now(&self) -> VecDeque<Request> {
+        std::mem::take(&mut self.lock().requests)
+    }
+
     /// Takes nothing new; what is in the queue is still worked off.
     pub fn close(&self) {
         self.lock().closed = true;

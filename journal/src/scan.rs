@@ -55,7 +55,6 @@ pub struct Tail {
 
 pub(crate) struct ScannedSegment {
     pub number: u64,
-    pub file: Arc<dyn DiskFile>,
     pub first: Position,
     /// End of the last frame.
     pub end: u64,
@@ -64,6 +63,8 @@ pub(crate) struct ScannedSegment {
 
 pub(crate) struct StoreScan {
     pub segments: Vec<ScannedSegment>,
+    /// The file of the last one.
+    pub newest: Option<Arc<dyn DiskFile>>,
     pub state: ChainState,
     pub records: u64,
     pub problems: Vec<Problem>,
@@ -107,6 +108,7 @@ pub(crate) fn scan_store(
 
     let mut scan = StoreScan {
         segments: Vec::new(),
+        newest: None,
         state: ChainState { position: 0, hash: CHAIN_START, incarnation: mark.mark.incarnation, time_ms: 0 },
         records: 0,
         problems: Vec::new(),
@@ -128,11 +130,11 @@ pub(crate) fn scan_store(
     let mut headers = Vec::new();
     for number in numbers {
         let name = segment_name(number);
-        let file = if writable { disk.open(&name) } else { disk.open_read(&name) };
-        let file = file.map_err(failed(&name))?;
+        let file = disk.open_read(&name).map_err(failed(&name))?;
         let mut bytes = [0; SEGMENT_HEADER_BYTES as usize];
         let read = file.read_at(0, &mut bytes).map_err(failed(&name))?;
-        headers.push((number, file, SegmentHeader::parse(&bytes[..read], number)));
+        // Opened again when its turn comes: a long journal has more segments than a process may have files.
+        headers.push((number, SegmentHeader::parse(&bytes[..read], number)));
     }
     scan.poisoned = headers.last().is_some_and(|(number, ..)| mark.mark.poisoned_segment == *number);
 
@@ -140,9 +142,12 @@ pub(crate) fn scan_store(
     // The chain's incarnation starts at 0; the mark's only bounds the next writer's from below.
     let mut state = ChainState { incarnation: 0, ..scan.state };
     for at in 0..headers.len() {
-        let (number, file, header) = &headers[at];
+        let (number, header) = &headers[at];
         let name = segment_name(*number);
-        let next_first = headers.get(at + 1).map(|(_, _, next)| next.as_ref().map(|next| next.first));
+        let newest = at + 1 == headers.len();
+        let file = if writable && newest { disk.open(&name) } else { disk.open_read(&name) };
+        let file = file.map_err(failed(&name))?;
+        let next_first = headers.get(at + 1).map(|(_, next)| next.as_ref().map(|next| next.first));
         let len = file.len().map_err(failed(&name))?;
         let fault = match header {
             Ok(header) if header.first != state.position + 1 => Some(format!(
@@ -196,6 +201,7 @@ pub(crate) fn scan_store(
             name: &name,
             index: at,
             last: next_first.is_none(),
+            next_unreadable: matches!(next_first, Some(Err(_))),
             limit,
             marked: mark.mark.head,
             keep_going,
@@ -205,9 +211,11 @@ pub(crate) fn scan_store(
         segment.run(&mut state, &mut scan, visit).map_err(failed(&name))?;
         after_gap = segment.after_gap;
         let end = segment.end;
+        if newest {
+            scan.newest = Some(file);
+        }
         scan.segments.push(ScannedSegment {
             number: *number,
-            file: file.clone(),
             first: header.as_ref().map_or(state.position + 1, |header| header.first),
             end,
             len,
@@ -237,6 +245,8 @@ struct SegmentScan<'a> {
     name: &'a str,
     index: usize,
     last: bool,
+    /// Where this segment should end is unknown, because the next one's header is damaged.
+    next_unreadable: bool,
     limit: Option<Position>,
     marked: Head,
     keep_going: bool,
@@ -248,7 +258,7 @@ impl SegmentScan<'_> {
     fn run(&mut self, state: &mut ChainState, scan: &mut StoreScan, visit: &mut Visit<'_>) -> io::Result<()> {
         // What spoke against an offset when it was first found wanting. A writer at work may have finished
         // the frame before that evidence was written, so the offset is read once more after it.
-        let mut suspect: Option<(u64, bool, Option<(u64, FrameHeader)>)> = None;
+        let mut suspect: Option<Suspect> = None;
         loop {
             let fault = match self.step(state, scan, visit)? {
                 Step::Frame => continue,
@@ -257,7 +267,7 @@ impl SegmentScan<'_> {
             };
             let nonzero = self.window.last_nonzero(self.end)?;
             let (proof, later) = match suspect {
-                Some((offset, proof, later)) if offset == self.end => (proof, later),
+                Some(Suspect { offset, proof, later }) if offset == self.end => (proof, later),
                 _ => {
                     let later = match nonzero {
                         Some(_) => self.later_frame(self.end + ALIGNMENT as u64)?,
@@ -265,7 +275,7 @@ impl SegmentScan<'_> {
                     };
                     let proof = self.is_damage(&fault, state.position, nonzero.is_some())?;
                     if proof || nonzero.is_some() {
-                        suspect = Some((self.end, proof, later));
+                        suspect = Some(Suspect { offset: self.end, proof, later });
                         self.window.forget();
                         continue;
                     }
@@ -315,6 +325,9 @@ impl SegmentScan<'_> {
         }
         if self.limit.is_some_and(|limit| position >= limit) {
             return Ok(false);
+        }
+        if self.next_unreadable {
+            return Ok(nonzero);
         }
         if !self.last || self.marked.position > position {
             return Ok(true);
@@ -420,6 +433,14 @@ impl SegmentScan<'_> {
         }
         Ok(false)
     }
+}
+
+/// A place that is not the next frame, and what was found out about it.
+struct Suspect {
+    offset: u64,
+    proof: bool,
+    /// The next sound frame.
+    later: Option<(u64, FrameHeader)>,
 }
 
 enum Step {

@@ -82,6 +82,13 @@ impl Writer {
         }
     }
 
+    /// Works off what waits now; a simulation's turn of the thread.
+    #[cfg(test)]
+    pub fn step(&mut self) {
+        let requests = self.shared.queue.drain_now();
+        self.work(requests);
+    }
+
     fn work(&mut self, requests: VecDeque<Request>) {
         let mut group = Group::default();
         for request in requests {
@@ -199,7 +206,7 @@ impl Writer {
         if fits(self, group) {
             return Room::Yes;
         }
-        // What is in the group must be durable before a new segment may say that it follows it.
+        // A group stands in one segment; what is in it goes into this one, for which it was measured.
         self.commit(group);
         if let Some(why) = &self.poisoned {
             return Room::No(AppendError::Poisoned { why: why.clone() });
@@ -244,7 +251,7 @@ impl Writer {
         self.segment =
             Segment { number, file: file.clone(), tail: SEGMENT_HEADER_BYTES, allocated: target, target };
         let mut view = self.shared.view_mut();
-        view.index.add_segment(segment_name(number), file, header.first);
+        view.index.add_segment(segment_name(number), Some(file), header.first);
         Ok(())
     }
 

@@ -6,7 +6,7 @@
 use proptest::prelude::*;
 use quantum::circuit::{Circuit, Gate};
 use quantum::ising::{Ising, Term};
-use quantum::openqasm::program;
+use quantum::openqasm::{Dialect, program, program_in};
 use quantum::simulator::{Angles, Simulator};
 
 type Amplitude = (f64, f64);
@@ -202,4 +202,20 @@ fn the_text_of_one_qubit_is_exactly_this() {
             "OPENQASM 3.0;\ninput float[64] cost_angle_0;\ninput float[64] mixer_angle_0;\ngate h"
         )
     );
+}
+
+#[test]
+fn the_braket_dialect_differs_in_gate_names_and_definitions_only() {
+    let term = |z: &[u32]| Term { z: z.to_vec(), coefficient: 0.5 };
+    let circuit = Circuit::qaoa(&Ising::new(3, vec![term(&[0, 1]), term(&[0, 1, 2])]).unwrap(), 1);
+    let portable = program(&circuit);
+    let renamed: Vec<String> = portable
+        .lines()
+        .filter(|line| !line.starts_with("gate "))
+        .map(|line| line.replace("rzz(", "zz(").replace("cx q", "cnot q"))
+        .collect();
+    let braket = program_in(&circuit, Dialect::Braket);
+    assert_eq!(braket.lines().collect::<Vec<_>>(), renamed);
+    assert!(braket.contains("zz(1.0*cost_angle_0) q[0], q[1];") && braket.contains("cnot q[1], q[2];"));
+    assert!(!braket.contains("ctrl"));
 }

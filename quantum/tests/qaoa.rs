@@ -68,6 +68,25 @@ fn more_layers_never_hurt_and_the_search_beats_guessing() {
 }
 
 #[test]
+fn the_seed_decides_where_the_search_begins() {
+    let costs = costs(100);
+    let began = |seed| {
+        let search = Optimiser::new(&costs, Settings { seed, ..Settings::default() }).unwrap();
+        search.outcome().mixer_angles
+    };
+    assert_eq!(began(1), began(1));
+    assert_ne!(began(1), began(2));
+}
+
+#[test]
+fn a_small_budget_still_reaches_the_full_depth() {
+    let mut search =
+        Optimiser::new(&costs(500), Settings { layers: 4, iterations: 4, ..Settings::default() }).unwrap();
+    let layers: Vec<u32> = (0..4).map(|_| search.step().layers).collect();
+    assert_eq!(layers, [1, 2, 3, 4]);
+}
+
+#[test]
 fn progress_never_worsens_and_ends_on_budget() {
     let costs = costs(500);
     let settings = Settings { layers: 3, iterations: 50, ..Settings::default() };

@@ -132,7 +132,7 @@ impl Connection<'_> {
             Ok(Reply::ReceiveUpload(sink)) => self.receive(announced, Some(sink)).await?,
             other => {
                 // Announced bytes come whatever the answer is, and are not the next request.
-                self.receive(announced, None).await?;
+                let _thrown_away = self.receive(announced, None).await?;
                 match other {
                     Ok(Reply::Items(items)) => return self.stream(items).await,
                     Ok(Reply::File { path, bytes }) => return self.send_file(&path, bytes).await,

@@ -1,5 +1,76 @@
-//! OTP over actix: supervisors, child specs, strategies, restart intensity, ordered shutdown,
-//! bounded mailboxes, OS processes. No domain word in it.
+//! OTP over actix: supervisors, restart strategies, ordered shutdown, bounded mailboxes, processes.
+//! No domain word in it.
+//!
+//! A **supervisor** starts its children in order, watches them, restarts those that die and stops
+//! them in reverse order. A **child** is anything with a [`Starter`]: an actor ([`actor_child`]), an
+//! async task ([`task_child`]), another supervisor ([`supervisor_child`]).
+//!
+//! ```
+//! # use std::time::Duration;
+//! # use supervisors::*;
+//! # struct Counter(u32);
+//! # impl actix::Actor for Counter { type Context = actix::Context<Self>; }
+//! # impl actix::Supervised for Counter {}
+//! # struct Inc;
+//! # impl actix::Message for Inc { type Result = u32; }
+//! # impl actix::Handler<Inc> for Counter {
+//! #     type Result = u32;
+//! #     fn handle(&mut self, _: Inc, _: &mut actix::Context<Self>) -> u32 { self.0 += 1; self.0 }
+//! # }
+//! # actix::System::new().block_on(async {
+//! let (counter, child) = actor_child("counter", 16, || Counter(0));
+//! let (top, end) = start(SupervisorSpec {
+//!     id: "top".to_owned(),
+//!     strategy: Strategy::OneForOne,
+//!     intensity: Intensity { restarts: 3, period: Duration::from_secs(10) },
+//!     children: vec![child],
+//! });
+//! assert_eq!(counter.ask(Inc, Duration::from_secs(1)).await, Ok(1));
+//! top.shutdown().await;
+//! assert_eq!(end.await.ok(), Some(Exit::Shutdown));
+//! assert_eq!(counter.tell(Inc), Err(TellError::Down));
+//! # });
+//! ```
+//!
+//! # Order
+//! - Children start one after the other; the next one when the one before is up. They stop one after
+//!   the other in reverse, each within its own patience: asked, killed after the deadline, given up
+//!   as [`Exit::Unkillable`] 200 ms after the kill.
+//! - A group restart ([`Strategy::OneForAll`], [`Strategy::RestForOne`]) first stops everything that
+//!   must go, then starts; the backoff of the child that failed delays the whole group. As in OTP it
+//!   also starts children of the group that were down, and never temporary ones.
+//! - [`Strategy::Dynamic`] starts and stops in parallel.
+//! - Messages of one sender in one lane are handled in the order they were accepted. The control lane
+//!   goes before the ordinary one. A stop goes before both.
+//!
+//! # What a restart keeps, and what is lost when
+//! | what happened | actor value | mailbox | the message being handled, spawned futures, timers |
+//! |---|---|---|---|
+//! | panic; stop of a group restart; normal exit of a permanent child | kept, `Supervised::restarting` is called | kept | lost |
+//! | panic in `restarting`, kill after the deadline | new from the factory | kept | lost |
+//! | [`Exit::Unkillable`] | new from the factory | lost | lost |
+//! | down for good (terminated, intensity exceeded, a supervisor above restarted) | dropped | lost | lost |
+//!
+//! A lost message is never handled again; whoever asked gets [`AskError::Lost`]. The broken actor's
+//! `stopped` is not called after a panic. While a child rests in its backoff, messages are accepted
+//! up to the bound; when it is down for good they are refused ([`TellError::Down`]).
+//!
+//! # Differences from OTP
+//! - A failed start at boot is treated like a failed restart (backoff, intensity), it does not fail
+//!   the supervisor at once.
+//! - Backoff, with jitter. A restart without backoff is immediate and involves no timer.
+//! - A restarted supervisor begins with the children of its spec again.
+//!
+//! # Limits
+//! One thread: supervisors and their actors live on the thread of one `LocalSet` (an actix `System`),
+//! so an actor that blocks, blocks them all; blocking work belongs into a [`process`]. Isolation of
+//! panics needs `panic = "unwind"`, and a panic while another one unwinds still aborts the process
+//! (a field's `Drop` that panics during the drop of an actor that panics in its own `Drop`).
+//! An event costs time linear in the number of siblings: thousands are fine, a million is not.
+//!
+//! Start reading at [`decision`] (the rules, pure), then `supervisor/shell.rs` (the loop), then
+//! `adapter/` (actix).
+
 pub mod decision;
 pub mod process;
 
@@ -10,7 +81,7 @@ mod panics;
 mod supervisor;
 mod task;
 
-pub use adapter::*;
+pub use adapter::{ActorRef, AskError, CONTROL_CAPACITY, TellError, Teller, actor_child, actor_child_with};
 pub use child::{ChildSpec, MailboxInfo, Running, STOP_PATIENCE, Started, Starter, StopSignal};
 pub use decision::{Backoff, Intensity, Refusal, Restart, Shutdown, Strategy};
 pub use exit::Exit;

@@ -56,6 +56,9 @@ impl Draft {
     }
 }
 
+/// Most stages looked at in flattening; a workflow of [`STAGES_MAX`] flat stages needs about twice as many.
+const VISITS_MAX: usize = 4 * STAGES_MAX;
+
 /// What a workflow comes to once it is flat.
 #[derive(Debug, Default)]
 pub(super) struct Flat {
@@ -88,7 +91,8 @@ pub(super) struct Expander<'a> {
     built_in: BTreeMap<String, Option<Workflow>>,
     /// The chain of workflows being flattened, to refuse recursion.
     open: Vec<(Source, String)>,
-    stages: usize,
+    /// Stages flattened so far, the workflows that stand for stages included.
+    visits: usize,
     /// Workflow-level parameters that something further out states.
     stated: BTreeSet<String>,
     inputs: BTreeMap<String, String>,
@@ -104,7 +108,7 @@ impl<'a> Expander<'a> {
             library,
             built_in: BTreeMap::new(),
             open: vec![],
-            stages: 0,
+            visits: 0,
             stated,
             inputs: BTreeMap::new(),
             criteria: vec![],
@@ -120,7 +124,7 @@ impl<'a> Expander<'a> {
         problems.extend(local.into_found());
         problems.append(&mut self.problems_elsewhere);
         self.open.clear();
-        self.stages = 0;
+        self.visits = 0;
         Flat {
             drafts,
             inputs: std::mem::take(&mut self.inputs),
@@ -183,8 +187,13 @@ impl<'a> Expander<'a> {
         file: &str,
         problems: &mut Problems,
     ) -> Vec<Draft> {
-        // Said once, and then no more work: nested workflows could multiply without end.
-        if self.stages > STAGES_MAX {
+        // Nested workflows multiply, also where they come to no stage at all, and so do their problems.
+        self.visits += 1;
+        if self.visits > VISITS_MAX {
+            if self.visits == VISITS_MAX + 1 {
+                let message = format!("more than {VISITS_MAX} stages and workflows once they are nested");
+                problems.add(stage.at, "EX-0100", message, "split the workflow");
+            }
             return vec![];
         }
         let tasks = known_tasks(stage, problems);
@@ -200,14 +209,6 @@ impl<'a> Expander<'a> {
                 self.sub_workflow(stage, found, problems)
             }
         };
-        if !is_sub_workflow {
-            self.stages += group.len();
-        }
-        if self.stages > STAGES_MAX {
-            let message = format!("`{}` makes the flat workflow larger than {STAGES_MAX} stages", stage.name);
-            problems.add(stage.at, "EX-0100", message, "split the workflow");
-            return vec![];
-        }
         if group.is_empty() {
             return vec![];
         }
@@ -318,7 +319,7 @@ impl<'a> Expander<'a> {
                 self.workflow(workflow, found, &name, problems)
             }
             Source::Library => {
-                let Some(workflow) = self.from_library(&stage.name) else { return vec![] };
+                let Some(workflow) = self.built_in_workflow(&stage.name) else { return vec![] };
                 let name = Library::file_of(&stage.name);
                 let mut local = Problems::of(&name);
                 let drafts = self.workflow(&workflow, found, &name, &mut local);
@@ -332,7 +333,7 @@ impl<'a> Expander<'a> {
         drafts
     }
 
-    fn from_library(&mut self, name: &str) -> Option<Workflow> {
+    fn built_in_workflow(&mut self, name: &str) -> Option<Workflow> {
         if let Some(known) = self.built_in.get(name) {
             return known.clone();
         }

@@ -184,6 +184,10 @@ fn check_flat(workflow: &Workflow, flat: &expand::Flat, file: &str, problems: &m
             local.add(workflow.at, "EX-0112", message, "rename one of them");
         }
     }
+    if flat.drafts.len() > STAGES_MAX {
+        let message = format!("{} stages once flat, more than the {STAGES_MAX} allowed", flat.drafts.len());
+        local.add(workflow.at, "EX-0100", message, "split the workflow");
+    }
     problems.extend(local.into_found());
 }
 

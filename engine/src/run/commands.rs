@@ -49,6 +49,9 @@ fn end(draft: &Draft<'_>, commands: &mut Vec<Command>) {
         match (&draft.before.stages[stage.0 as usize].state, draft.state(stage)) {
             (StageState::Running { .. }, _) => commands.push(Command::ReleaseLease { stage }),
             (StageState::Ready { .. }, StageState::Running { .. }) => {}
+            (StageState::Ready { .. }, _) if draft.placed == Some(stage) => {
+                commands.push(Command::ReleaseLease { stage });
+            }
             (StageState::Ready { .. }, _) => commands.push(Command::WithdrawPlacement { stage }),
             _ => {}
         }

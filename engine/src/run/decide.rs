@@ -35,6 +35,8 @@ pub(super) struct Draft<'run> {
     pub random: u64,
     /// The stage whose own worker answered, so that nothing is left to abandon.
     pub reported: Option<StageIndex>,
+    /// The stage that room was found for: it holds a lease and no longer waits at the scheduler.
+    pub placed: Option<StageIndex>,
     pub events: Vec<Event>,
 }
 
@@ -47,6 +49,7 @@ impl<'run> Draft<'run> {
             now_ms: now_ms.max(before.time_ms),
             random,
             reported: None,
+            placed: None,
             events: Vec::new(),
         }
     }

@@ -83,41 +83,24 @@ pub enum Input {
 /// What must now be done. Never journaled; performed after the events are durable and applied.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {
-    RequestPlacement {
-        stage: StageIndex,
-        attempt: Attempt,
-        demand: Demand,
-        priority: u8,
-    },
+    /// Find room, then answer with `Placed` (or `PlacementFailed`) for this stage and attempt. The
+    /// scheduler keeps one request or placement per stage and attempt: an answer that was already on
+    /// its way when the request was withdrawn also answers a new request for the same attempt. A
+    /// refused `Placed` gives its lease back.
+    RequestPlacement { stage: StageIndex, attempt: Attempt, demand: Demand, priority: u8 },
     /// The stage no longer waits for room.
-    WithdrawPlacement {
-        stage: StageIndex,
-    },
+    WithdrawPlacement { stage: StageIndex },
     /// Start the attempt. Answered by exactly one Succeeded or Failed with this fence.
     /// The fence is known once the events are journaled: ask `Run::fence` after `apply`.
-    Dispatch {
-        stage: StageIndex,
-        attempt: Attempt,
-        resume_from: Option<ArtefactRef>,
-    },
+    Dispatch { stage: StageIndex, attempt: Attempt, resume_from: Option<ArtefactRef> },
     /// Undo what the stage did. Answered by exactly one Compensated or CompensationFailed.
-    DispatchUndo {
-        stage: StageIndex,
-        attempt: Attempt,
-    },
+    DispatchUndo { stage: StageIndex, attempt: Attempt },
     /// Kill the attempt's work and free its lease; no answer is awaited.
-    Abandon {
-        stage: StageIndex,
-        fence: Fence,
-    },
+    Abandon { stage: StageIndex, fence: Fence },
     /// The attempt ended; its lease is free.
-    ReleaseLease {
-        stage: StageIndex,
-    },
+    ReleaseLease { stage: StageIndex },
     /// Send `Woke` no sooner than this journal time.
-    WakeAt {
-        at_ms: u64,
-    },
+    WakeAt { at_ms: u64 },
     /// The run ended; nothing more will come.
     Ended,
 }

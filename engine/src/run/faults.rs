@@ -15,12 +15,12 @@ pub(super) fn took_too_long(limit_ms: u64) -> StageError {
 }
 
 pub(super) fn not_placed_in_time(limit_ms: u64) -> StageError {
-    transient("EX-0506", format!("no room within schedule_to_start = {limit_ms} ms"))
+    transient("EX-0508", format!("no room within schedule_to_start = {limit_ms} ms"))
 }
 
 pub(super) fn broken_off(why: &str) -> StageError {
     StageError {
-        code: "EX-0507".to_owned(),
+        code: "EX-0531".to_owned(),
         message: format!(
             "{why} while the attempt ran, and the stage is not idempotent: retry it or cancel the run"
         ),
@@ -44,7 +44,7 @@ pub(super) fn condition_not_evaluated(written: &str, reason: &str) -> StageError
 }
 
 pub(super) fn facts_malformed(reason: &str) -> StageError {
-    transient("EX-0519", format!("expected the result's facts as a JSON object: {reason}"))
+    transient("EX-0503", format!("expected the result's facts as a JSON object: {reason}"))
 }
 
 pub(super) fn rejected(by: &str, reason: &str) -> StageError {

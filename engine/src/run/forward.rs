@@ -9,7 +9,13 @@ use serde_json::{Map, Value};
 impl Draft<'_> {
     pub fn placed(&mut self, stage: StageIndex, given: Attempt, placed_on: String) -> Result<(), Refusal> {
         self.expect_ready(stage, given)?;
-        self.emit(Event::StageStarted { stage, attempt: given, placed_on });
+        self.placed = Some(stage);
+        // Something may be due first, such as the end of another stage's gate; then nothing may start,
+        // and a start that is taken back at once would leave an undo for nothing.
+        self.advance();
+        if self.expect_ready(stage, given).is_ok() {
+            self.emit(Event::StageStarted { stage, attempt: given, placed_on });
+        }
         Ok(())
     }
 
@@ -106,7 +112,7 @@ impl Draft<'_> {
                 self.emit(Event::StageSkipped { stage, why: format!("`when` is false: {written}") });
                 false
             }
-            Verdict::NotEvaluated(reason) => {
+            Verdict::NotEvaluated { why: reason } => {
                 let attempt = self.next.stages[stage.0 as usize].next_attempt();
                 let error = faults::condition_not_evaluated(written, &reason);
                 self.emit(Event::StageFailed { stage, attempt, error });
@@ -133,8 +139,8 @@ impl Draft<'_> {
         criteria.iter().find_map(|criterion| match predicate::evaluate(&criterion.expression, &facts) {
             Verdict::True => None,
             Verdict::False => Some(faults::criterion_false(&criterion.written)),
-            Verdict::NotEvaluated(_) if is_waived(criterion, &facts) => None,
-            Verdict::NotEvaluated(reason) => {
+            Verdict::NotEvaluated { .. } if is_waived(criterion, &facts) => None,
+            Verdict::NotEvaluated { why: reason } => {
                 Some(faults::criterion_not_evaluated(&criterion.written, &reason))
             }
         })

@@ -164,6 +164,21 @@ mod tests {
     }
 
     #[test]
+    fn the_direction_honours_the_last_observed_curvature() {
+        let mut search = Search::new(vec![-1.2, 1.0], rosenbrock);
+        for _ in 0..12 {
+            search.step(rosenbrock);
+        }
+        assert!(search.pairs.len() > 2);
+        // The inverse Hessian must take the last change of gradient to the last step (secant condition).
+        let (step, change) = search.pairs[search.pairs.len() - 1].clone();
+        search.at.gradient = change;
+        for (direction, step) in search.direction().iter().zip(&step) {
+            assert!((direction + step).abs() < 1e-9 * step.abs(), "{direction} {step}");
+        }
+    }
+
+    #[test]
     fn a_search_written_down_goes_on_with_the_same_bits() {
         let mut live = Search::new(vec![-1.2, 1.0], rosenbrock);
         for _ in 0..20 {

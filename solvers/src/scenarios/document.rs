@@ -407,7 +407,7 @@ mod tests {
 
     #[test]
     fn a_broken_text_names_its_line() {
-        assert_eq!(parse("a: 1\nb: [1, 2\n").unwrap_err().at.line, 3);
+        assert_eq!(parse("a: 1\nb: [1, 2\n").unwrap_err().at.line, 2);
     }
 
     #[test]

@@ -364,7 +364,9 @@ fn distribution(
             let items = reader.list(value, &what, Some(3))?;
             let figures: Vec<Option<f64>> = items.iter().map(|i| reader.number(i, &what)).collect();
             let (min, mode, max) = (figures[0]?, figures[1]?, figures[2]?);
-            if !(min <= mode && mode <= max && min < max) || !((max - min) * (max - min)).is_finite() {
+            let area = (max - min) * (max - min);
+            let ordered = min <= mode && mode <= max && min < max;
+            if !ordered || !area.is_finite() {
                 return wrong(
                     reader,
                     value.at,

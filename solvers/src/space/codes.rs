@@ -26,7 +26,10 @@ pub const CODES: &[(&str, &str)] = &[
         "A key is not known at this place. Unknown keys are refused because a misspelt `max` would otherwise silently drop a constraint. The help lists the keys that are known here.",
     ),
     ("EX-0305", "The same key stands twice in one mapping. Which of the two should hold cannot be known."),
-    ("EX-0306", "The version of the format is not 1, the only one there is."),
+    (
+        "EX-0306",
+        "The version of the format is not 1, the only one there is. Write design_space: 1 at the top of the file.",
+    ),
     (
         "EX-0307",
         "Something that must have at least one member is empty: the decisions of a space, the options of a decision, the decisions of a rule. An empty decision would make every space infeasible for a reason nobody sees.",
@@ -48,13 +51,19 @@ pub const CODES: &[(&str, &str)] = &[
         "EX-0312",
         "A number is not finite (NaN or infinity). No comparison with it means anything, so it may neither be a bound nor an attribute.",
     ),
-    ("EX-0313", "A tuple has more or fewer entries than the rule has decisions."),
+    (
+        "EX-0313",
+        "A tuple has more or fewer entries than the rule has decisions. Every tuple names one option id per decision, in the order of `decisions`.",
+    ),
     (
         "EX-0314",
         "A constraint has no rule or several. Write one constraint per rule, so that each can be named when it is violated.",
     ),
     ("EX-0315", "A rule that needs a bound has none: give min, max or both (or equals for `each`)."),
-    ("EX-0316", "min is greater than max, so no design could ever satisfy the rule."),
+    (
+        "EX-0316",
+        "min is greater than max, so no design could ever satisfy the rule. The two are most likely exchanged.",
+    ),
     (
         "EX-0317",
         "An option does not state an attribute that is summed, and the rule gives no `missing` value. Either state the attribute or write `missing: N`; a silent zero would make the lightest aircraft the one nobody weighed.",
@@ -69,8 +78,14 @@ pub const CODES: &[(&str, &str)] = &[
         "EX-0321",
         "A key is known, but means nothing for this kind of rule, for example `min` beside `allowed`.",
     ),
-    ("EX-0322", "More problems were found than are listed. Mend these first."),
-    ("EX-0323", "A name or id is empty or has control characters."),
+    (
+        "EX-0322",
+        "More problems were found than are listed. Mend the listed ones first; the others show then.",
+    ),
+    (
+        "EX-0323",
+        "A name or id is empty or has control characters. Names stand in tables, messages and file names, so they must be printable words.",
+    ),
     (
         "EX-0324",
         "The rule's numbers, brought to one scale, do not fit exact 64-bit sums. Use fewer digits or another unit.",
@@ -85,7 +100,7 @@ pub const CODES: &[(&str, &str)] = &[
     ),
     (
         "EX-0332",
-        "A column of the program has no finite lower or upper bound, or more values than are searched.",
+        "A column of the program has no finite lower or upper bound, or more values than are searched. Give it bounds in the file.",
     ),
     (
         "EX-0333",

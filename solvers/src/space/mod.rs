@@ -20,4 +20,4 @@ pub use exact::{ExactError, Form, forms, objective as objective_form};
 pub use fields::{NAME_BYTES_MAX, PROBLEMS_MAX};
 pub use model::*;
 pub use reader::{DECISIONS_MAX, FILE_BYTES_MAX, OPTIONS_MAX, TUPLES_MAX, read};
-pub use tree::{DEPTH_MAX, NODES_MAX};
+pub use tree::{ALIAS_NODES_MAX, DEPTH_MAX, NODES_MAX};

@@ -144,6 +144,9 @@ impl<'a> Context<'a> {
 }
 
 fn known_help(name: &str, known: &[&str]) -> String {
+    if known.is_empty() {
+        return "there is none at all".to_string();
+    }
     let some: Vec<&str> = known.iter().copied().take(20).collect();
     let rest = if known.len() > some.len() { ", .." } else { "" };
     match nearest(name, known) {

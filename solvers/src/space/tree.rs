@@ -11,8 +11,11 @@ use std::collections::BTreeMap;
 pub const DEPTH_MAX: usize = 64;
 
 /// Most nodes of one file, aliases expanded. The largest space within the other limits (64 MiB of
-/// tuples at 4 bytes each) stays below; an alias bomb does not.
+/// tuples at 4 bytes each) stays below.
 pub const NODES_MAX: usize = 20_000_000;
+
+/// Most nodes that aliases may add. A hundred shared options fit; an alias bomb does not.
+pub const ALIAS_NODES_MAX: usize = 100_000;
 
 /// Where something stands in its file; both count from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -97,6 +100,7 @@ pub fn parse(text: &str) -> Result<Option<Node>, SyntaxProblem> {
     let mut root: Option<Node> = None;
     let mut documents = 0usize;
     let mut nodes = 0usize;
+    let mut aliased = 0usize;
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|e| SyntaxProblem {
             place: Place {
@@ -114,11 +118,15 @@ pub fn parse(text: &str) -> Result<Option<Node>, SyntaxProblem> {
                 (anchor, Node { place: at, kind })
             }
             Event::Alias(id) => {
-                let (mut node, weight) = anchors
+                let (named, weight) = anchors
                     .get(&id)
-                    .cloned()
                     .ok_or_else(|| fail("an alias stands inside what it names".to_string()))?;
                 nodes += weight;
+                aliased += weight;
+                if aliased > ALIAS_NODES_MAX {
+                    return Err(fail(format!("aliases stand for more than {ALIAS_NODES_MAX} values")));
+                }
+                let mut node = named.clone();
                 node.place = at;
                 (0, node)
             }

@@ -10,6 +10,7 @@ use actix::{Actor, Handler, Message};
 use tokio::sync::{Semaphore, oneshot};
 
 use super::lanes::{CONTROL_CAPACITY, Packed, Receivers, Senders, lanes};
+use super::teller::Teller;
 use crate::child::MailboxInfo;
 
 /// Why a message was not accepted. It was not and will not be handled.
@@ -181,7 +182,7 @@ impl<A: Actor<Context = actix::Context<A>>> ActorRef<A> {
         M: Message + Send + 'static,
         M::Result: Send,
     {
-        Teller(Arc::new(self.clone()))
+        Teller::of(self.clone())
     }
 
     fn put<M>(
@@ -235,6 +236,12 @@ impl<A: Actor> ActorRef<A> {
         self.0.restarts.load(Ordering::Relaxed)
     }
 
+    /// Whether the actor ended and is not restarted: every message is answered with [`TellError::Down`].
+    #[must_use]
+    pub fn is_down(&self) -> bool {
+        self.0.senders.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+
     pub(super) fn count_restart(&self) {
         self.0.restarts.fetch_add(1, Ordering::Relaxed);
     }
@@ -254,77 +261,5 @@ impl<A: Actor> Clone for ActorRef<A> {
 impl<A: Actor> fmt::Debug for ActorRef<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("ActorRef").field(&self.0.id).finish()
-    }
-}
-
-trait Tell<M>: Send + Sync {
-    fn tell(&self, message: M) -> Result<(), TellError>;
-    fn tell_control(&self, message: M) -> Result<(), TellError>;
-}
-
-impl<A, M> Tell<M> for ActorRef<A>
-where
-    A: Actor<Context = actix::Context<A>> + Handler<M>,
-    M: Message + Send + 'static,
-    M::Result: Send,
-{
-    fn tell(&self, message: M) -> Result<(), TellError> {
-        ActorRef::tell(self, message)
-    }
-
-    fn tell_control(&self, message: M) -> Result<(), TellError> {
-        ActorRef::tell_control(self, message)
-    }
-}
-
-struct Through<F>(F);
-
-impl<M, F: Fn(M) -> Result<(), TellError> + Send + Sync> Tell<M> for Through<F> {
-    fn tell(&self, message: M) -> Result<(), TellError> {
-        (self.0)(message)
-    }
-
-    fn tell_control(&self, message: M) -> Result<(), TellError> {
-        (self.0)(message)
-    }
-}
-
-/// A sender of one message type; whose it is stays open. Clones go to the same receiver.
-pub struct Teller<M>(Arc<dyn Tell<M>>);
-
-impl<M: 'static> Teller<M> {
-    /// A sender that calls `send`: to translate a message on its way, or to receive it in a test.
-    #[must_use]
-    pub fn through(send: impl Fn(M) -> Result<(), TellError> + Send + Sync + 'static) -> Self {
-        Teller(Arc::new(Through(send)))
-    }
-
-    /// As [`ActorRef::tell`].
-    ///
-    /// # Errors
-    /// As [`ActorRef::tell`].
-    pub fn tell(&self, message: M) -> Result<(), TellError> {
-        self.0.tell(message)
-    }
-
-    /// As [`ActorRef::tell_control`]; the same as [`Self::tell`] for a sender made by
-    /// [`Self::through`].
-    ///
-    /// # Errors
-    /// As [`ActorRef::tell_control`].
-    pub fn tell_control(&self, message: M) -> Result<(), TellError> {
-        self.0.tell_control(message)
-    }
-}
-
-impl<M> Clone for Teller<M> {
-    fn clone(&self) -> Self {
-        Teller(self.0.clone())
-    }
-}
-
-impl<M> fmt::Debug for Teller<M> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Teller").field(&std::any::type_name::<M>()).finish()
     }
 }

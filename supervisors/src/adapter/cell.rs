@@ -44,7 +44,7 @@ impl<A: Actor<Context = actix::Context<A>>> Cell<A> {
 impl<A: Actor<Context = actix::Context<A>>> Drop for Cell<A> {
     fn drop(&mut self) {
         let Some(mut context) = self.context.take() else { return };
-        // Before the drop: the drop of a live context polls the actor once more.
+        // Before the drop: the drop of a live context polls the actor once more, also a broken one.
         context.ctx().terminate();
         let _running = panics::Running::child(&self.id);
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(context))) {
@@ -197,10 +197,7 @@ impl<A: Actor<Context = actix::Context<A>>> Future for Incarnation<A> {
             }
             Ok(Poll::Ready(())) if this.stop_heard => Exit::Shutdown,
             Ok(Poll::Ready(())) => Exit::Normal,
-            Err(panic) => {
-                context.ctx().terminate();
-                Exit::Panicked(text_of(&*panic))
-            }
+            Err(panic) => Exit::Panicked(text_of(&*panic)),
         };
         *this.parking.borrow_mut() = Some(cell);
         Poll::Ready(exit)

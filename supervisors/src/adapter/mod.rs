@@ -6,17 +6,19 @@
 //! - [`cell`]: polls the actor's `ContextFut` under `catch_unwind`, stops, kills and restarts it.
 //! - [`actor_ref`]: the address others hold, with `tell` and `ask`.
 //!
-//! The one rule: after a panic the context is terminated before anything else, because the drop of
-//! a live context polls the broken actor once more, and a second panic there aborts the process.
+//! The one rule: a context is restarted or terminated, never just dropped, because the drop of a live
+//! context polls the broken actor once more, and a second panic there aborts the process.
 
 mod actor_ref;
 mod cell;
 mod lanes;
+mod teller;
 
 use std::rc::Rc;
 
-pub use actor_ref::{ActorRef, AskError, TellError, Teller};
+pub use actor_ref::{ActorRef, AskError, TellError};
 pub use lanes::CONTROL_CAPACITY;
+pub use teller::Teller;
 
 use crate::child::ChildSpec;
 

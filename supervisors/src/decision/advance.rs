@@ -11,9 +11,6 @@ use crate::Exit;
 
 impl Decision {
     pub(super) fn advance(&mut self, now: Duration, out: &mut Vec<Action>) {
-        if self.finished {
-            return;
-        }
         self.expire(now, out);
         self.stop_in_order(now, out);
         if let Some(exit) = &self.ending {

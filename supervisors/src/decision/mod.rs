@@ -210,6 +210,15 @@ impl Decision {
     /// A [`Refusal`] for a request that does not fit; the state is then unchanged.
     pub fn handle(&mut self, event: Event, now: Duration, random: f64) -> Result<Vec<Action>, Refusal> {
         let mut out = Vec::new();
+        if self.finished {
+            return match event {
+                Event::Add { .. }
+                | Event::Terminate { .. }
+                | Event::Restart { .. }
+                | Event::Delete { .. } => Err(Refusal::ShuttingDown),
+                _ => Ok(out),
+            };
+        }
         match event {
             Event::Boot => self.boot(now),
             Event::Tick => {}

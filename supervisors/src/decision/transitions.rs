@@ -202,10 +202,12 @@ impl Decision {
     pub(super) fn terminate(&mut self, id: &str, out: &mut Vec<Action>) -> Result<(), Refusal> {
         let at = self.position(id).ok_or_else(|| Refusal::NotFound(id.to_owned()))?;
         let child = &mut self.children[at];
-        let after = match (self.strategy, child.policy.restart) {
-            (Strategy::Dynamic, _) | (_, Restart::Temporary) => Fate::Forgotten,
-            _ => Fate::Idle,
-        };
+        let never_up = matches!(
+            child.status,
+            Status::Pending { cause: Cause::AskedNew, .. } | Status::Starting { cause: Cause::AskedNew, .. }
+        );
+        let for_good = self.strategy == Strategy::Dynamic || child.policy.restart == Restart::Temporary;
+        let after = if never_up || for_good { Fate::Forgotten } else { Fate::Idle };
         match &mut child.status {
             Status::Idle => out.push(Action::Down { key: child.key, exit: Exit::Shutdown }),
             Status::Pending { .. } => self.settle(at, Exit::Shutdown, after, out),

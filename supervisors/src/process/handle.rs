@@ -5,8 +5,6 @@ use std::future::Future;
 use std::os::unix::process::ExitStatusExt;
 use std::pin::Pin;
 use std::process::ExitStatus;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use nix::sys::signal::Signal;
@@ -70,7 +68,7 @@ pub struct Process {
 
 impl Process {
     pub(super) fn new(mut child: Child, pid: u32, start_time_ticks: u64) -> Self {
-        let killer = ProcessKiller { pid, start_time_ticks, ended: Arc::default() };
+        let killer = ProcessKiller { pid, start_time_ticks };
         Process {
             pid,
             start_time_ticks,
@@ -88,7 +86,7 @@ impl Process {
     /// A handle that can kill the process from anywhere.
     #[must_use]
     pub fn killer(&self) -> ProcessKiller {
-        self.exit.killer.clone()
+        self.exit.killer
     }
 }
 
@@ -109,7 +107,6 @@ impl Future for ProcessExit {
             return Poll::Ready(ended.clone());
         }
         let Poll::Ready(kind) = this.waiting.as_mut().poll(cx) else { return Poll::Pending };
-        this.killer.ended.store(true, Ordering::SeqCst);
         // The leader was waited for in this very poll; as long as it has members the group's id is
         // not given away again, and the system hands out ids in a circle.
         signal_group_unchecked(this.killer.pid, Signal::SIGKILL);
@@ -136,15 +133,14 @@ impl fmt::Debug for ProcessExit {
 }
 
 /// Kills a process with its group; never a stranger that got the same pid.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProcessKiller {
     pid: u32,
     start_time_ticks: u64,
-    ended: Arc<AtomicBool>,
 }
 
 impl ProcessKiller {
-    /// Sends SIGKILL to the whole group. False if the process was seen to end before.
+    /// Sends SIGKILL to the whole group. False if the process has ended and was waited for.
     pub fn kill_group(&self) -> bool {
         self.signal(Signal::SIGKILL)
     }
@@ -161,6 +157,6 @@ impl ProcessKiller {
     }
 
     fn signal(&self, signal: Signal) -> bool {
-        !self.ended.load(Ordering::SeqCst) && signal_group(self.pid, self.start_time_ticks, signal)
+        signal_group(self.pid, self.start_time_ticks, signal)
     }
 }

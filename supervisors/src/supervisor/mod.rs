@@ -8,6 +8,7 @@
 mod control;
 mod jitter;
 mod nested;
+mod serve;
 mod shell;
 mod tree;
 

@@ -5,42 +5,31 @@ use std::panic::AssertUnwindSafe;
 use futures::FutureExt;
 use futures::future::{AbortHandle, LocalBoxFuture, abortable};
 use futures::stream::{FuturesUnordered, StreamExt};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Duration, Instant, sleep_until};
 use tracing::{error, info, warn};
 
 use super::Plan;
-use super::control::{Answer, ChildError, ChildInfo, ChildState, Request, SupervisorRef};
+use super::control::{Answer, ChildError, Request, SupervisorRef};
 use super::jitter::Jitter;
 use crate::Exit;
 use crate::child::{Held, Running, Started, StopSignal};
 use crate::decision::{Action, Decision, Event, Key, Refusal, Status};
 use crate::panics::text_of;
 
-/// Runs a supervisor to its end. Dropping the future kills its children.
-pub(super) async fn run(plan: Plan, handle: SupervisorRef, stop: oneshot::Receiver<()>) -> Exit {
-    let mut requests = handle.open();
-    let mut shell = match Shell::new(plan, handle) {
-        Ok(shell) => shell,
-        Err(exit) => return exit,
-    };
-    let mut stop = StopSignal::new(stop);
-    let mut stop_heard = false;
-    shell.tell(Event::Boot);
-    loop {
-        if let Some(exit) = shell.finished.take() {
-            return exit;
-        }
-        let wake = shell.decision.next_wake(shell.now()).map(|at| shell.origin + at);
-        tokio::select! {
-            biased;
-            () = &mut stop, if !stop_heard => {
-                stop_heard = true;
-                shell.tell(Event::Shutdown);
-            }
-            Some(event) = shell.reports.next(), if !shell.reports.is_empty() => shell.hear(event),
-            () = sleep_until(wake.unwrap_or(shell.origin)), if wake.is_some() => shell.tell(Event::Tick),
-            Some(request) = requests.recv() => shell.serve(request),
+/// Runs a supervisor to its end. Requests are accepted from now on, also before the first poll.
+/// Dropping the future kills the children.
+pub(super) fn run(
+    plan: Plan,
+    handle: SupervisorRef,
+    stop: oneshot::Receiver<()>,
+) -> impl Future<Output = Exit> {
+    let requests = handle.open();
+    let shell = Shell::new(plan, handle);
+    async move {
+        match shell {
+            Ok(shell) => shell.work(requests, StopSignal::new(stop)).await,
+            Err(exit) => exit,
         }
     }
 }
@@ -59,33 +48,33 @@ enum What {
     Exited(Exit),
 }
 
-enum Link {
+pub(super) enum Link {
     Down,
     Starting(AbortHandle),
     Up(Running),
 }
 
-struct Entry {
-    key: Key,
-    held: Held,
-    link: Link,
+pub(super) struct Entry {
+    pub(super) key: Key,
+    pub(super) held: Held,
+    pub(super) link: Link,
 }
 
 #[derive(PartialEq)]
-enum AwaitedState {
+pub(super) enum AwaitedState {
     Up,
     Down,
 }
 
-struct Shell {
-    id: String,
+pub(super) struct Shell {
+    pub(super) id: String,
     handle: SupervisorRef,
-    decision: Decision,
-    entries: Vec<Entry>,
+    pub(super) decision: Decision,
+    pub(super) entries: Vec<Entry>,
     reports: FuturesUnordered<LocalBoxFuture<'static, Report>>,
-    waiting: Vec<(Key, AwaitedState, Answer)>,
-    shutdown_waiting: Vec<oneshot::Sender<()>>,
-    next_key: u64,
+    pub(super) waiting: Vec<(Key, AwaitedState, Answer)>,
+    pub(super) shutdown_waiting: Vec<oneshot::Sender<()>>,
+    pub(super) next_key: u64,
     origin: Instant,
     jitter: Jitter,
     finished: Option<Exit>,
@@ -97,6 +86,7 @@ impl Shell {
         for (key, held) in (0..).zip(plan.children) {
             if entries.iter().any(|other| other.held.policy.id == held.policy.id) {
                 let id = &held.policy.id;
+                handle.close();
                 return Err(Exit::Error(format!("supervisor `{}` has two children `{id}`", plan.id)));
             }
             entries.push(Entry { key: Key(key), held, link: Link::Down });
@@ -117,18 +107,39 @@ impl Shell {
         })
     }
 
+    async fn work(mut self, mut requests: mpsc::Receiver<Request>, mut stop: StopSignal) -> Exit {
+        let mut stop_heard = false;
+        self.tell(Event::Boot);
+        loop {
+            if let Some(exit) = self.finished.take() {
+                return exit;
+            }
+            let wake = self.decision.next_wake(self.now()).map(|at| self.origin + at);
+            tokio::select! {
+                biased;
+                () = &mut stop, if !stop_heard => {
+                    stop_heard = true;
+                    self.tell(Event::Shutdown);
+                }
+                Some(report) = self.reports.next(), if !self.reports.is_empty() => self.hear(report),
+                () = sleep_until(wake.unwrap_or(self.origin)), if wake.is_some() => self.tell(Event::Tick),
+                Some(request) = requests.recv() => self.serve(request),
+            }
+        }
+    }
+
     fn now(&self) -> Duration {
         self.origin.elapsed()
     }
 
-    fn tell(&mut self, event: Event) {
+    pub(super) fn tell(&mut self, event: Event) {
         if let Err(refusal) = self.try_tell(event) {
             // Only requests are refused, and they use try_tell.
             error!(supervisor = %self.id, %refusal, "A report was refused.");
         }
     }
 
-    fn try_tell(&mut self, event: Event) -> Result<(), Refusal> {
+    pub(super) fn try_tell(&mut self, event: Event) -> Result<(), Refusal> {
         let actions = self.decision.handle(event, self.now(), self.jitter.next())?;
         for action in actions {
             self.perform(action);
@@ -194,7 +205,12 @@ impl Shell {
     }
 
     fn begin_start(&mut self, key: Key, generation: u64) {
+        let supervisor = self.id.clone();
         let Some(entry) = self.entry(key) else { return };
+        if generation > 0 {
+            info!(%supervisor, child = %entry.held.policy.id, generation, "Child starts again.");
+            metrics::counter!("supervisor_restarts_total", "supervisor" => supervisor).increment(1);
+        }
         let starter = entry.held.starter.clone();
         let start = AssertUnwindSafe(async move { starter.lock().await.start(generation).await });
         let (start, cancel) = abortable(start.catch_unwind());
@@ -235,82 +251,6 @@ impl Shell {
             let failed = Err(ChildError::StartFailed { id, exit: exit.clone() });
             self.answer(key, &AwaitedState::Up, &failed);
         }
-    }
-
-    fn answer(&mut self, key: Key, reached: &AwaitedState, answer: &Result<(), ChildError>) {
-        let matches = |waiter: &mut (Key, AwaitedState, Answer)| waiter.0 == key && waiter.1 == *reached;
-        for (_, _, waiter) in self.waiting.extract_if(.., matches) {
-            // Err: the asker has gone.
-            let _ = waiter.send(answer.clone());
-        }
-    }
-
-    fn serve(&mut self, request: Request) {
-        match request {
-            Request::Start(held, answer) => {
-                let key = Key(self.next_key);
-                self.next_key += 1;
-                let policy = held.policy.clone();
-                self.entries.push(Entry { key, held: *held, link: Link::Down });
-                self.waiting.push((key, AwaitedState::Up, answer));
-                if let Err(refusal) = self.try_tell(Event::Add { key, policy }) {
-                    self.answer(key, &AwaitedState::Up, &Err(refusal.into()));
-                    self.entries.retain(|entry| entry.key != key);
-                }
-            }
-            Request::Terminate(id, answer) => {
-                self.wait_for(&id, AwaitedState::Down, answer, Event::Terminate { id: id.clone() });
-            }
-            Request::Restart(id, answer) => {
-                self.wait_for(&id, AwaitedState::Up, answer, Event::Restart { id: id.clone() });
-            }
-            Request::Delete(id, answer) => {
-                // Err: the asker has gone.
-                let _ = answer.send(self.try_tell(Event::Delete { id }).map_err(ChildError::from));
-            }
-            Request::Which(answer) => {
-                let _ = answer.send(self.infos());
-            }
-            Request::Shutdown(answer) => {
-                self.shutdown_waiting.push(answer);
-                self.tell(Event::Shutdown);
-            }
-        }
-    }
-
-    fn wait_for(&mut self, id: &str, state: AwaitedState, answer: Answer, event: Event) {
-        let Some(key) = self.entries.iter().find(|entry| entry.held.policy.id == id).map(|e| e.key) else {
-            let _ = answer.send(Err(Refusal::NotFound(id.to_owned()).into()));
-            return;
-        };
-        self.waiting.push((key, state, answer));
-        if let Err(refusal) = self.try_tell(event)
-            && let Some((_, _, answer)) = self.waiting.pop()
-        {
-            let _ = answer.send(Err(refusal.into()));
-        }
-    }
-
-    fn infos(&self) -> Vec<ChildInfo> {
-        let info = |child: &crate::decision::Child| {
-            let held = &self.entries.iter().find(|entry| entry.key == child.key)?.held;
-            Some(ChildInfo {
-                id: child.policy.id.clone(),
-                state: match child.status {
-                    Status::Idle => ChildState::Undefined,
-                    Status::Pending { .. } | Status::Starting { .. } => ChildState::Restarting,
-                    Status::Running { .. } | Status::Stopping { .. } | Status::Killing { .. } => {
-                        ChildState::Running
-                    }
-                },
-                restarts: child.restarts,
-                last_exit: child.last_exit.clone(),
-                is_supervisor: held.is_supervisor,
-                mailbox: held.mailbox.as_ref().map(|mailbox| mailbox()),
-                supervisor: held.supervisor.clone(),
-            })
-        };
-        self.decision.children().iter().filter_map(info).collect()
     }
 
     fn entry(&mut self, key: Key) -> Option<&mut Entry> {

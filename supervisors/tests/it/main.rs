@@ -4,6 +4,7 @@
 
 mod backoff;
 mod counter;
+mod decision;
 mod intensity;
 mod mailbox;
 mod nested;

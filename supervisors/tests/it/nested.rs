@@ -1,6 +1,13 @@
 //! Supervisors under supervisors.
 
-use supervisors::{ChildError, ChildState, Exit, Strategy, SupervisorSpec, start, supervisor_child};
+use std::cell::Cell;
+use std::rc::Rc;
+
+use futures::future::LocalBoxFuture;
+use supervisors::{
+    ChildError, ChildSpec, ChildState, Exit, Started, Starter, Strategy, SupervisorSpec, start,
+    supervisor_child,
+};
 
 use crate::support::{Stage, in_virtual_time, settle, states, supervisor};
 
@@ -62,6 +69,31 @@ fn a_shutdown_goes_through_the_whole_tree_in_reverse() {
         let gone = ChildError::SupervisorGone("inner".into());
         assert_eq!(inner_ref.which_children().await.unwrap_err(), gone);
         assert_eq!(inner_ref.tree().await.state, ChildState::Undefined);
+    });
+}
+
+struct Hanging(Rc<Cell<u32>>);
+
+impl Starter for Hanging {
+    fn start(&mut self, _generation: u64) -> LocalBoxFuture<'_, Result<Started, String>> {
+        Box::pin(std::future::pending())
+    }
+
+    fn retire(&mut self) {
+        self.0.set(self.0.get() + 1);
+    }
+}
+
+#[test]
+fn a_starter_is_retired_also_when_its_supervisor_is_killed_in_the_middle_of_its_start() {
+    in_virtual_time(async {
+        let retired = Rc::new(Cell::new(0));
+        let child = ChildSpec::new("hanging", Hanging(retired.clone()));
+        let (_top, end) = start(supervisor(Strategy::OneForOne, 1, vec![child]));
+        settle().await;
+        end.abort();
+        settle().await;
+        assert_eq!(retired.get(), 1);
     });
 }
 

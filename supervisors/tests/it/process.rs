@@ -1,7 +1,7 @@
 //! Real processes: seen to die, killed with their grandchildren, dead with their parent.
 
 use std::ffi::OsString;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -12,8 +12,9 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 
 use crate::support::in_real_time;
 
-/// Far longer than any of this takes; a test that hangs says so instead of hanging.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Far longer than any of this takes; a test that hangs says so instead of hanging. Below a minute:
+/// after that the test harness itself writes into the broken pipe of an orphaned role and ends it.
+const PATIENCE: Duration = Duration::from_secs(40);
 const SIGKILL: i32 = 9;
 const SIGABRT: i32 = 6;
 
@@ -209,6 +210,30 @@ fn a_child_dies_when_its_parent_is_killed() {
 }
 
 #[test]
+fn a_child_outlives_the_last_handle_of_its_spawner() {
+    in_real_time(async {
+        let spawner = Spawner::start().unwrap();
+        let env = [("PARENT", std::process::id().to_string())];
+        let mut process = spawner.spawn(role("process::role_child", &env)).await.unwrap();
+        let stdout = process.stdout.take().unwrap();
+        let mut lines = tokio::io::BufReader::new(stdout).lines();
+        let mut said = async |word: &str| loop {
+            match tokio::time::timeout(PATIENCE, lines.next_line()).await {
+                Ok(Ok(Some(line))) if line.contains(word) => return true,
+                Ok(Ok(Some(_))) => {}
+                _ => return false,
+            }
+        };
+        assert!(said("bound").await);
+        drop(spawner);
+        // The spawning thread would end about now, and the kernel would kill what it spawned.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        process.stdin.take().unwrap().write_all(b"are you there?\n").await.unwrap();
+        assert!(said("still here").await);
+    });
+}
+
+#[test]
 fn a_child_whose_parent_is_already_gone_leaves_at_once() {
     in_real_time(async {
         // The pid of somebody else stands for a parent that has died.
@@ -247,6 +272,10 @@ fn role_child() {
     let Ok(parent) = std::env::var("PARENT") else { return };
     child::die_with_parent(parent.parse().unwrap()).unwrap();
     println!("bound");
+    let mut asked = String::new();
+    let _ = std::io::stdin().read_line(&mut asked);
+    // Without a parent the pipes are broken; that must not be what ends this process.
+    let _ = writeln!(std::io::stdout(), "still here");
     std::thread::sleep(PATIENCE * 10);
 }
 

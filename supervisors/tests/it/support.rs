@@ -107,11 +107,12 @@ impl Starter for Puppet {
             if stage.0.borrow().absent.contains(&id) {
                 return Ok(Started::Ignore);
             }
-            if let Some(times) = stage.0.borrow_mut().failing_starts.get_mut(&id)
-                && *times > 0
-            {
-                *times -= 1;
-                stage.0.borrow_mut().log.push(format!("!{id}"));
+            let fail = match stage.0.borrow_mut().failing_starts.get_mut(&id) {
+                Some(times) => std::mem::replace(times, times.saturating_sub(1)) > 0,
+                None => false,
+            };
+            if fail {
+                stage.note("!", &id);
                 return Err("told to fail".to_owned());
             }
             let (done, exit) = oneshot::channel();
@@ -133,9 +134,7 @@ impl Starter for Puppet {
                 // Called also after the end, then it means nothing.
                 let unkillable = stage.0.borrow().unkillable.contains(&id);
                 let done = (!unkillable).then(|| stage.0.borrow_mut().exits.remove(&id));
-                if let Some(Some(done)) = done
-                    && !done.is_closed()
-                {
+                if let Some(Some(done)) = done {
                     stage.note("x", &id);
                     let _ = done.send(Exit::Killed);
                 }
@@ -144,8 +143,6 @@ impl Starter for Puppet {
         }
         .boxed_local()
     }
-
-    fn retire(&mut self) {}
 }
 
 pub fn supervisor(strategy: Strategy, restarts: u32, children: Vec<ChildSpec>) -> SupervisorSpec {

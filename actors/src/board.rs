@@ -1,0 +1,136 @@
+//! The read side: what runs and workers look like right now, for `list`, `show`, `watch`, `/metrics`.
+//!
+//! Rule: written only after the journal holds what is shown; never read by a decision. Queries take
+//! a short lock and copy; they never pass through a mailbox, so a busy actor cannot delay `list`.
+
+use engine::run::Run;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// One line of `list`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Summary {
+    pub run: String,
+    pub workflow: String,
+    pub phase: String,
+    pub submitted_ms: u64,
+    pub ended_ms: Option<u64>,
+}
+
+/// How far a running attempt says it is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Progress {
+    /// In 0..=1.
+    pub done: f64,
+    pub message: String,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    summaries: BTreeMap<String, Summary>,
+    live: BTreeMap<String, Arc<Run>>,
+    progress: BTreeMap<(String, u32), Progress>,
+    breakers: BTreeMap<String, serde_json::Value>,
+    disk_full: Option<String>,
+    recovered: bool,
+    emergency: Option<String>,
+}
+
+/// Shared, cloneable handle.
+#[derive(Debug, Clone, Default)]
+pub struct Board {
+    state: Arc<Mutex<State>>,
+}
+
+impl Board {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic while the lock was held leaves plain values behind; showing them is still right.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Shows a run's newest durable state. Finished runs keep only their summary in memory.
+    pub fn publish(&self, run: &Run) {
+        let summary = Summary {
+            run: run.id().to_owned(),
+            workflow: run.workflow().to_owned(),
+            phase: run.phase_name().to_owned(),
+            submitted_ms: run.submitted_ms(),
+            ended_ms: run.phase().is_ended().then(|| run.applied().1),
+        };
+        let mut state = self.lock();
+        state.summaries.insert(summary.run.clone(), summary);
+        if run.phase().is_ended() {
+            state.live.remove(run.id());
+            state.progress.retain(|(of, _), _| of != run.id());
+        } else {
+            state.live.insert(run.id().to_owned(), Arc::new(run.clone()));
+        }
+    }
+
+    pub fn summaries(&self) -> Vec<Summary> {
+        self.lock().summaries.values().cloned().collect()
+    }
+
+    pub fn summary(&self, run: &str) -> Option<Summary> {
+        self.lock().summaries.get(run).cloned()
+    }
+
+    /// The state of an unfinished run.
+    pub fn live(&self, run: &str) -> Option<Arc<Run>> {
+        self.lock().live.get(run).cloned()
+    }
+
+    pub fn live_runs(&self) -> Vec<Arc<Run>> {
+        self.lock().live.values().cloned().collect()
+    }
+
+    pub fn set_progress(&self, run: &str, stage: u32, progress: Option<Progress>) {
+        let mut state = self.lock();
+        let key = (run.to_owned(), stage);
+        match progress {
+            Some(progress) => state.progress.insert(key, progress),
+            None => state.progress.remove(&key),
+        };
+    }
+
+    pub fn progress(&self, run: &str, stage: u32) -> Option<Progress> {
+        self.lock().progress.get(&(run.to_owned(), stage)).cloned()
+    }
+
+    pub fn set_breaker(&self, backend: &str, state_now: serde_json::Value) {
+        self.lock().breakers.insert(backend.to_owned(), state_now);
+    }
+
+    pub fn breakers(&self) -> BTreeMap<String, serde_json::Value> {
+        self.lock().breakers.clone()
+    }
+
+    /// Answers whether this was news.
+    pub fn set_disk_full(&self, why: Option<String>) -> bool {
+        let mut state = self.lock();
+        let news = state.disk_full.is_some() != why.is_some();
+        state.disk_full = why;
+        news
+    }
+
+    pub fn disk_full(&self) -> Option<String> {
+        self.lock().disk_full.clone()
+    }
+
+    /// Every acknowledged run is visible from here on.
+    pub fn set_recovered(&self) {
+        self.lock().recovered = true;
+    }
+
+    pub fn is_recovered(&self) -> bool {
+        self.lock().recovered
+    }
+
+    pub fn set_emergency(&self, reason: Option<String>) {
+        self.lock().emergency = reason;
+    }
+
+    pub fn emergency(&self) -> Option<String> {
+        self.lock().emergency.clone()
+    }
+}

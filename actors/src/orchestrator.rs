@@ -1,0 +1,303 @@
+//! The orchestrator: takes submissions, starts run actors, and passes on what people ask of runs.
+//!
+//! Rule: a run is acknowledged only when its first record is durable; the same key never makes two
+//! runs. It decides nothing about a run itself. Start at [`Orchestrator::submit`].
+
+mod submit;
+
+pub use submit::{Catalog, SubmitError};
+
+use crate::directory::Directory;
+use crate::records::{self, Principal};
+use crate::run_actor::{Drive, DriveError, RUN_MAILBOX, RunActor};
+use crate::shared::Shared;
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, Supervised, WrapFuture};
+use engine::protocol::Submission;
+use engine::run::{Event, Input, Refusal, Run};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use supervisors::{ActorRef, ChildError, ChildSpec, Restart, SupervisorRef, TellError, actor_child_with};
+use tokio::sync::oneshot;
+
+/// Requests of clients that may wait.
+pub const ORCHESTRATOR_MAILBOX: usize = 1024;
+
+/// A run made before under a key, and the digest of what was submitted.
+#[derive(Debug, Clone)]
+struct Keyed {
+    run: String,
+    content: String,
+}
+
+/// The actor that knows all runs.
+pub struct Orchestrator {
+    shared: Shared,
+    directory: Directory,
+    catalog: Arc<Catalog>,
+    runs: SupervisorRef,
+    live: BTreeMap<String, ActorRef<RunActor>>,
+    keys: BTreeMap<String, Keyed>,
+    /// Number of the newest run.
+    newest: u64,
+}
+
+impl std::fmt::Debug for Orchestrator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Orchestrator").field("newest", &self.newest).finish_non_exhaustive()
+    }
+}
+
+impl Orchestrator {
+    pub fn new(shared: Shared, directory: Directory, catalog: Arc<Catalog>, runs: SupervisorRef) -> Self {
+        Self { shared, directory, catalog, runs, live: BTreeMap::new(), keys: BTreeMap::new(), newest: 0 }
+    }
+
+    /// Finds every acknowledged run in the journal, shows it, and starts those that are not finished.
+    fn recover(&mut self, ctx: &mut Context<Self>) {
+        let mut unfinished = 0;
+        for (stream, _) in self.shared.journal.streams(records::run_prefix()) {
+            let Some(id) = records::run_of_stream(&stream) else { continue };
+            if let Some(number) = id.strip_prefix("run-").and_then(|n| n.parse::<u64>().ok()) {
+                self.newest = self.newest.max(number);
+            }
+            self.remember_key(id, &stream);
+            match records::rebuild_run(&self.shared.journal, id, self.shared.checkpoint_of(id)) {
+                Ok((run, _)) => {
+                    self.shared.board.publish(&run);
+                    if !run.phase().is_ended() && !self.is_live(id) {
+                        unfinished += 1;
+                        self.start(id.to_owned(), None, ctx);
+                    }
+                }
+                Err(error) => tracing::error!(run = id, %error, "A run cannot be read; it is left as it is."),
+            }
+        }
+        self.shared.board.set_recovered();
+        tracing::info!(runs = self.newest, unfinished, "Recovered.");
+    }
+
+    fn remember_key(&mut self, id: &str, stream: &str) {
+        let first =
+            self.shared.journal.read_stream(stream, 1, 1).ok().and_then(|page| page.into_iter().next());
+        let Some(Ok(Event::RunSubmitted { key: Some(key), definition, inputs, seed, .. })) =
+            first.map(|record| records::decode_run_event(&record))
+        else {
+            return;
+        };
+        let content = submit::content_digest(&definition, &inputs, seed);
+        self.keys.insert(key, Keyed { run: id.to_owned(), content });
+    }
+
+    fn is_live(&self, run: &str) -> bool {
+        // A full mailbox is alive too; only Down means that the actor ended.
+        self.live.get(run).is_some_and(|actor| !actor.is_down())
+    }
+
+    /// Starts the actor of a run; an input may ride along and is delivered when it is up.
+    fn start(&mut self, id: String, first: Option<Drive>, ctx: &mut Context<Self>) {
+        let (actor, spec) = self.child(&id);
+        self.live.insert(id.clone(), actor.clone());
+        let runs = self.runs.clone();
+        ctx.spawn(async move { start_child(runs, spec).await }.into_actor(self).map(
+            move |started, this, _| match started {
+                Ok(()) => {
+                    if let Some(drive) = first {
+                        let _ = actor.tell(drive);
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(run = id, %error, "The actor of a run could not be started.");
+                    this.live.remove(&id);
+                }
+            },
+        ));
+    }
+
+    fn child(&self, id: &str) -> (ActorRef<RunActor>, ChildSpec) {
+        let (shared, directory, run) = (self.shared.clone(), self.directory.clone(), id.to_owned());
+        let (actor, spec) = actor_child_with(id, RUN_MAILBOX, move |me: &ActorRef<RunActor>| {
+            RunActor::new(run.clone(), shared.clone(), directory.clone(), me.clone())
+        });
+        (actor, spec.restart(Restart::Transient))
+    }
+}
+
+/// A run that ends stays listed for the blink until its supervisor has seen the exit.
+async fn start_child(runs: SupervisorRef, spec: ChildSpec) -> Result<(), ChildError> {
+    runs.start_child(spec).await
+}
+
+impl Actor for Orchestrator {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.recover(ctx);
+    }
+}
+
+impl Supervised for Orchestrator {}
+
+/// Take a workflow in. Answered when its first record is durable.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Submit {
+    pub submission: Submission,
+    pub by: Principal,
+    pub reply: oneshot::Sender<Result<Accepted, SubmitError>>,
+}
+
+/// An acknowledged run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accepted {
+    pub run: String,
+    pub workflow: String,
+    pub warnings: Vec<String>,
+}
+
+impl Handler<Submit> for Orchestrator {
+    type Result = ();
+
+    fn handle(&mut self, message: Submit, ctx: &mut Self::Context) {
+        let Submit { submission, by, reply } = message;
+        let prepared = match submit::prepare(&self.shared, &self.catalog, &submission) {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                let _ = reply.send(Err(error));
+                return;
+            }
+        };
+        let content = submit::content_digest(&prepared.definition, &prepared.inputs, prepared.seed);
+        if let Some(key) = &submission.key
+            && let Some(known) = self.keys.get(key)
+        {
+            let answer = if known.content == content {
+                Ok(Accepted {
+                    run: known.run.clone(),
+                    workflow: prepared.workflow,
+                    warnings: prepared.warnings,
+                })
+            } else {
+                Err(SubmitError::KeyReused { key: key.clone(), run: known.run.clone() })
+            };
+            let _ = reply.send(answer);
+            return;
+        }
+        let open = self.shared.board.live_runs().len();
+        if open >= engine::limits::RUNS_OPEN_MAX {
+            let _ = reply.send(Err(SubmitError::Busy { open }));
+            return;
+        }
+        self.newest += 1;
+        let run = format!("run-{:06}", self.newest);
+        let event = Event::RunSubmitted {
+            run: run.clone(),
+            workflow: prepared.workflow.clone(),
+            definition: prepared.definition,
+            inputs: prepared.inputs,
+            key: submission.key.clone(),
+            submitted_by: by.name.clone(),
+            seed: prepared.seed,
+        };
+        let batch = match records::run_records(&run, 0, std::slice::from_ref(&event), &by) {
+            Ok(batch) => batch,
+            Err(error) => {
+                let _ = reply.send(Err(SubmitError::NotDurable(error.to_string())));
+                return;
+            }
+        };
+        if let Some(key) = submission.key {
+            self.keys.insert(key, Keyed { run: run.clone(), content });
+        }
+        let shared = self.shared.clone();
+        let accepted = Accepted { run, workflow: prepared.workflow, warnings: prepared.warnings };
+        ctx.wait(async move { shared.append(batch).await }.into_actor(self).map(move |result, this, ctx| {
+            let answer = match result {
+                Ok(positions) => {
+                    let position = positions.first().copied().unwrap_or_default();
+                    let time = this.shared.time_of(position).unwrap_or_else(|| this.shared.clock.now_ms());
+                    match Run::submitted(position, time, &event) {
+                        Ok(run) => this.shared.board.publish(&run),
+                        Err(error) => tracing::error!(%error, "A run just journaled cannot be read."),
+                    }
+                    this.start(accepted.run.clone(), None, ctx);
+                    metrics::counter!("executing_runs_submitted_total").increment(1);
+                    Ok(accepted)
+                }
+                Err(error) => Err(SubmitError::NotDurable(error.to_string())),
+            };
+            let _ = reply.send(answer);
+        }));
+    }
+}
+
+/// Pass an input to a run, starting its actor if the run had ended. Answered by the run.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Control {
+    pub run: String,
+    pub input: Input,
+    pub by: Principal,
+    pub reply: oneshot::Sender<Result<(), DriveError>>,
+}
+
+impl Handler<Control> for Orchestrator {
+    type Result = ();
+
+    fn handle(&mut self, message: Control, ctx: &mut Self::Context) {
+        let Control { run, input, by, reply } = message;
+        if self.shared.board.summary(&run).is_none() {
+            let _ = reply.send(Err(DriveError::Unknown));
+            return;
+        }
+        let drive = Drive { input, by, reply: Some(reply) };
+        if !self.is_live(&run) {
+            return self.start(run, Some(drive), ctx);
+        }
+        // A drive that is not taken drops its reply, and the asker reads that as busy.
+        if let Some(actor) = self.live.get(&run)
+            && actor.tell(drive) == Err(TellError::Busy)
+        {
+            tracing::warn!(run, "A run's mailbox is full; the request was answered busy.");
+        }
+    }
+}
+
+/// Every unfinished run gets this input (emergency stop). Answers the runs reached.
+#[derive(Debug, Message)]
+#[rtype(result = "Vec<String>")]
+pub struct ToAll {
+    pub input: Input,
+    pub by: Principal,
+}
+
+impl Handler<ToAll> for Orchestrator {
+    type Result = Vec<String>;
+
+    fn handle(&mut self, message: ToAll, _: &mut Self::Context) -> Vec<String> {
+        let reached = self.live.iter().filter(|(_, actor)| {
+            let drive = Drive { input: message.input.clone(), by: message.by.clone(), reply: None };
+            actor.tell_control(drive).is_ok()
+        });
+        reached.map(|(run, _)| run.clone()).collect()
+    }
+}
+
+/// For drills: makes the actor of a run panic.
+#[derive(Debug, Message)]
+#[rtype(result = "bool")]
+pub struct PanicRun {
+    pub run: String,
+}
+
+impl Handler<PanicRun> for Orchestrator {
+    type Result = bool;
+
+    fn handle(&mut self, message: PanicRun, _: &mut Self::Context) -> bool {
+        self.live.get(&message.run).is_some_and(|actor| actor.tell_control(crate::run_actor::Panic).is_ok())
+    }
+}
+
+/// Refusals that clients see as "not now" rather than as errors of the run.
+pub const fn is_stale(error: &DriveError) -> bool {
+    matches!(error, DriveError::Refused(Refusal::Stale))
+}

@@ -1,0 +1,155 @@
+//! From a submission to what the first record of a run holds: checks, inputs, seed.
+//!
+//! Rule: nothing is stored here but the embedded example's inputs; whatever is wrong with the
+//! submission is reported all at once.
+
+use crate::shared::Shared;
+use engine::definition::{self, Definition, Library, LoadRequest, Problem, StageKind};
+use engine::protocol::Submission;
+use engine::run::ArtefactRef;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// What the programs embed: the built-in workflows and the example's inputs.
+#[derive(Debug)]
+pub struct Catalog {
+    pub library: Library,
+    /// Input name to content, for a laptop daemon that is asked to run without inputs.
+    pub example_inputs: BTreeMap<String, Vec<u8>>,
+    /// Parameters of the example, used with its inputs.
+    pub example_params: BTreeMap<String, Value>,
+}
+
+/// Seed of a run that names none; any fixed number gives reproducible runs.
+const SEED_DEFAULT: u64 = 1;
+
+/// Why a submission was not taken.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum SubmitError {
+    #[error("the workflow has {} problem(s)", .0.len())]
+    Invalid(Vec<Problem>),
+    #[error("expected inputs {expected}, got {got}. Name them with --set, for example --set space=FILE")]
+    InputMissing { expected: String, got: String },
+    #[error("input {name} ({digest}) was not uploaded; upload it first")]
+    NotUploaded { name: String, digest: String },
+    #[error("key {key} was used for {run} with other content; use another key")]
+    KeyReused { key: String, run: String },
+    #[error("{open} runs are open, which is the limit; try later")]
+    Busy { open: usize },
+    #[error("an emergency stop is in force: {0}; it ends with emergency-clear")]
+    Stopped(String),
+    #[error("the journal did not take it: {0}")]
+    NotDurable(String),
+}
+
+/// A submission that can become a run.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) workflow: String,
+    pub(super) definition: Vec<u8>,
+    pub(super) inputs: Vec<ArtefactRef>,
+    pub(super) seed: u64,
+    pub(super) warnings: Vec<String>,
+}
+
+/// What makes two submissions the same.
+pub(super) fn content_digest(definition: &[u8], inputs: &[ArtefactRef], seed: u64) -> String {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(definition);
+    for input in inputs {
+        hasher.update(input.name.as_bytes()).update(input.digest.as_bytes());
+    }
+    hasher.update(&seed.to_le_bytes());
+    hasher.finalize().to_hex().to_string()
+}
+
+pub(super) fn prepare(
+    shared: &Shared,
+    catalog: &Catalog,
+    submission: &Submission,
+) -> Result<Prepared, SubmitError> {
+    if let Some(reason) = shared.board.emergency() {
+        return Err(SubmitError::Stopped(reason));
+    }
+    let mut params = submission.params.clone();
+    let stands_in = submission.inputs.is_empty() && submission.yaml.is_none() && shared.limits.example_inputs;
+    if stands_in {
+        for (name, value) in &catalog.example_params {
+            params.entry(name.clone()).or_insert_with(|| value.clone());
+        }
+    }
+    let loaded = match &submission.yaml {
+        Some(text) => definition::load(LoadRequest {
+            text,
+            file: &submission.file,
+            workflow: submission.workflow.as_deref(),
+            library: &catalog.library,
+            params: &params,
+        }),
+        None => definition::load_builtin(
+            submission.workflow.as_deref().unwrap_or_default(),
+            &catalog.library,
+            &params,
+        ),
+    }
+    .map_err(SubmitError::Invalid)?;
+    let definition = loaded.definition;
+    let mut inputs = submission.inputs.clone();
+    if inputs.is_empty()
+        && needs_space(&definition)
+        && shared.limits.example_inputs
+        && submission.yaml.is_none()
+    {
+        for (name, bytes) in &catalog.example_inputs {
+            let digest = shared.artefacts.put(bytes).map_err(|e| SubmitError::NotDurable(e.to_string()))?;
+            inputs.insert(name.clone(), digest.to_string());
+        }
+    }
+    check_inputs(&definition, &inputs)?;
+    let mut stored = Vec::with_capacity(inputs.len());
+    for (name, digest) in &inputs {
+        let missing = || SubmitError::NotUploaded { name: name.clone(), digest: digest.clone() };
+        let parsed = digest.parse().map_err(|_| missing())?;
+        let bytes = std::fs::metadata(shared.artefacts.path(&parsed)).map_err(|_| missing())?.len();
+        stored.push(ArtefactRef { name: name.clone(), digest: digest.clone(), bytes });
+    }
+    let seed = serde_json::from_str::<Value>(&definition.params)
+        .ok()
+        .and_then(|params| params.get("seed").and_then(Value::as_u64))
+        .unwrap_or(SEED_DEFAULT);
+    Ok(Prepared {
+        workflow: definition.workflow.clone(),
+        definition: definition::canonical_json(&definition),
+        inputs: stored,
+        seed,
+        warnings: loaded.warnings.iter().map(ToString::to_string).collect(),
+    })
+}
+
+/// Whether any stage works on a design space.
+fn needs_space(definition: &Definition) -> bool {
+    definition.stages.iter().any(|stage| {
+        !matches!(
+            stage.kind,
+            StageKind::Exec
+                | StageKind::Approval
+                | StageKind::QuantumBackendSetup
+                | StageKind::ReleaseAssessment
+                | StageKind::ReleaseRollback
+                // Initialization of a workflow without a space checks what it is given.
+                | StageKind::Initialization
+        )
+    })
+}
+
+fn check_inputs(definition: &Definition, inputs: &BTreeMap<String, String>) -> Result<(), SubmitError> {
+    let has = |name: &str| inputs.contains_key(name);
+    if !needs_space(definition) || has("space") || (has("candidates") && has("constraints")) {
+        return Ok(());
+    }
+    let got: Vec<&str> = inputs.keys().map(String::as_str).collect();
+    Err(SubmitError::InputMissing {
+        expected: "`space`, or `candidates` and `constraints`".to_owned(),
+        got: if got.is_empty() { "none".to_owned() } else { got.join(", ") },
+    })
+}

@@ -1,0 +1,399 @@
+//! One run: decide, journal, apply, perform.
+//!
+//! The machine is `engine::run::Run`; this shell adds the journal, the timers and the way to executors.
+//! Rule: between `decide` and `apply` no other message is handled (`ctx.wait`), and what `decide` saw is
+//! what `apply` changes. After a panic the run is read again from the journal. Start at [`RunActor::commit`].
+
+use crate::directory::Directory;
+use crate::records::{self, Principal};
+use crate::shared::Shared;
+use crate::stages::{self, Executor, Work};
+use crate::{deployer, quantum_proxy, resources, scheduler, solver_worker};
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, Supervised, WrapFuture};
+use engine::definition::StageIndex;
+use engine::placement::Ask;
+use engine::run::{Command, Event, Fence, Input, Refusal, Run};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use supervisors::{ActorRef, TellError};
+use tokio::sync::oneshot;
+
+/// Messages a run may have waiting. At most one report per stage and a few requests of people; 256 is
+/// far beyond both.
+pub const RUN_MAILBOX: usize = 256;
+/// Pause before a message is offered again to a full mailbox.
+const BUSY_PAUSE: Duration = Duration::from_millis(20);
+/// Events between two checkpoints of a run; replaying so many takes well under a millisecond.
+const CHECKPOINT_EVERY: u64 = 32;
+
+/// Feed one input to the run. Answered on `reply`, if anybody wants to know.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Drive {
+    pub input: Input,
+    pub by: Principal,
+    pub reply: Option<oneshot::Sender<Result<(), DriveError>>>,
+}
+
+impl Drive {
+    /// An input from the daemon's own parts; nobody waits for the answer.
+    pub fn report(input: Input) -> Self {
+        Self { input, by: Principal::system(), reply: None }
+    }
+}
+
+/// Why an input was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DriveError {
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error("the journal did not take it: {0}")]
+    NotDurable(String),
+    #[error("no such run")]
+    Unknown,
+}
+
+/// The actor round one [`Run`].
+#[derive(Debug)]
+pub struct RunActor {
+    id: String,
+    run: Option<Run>,
+    /// Records in the run's stream.
+    sequence: u64,
+    checkpointed: u64,
+    /// Where the scheduler placed each running stage; nothing runs over a restart, so it need not last.
+    placed_on: BTreeMap<u32, String>,
+    shared: Shared,
+    directory: Directory,
+    me: ActorRef<Self>,
+}
+
+impl RunActor {
+    pub fn new(id: String, shared: Shared, directory: Directory, me: ActorRef<Self>) -> Self {
+        Self {
+            id,
+            run: None,
+            sequence: 0,
+            checkpointed: 0,
+            placed_on: BTreeMap::new(),
+            shared,
+            directory,
+            me,
+        }
+    }
+
+    /// Reads the run from checkpoint and journal, interrupts what was in flight, and goes on.
+    fn resume(&mut self, ctx: &mut Context<Self>) {
+        // Whatever an earlier incarnation held is given back before anything is asked for again.
+        let _ = self.directory.resources.tell_control(resources::ReleaseRun { run: self.id.clone() });
+        let _ = self.directory.scheduler.tell_control(scheduler::WithdrawRun { run: self.id.clone() });
+        let checkpoint = self.shared.checkpoint_of(&self.id);
+        let rebuilt = records::rebuild_run(&self.shared.journal, &self.id, checkpoint);
+        let (run, sequence) = match rebuilt {
+            Ok(rebuilt) => rebuilt,
+            Err(error) => {
+                tracing::error!(run = %self.id, %error, "A run cannot be read from the journal; it stays as it is.");
+                return;
+            }
+        };
+        let (events, commands) = run.recover(self.shared.clock.now_ms());
+        self.sequence = sequence;
+        self.checkpointed = sequence;
+        self.run = Some(run);
+        self.commit(events, commands, Principal::system(), None, true, ctx);
+    }
+
+    /// Journals `events`, then applies them, then performs `commands`, then answers; nothing else is
+    /// handled meanwhile.
+    fn commit(
+        &mut self,
+        events: Vec<Event>,
+        commands: Vec<Command>,
+        by: Principal,
+        reply: Option<oneshot::Sender<Result<(), DriveError>>>,
+        then_look: bool,
+        ctx: &mut Context<Self>,
+    ) {
+        if events.is_empty() {
+            if let Some(run) = &self.run {
+                self.shared.board.publish(run);
+            }
+            self.perform(commands, ctx);
+            answer(reply, Ok(()));
+            if then_look {
+                self.look(ctx);
+            }
+            return;
+        }
+        let batch = match records::run_records(&self.id, self.sequence, &events, &by) {
+            Ok(batch) => batch,
+            Err(error) => return answer(reply, Err(DriveError::NotDurable(error.to_string()))),
+        };
+        let shared = self.shared.clone();
+        let durable = async move { shared.append(batch).await }.into_actor(self);
+        ctx.wait(durable.map(move |result, actor, ctx| match result {
+            Ok(positions) => {
+                actor.apply(&events, &positions);
+                actor.perform(commands, ctx);
+                answer(reply, Ok(()));
+                if then_look {
+                    actor.look(ctx);
+                }
+            }
+            Err(error) => {
+                tracing::error!(run = %actor.id, %error, "Events of a run could not be journaled.");
+                answer(reply, Err(DriveError::NotDurable(error.to_string())));
+            }
+        }));
+    }
+
+    fn apply(&mut self, events: &[Event], positions: &[u64]) {
+        let now = self.shared.clock.now_ms();
+        let Some(run) = &mut self.run else { return };
+        for (event, position) in events.iter().zip(positions) {
+            // The journal's own time of the record, so that replay and life agree to the millisecond.
+            let time = self.shared.time_of(*position).unwrap_or(now);
+            run.apply(*position, time, event);
+            if let Event::StageStarted { stage, placed_on, .. } = event {
+                self.placed_on.insert(stage.0, placed_on.clone());
+            }
+            tracing::info!(run = %self.id, position, event = event.name(), "Journaled.");
+            metrics::counter!("executing_run_events_total", "event" => event.name()).increment(1);
+        }
+        self.sequence += events.len() as u64;
+        self.shared.board.publish(run);
+        let last = positions.last().copied().unwrap_or_default();
+        if run.phase().is_ended() || self.sequence - self.checkpointed >= CHECKPOINT_EVERY {
+            self.checkpointed = self.sequence;
+            self.shared.checkpoint_run(run, self.sequence, last);
+        }
+    }
+
+    /// Lets the run say what is due now.
+    fn look(&mut self, ctx: &mut Context<Self>) {
+        self.drive(Input::Woke, Principal::system(), None, ctx);
+    }
+
+    fn drive(
+        &mut self,
+        input: Input,
+        by: Principal,
+        reply: Option<oneshot::Sender<Result<(), DriveError>>>,
+        ctx: &mut Context<Self>,
+    ) {
+        let Some(run) = &self.run else {
+            return answer(
+                reply,
+                Err(DriveError::NotDurable("the run could not be read from the journal".into())),
+            );
+        };
+        match run.decide(self.shared.clock.now_ms(), self.random(), input) {
+            Ok(decision) => self.commit(decision.events, decision.commands, by, reply, false, ctx),
+            Err(refusal) => {
+                tracing::debug!(run = %self.id, %refusal, "Refused.");
+                metrics::counter!("executing_refusals_total").increment(1);
+                answer(reply, Err(refusal.into()));
+            }
+        }
+    }
+
+    /// A number that differs per run and per step, the same on every replay: jitter needs no more.
+    fn random(&self) -> u64 {
+        let hash = blake3::hash(format!("{}/{}", self.id, self.sequence).as_bytes());
+        hash.as_bytes().first_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+    }
+
+    fn perform(&mut self, commands: Vec<Command>, ctx: &mut Context<Self>) {
+        for command in commands {
+            if self.try_perform(&command, ctx) == Err(TellError::Busy) {
+                // Full mailboxes drain; the command is offered again, never dropped.
+                ctx.run_later(BUSY_PAUSE, move |actor, ctx| actor.perform(vec![command], ctx));
+            }
+        }
+    }
+
+    fn try_perform(&mut self, command: &Command, ctx: &mut Context<Self>) -> Result<(), TellError> {
+        let Some(run) = &self.run else { return Ok(()) };
+        match command {
+            Command::RequestPlacement { stage, attempt, demand, priority } => {
+                let spec = &run.definition().stages[stage.0 as usize];
+                let mut demand = demand.clone();
+                demand.backend = stages::backend(spec);
+                self.directory.scheduler.tell(scheduler::Enqueue {
+                    ask: Ask {
+                        key: (self.id.clone(), stage.0),
+                        demand,
+                        slot: stages::slot(spec.kind),
+                        priority: *priority,
+                        asked_ms: self.shared.clock.now_ms(),
+                    },
+                    attempt: *attempt,
+                    report_to: self.me.recipient::<Drive>(),
+                })
+            }
+            Command::WithdrawPlacement { stage } => {
+                self.directory.scheduler.tell_control(scheduler::Withdraw { key: (self.id.clone(), stage.0) })
+            }
+            Command::Dispatch { stage, attempt, resume_from } => {
+                let work = self.work(run, *stage, attempt.0, resume_from.clone());
+                self.hand_out(work, false, ctx)
+            }
+            Command::DispatchUndo { stage, attempt } => {
+                let work = self.work(run, *stage, attempt.0, None);
+                self.hand_out(work, true, ctx)
+            }
+            Command::Abandon { stage, fence } => {
+                self.abandon(*stage, *fence);
+                Ok(())
+            }
+            Command::ReleaseLease { stage } => {
+                self.shared.board.set_progress(&self.id, stage.0, None);
+                self.directory.resources.tell_control(resources::Release { key: (self.id.clone(), stage.0) })
+            }
+            Command::WakeAt { at_ms } => {
+                let wait = Duration::from_millis(at_ms.saturating_sub(self.shared.clock.now_ms()));
+                ctx.run_later(wait, |actor, ctx| actor.look(ctx));
+                Ok(())
+            }
+            Command::Ended => {
+                tracing::info!(run = %self.id, phase = run.phase_name(), "The run ended.");
+                metrics::counter!("executing_runs_ended_total", "phase" => run.phase_name()).increment(1);
+                crate::health::observe_run_end(run);
+                use actix::ActorContext;
+                ctx.stop();
+                Ok(())
+            }
+        }
+    }
+
+    /// All that an executor must know about the attempt that was just journaled.
+    fn work(
+        &self,
+        run: &Run,
+        stage: StageIndex,
+        attempt: u32,
+        resume_from: Option<engine::run::ArtefactRef>,
+    ) -> Work {
+        let spec = &run.definition().stages[stage.0 as usize];
+        let mut files = run.inputs().to_vec();
+        files.extend(run.artefacts().into_values().map(|(artefact, _)| artefact));
+        Work {
+            run: self.id.clone(),
+            workflow: run.workflow().to_owned(),
+            stage,
+            path: spec.path.clone(),
+            kind: spec.kind,
+            attempt,
+            fence: run.fence(stage).map_or(0, |fence| fence.0),
+            tasks: spec.tasks.clone(),
+            params: run.params_of(stage),
+            seed: run.seed(),
+            files,
+            resume_from,
+            outputs: spec.outputs.clone(),
+            memory_mib: if spec.demand.memory_mib > 0 {
+                spec.demand.memory_mib
+            } else {
+                self.shared.limits.worker_memory_mib
+            },
+            threads: spec.demand.cpu_cores.max(1),
+            idempotent: spec.idempotent,
+            submitted_by: run.submitted_by().to_owned(),
+            report_to: self.me.recipient::<Drive>(),
+        }
+    }
+
+    fn hand_out(&self, work: Work, undo: bool, ctx: &mut Context<Self>) -> Result<(), TellError> {
+        let placed_on = self.placed_on.get(&work.stage.0).cloned().unwrap_or_default();
+        let sent = match (stages::executor(work.kind), undo) {
+            (Executor::Worker, true) => {
+                // What a worker stage left behind is its environment; removing it twice is harmless.
+                let dir = crate::worker_drive::environment_of(&self.shared.limits.state_dir, &work.run);
+                let (stage, fence) = (work.stage, Fence(work.fence));
+                let removed = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(dir));
+                ctx.spawn(removed.into_actor(self).map(move |_, actor, ctx| {
+                    actor.drive(Input::Compensated { stage, fence }, Principal::system(), None, ctx);
+                }));
+                Ok(())
+            }
+            (Executor::Worker | Executor::Program, _) => match self.directory.workers.get(&placed_on) {
+                Some(worker) => worker.tell(solver_worker::Execute { work, undo }),
+                // An undo is not placed; any worker will do, the first is always there.
+                None => match self.directory.workers.values().next() {
+                    Some(worker) => worker.tell(solver_worker::Execute { work, undo }),
+                    None => Err(TellError::Down),
+                },
+            },
+            (Executor::Quantum, _) => {
+                let backend = self
+                    .run
+                    .as_ref()
+                    .and_then(|run| stages::backend(&run.definition().stages[work.stage.0 as usize]))
+                    .unwrap_or_default();
+                match self.directory.backends.get(&backend) {
+                    Some(proxy) => proxy.tell(quantum_proxy::Execute { work, undo }),
+                    None => Err(TellError::Down),
+                }
+            }
+            (Executor::Deployer, _) => self.directory.deployer.tell(deployer::Execute { work, undo }),
+            (Executor::People, _) => Ok(()),
+        };
+        if sent == Err(TellError::Down) {
+            tracing::error!(run = %self.id, placed_on, "The executor of a placed stage is gone.");
+        }
+        sent
+    }
+
+    fn abandon(&self, stage: StageIndex, fence: Fence) {
+        let stop = solver_worker::Abandon { run: self.id.clone(), stage, fence };
+        for worker in self.directory.workers.values() {
+            let _ = worker.tell_control(stop.clone());
+        }
+        for proxy in self.directory.backends.values() {
+            let _ = proxy.tell_control(stop.clone());
+        }
+    }
+}
+
+fn answer(reply: Option<oneshot::Sender<Result<(), DriveError>>>, result: Result<(), DriveError>) {
+    if let Some(reply) = reply {
+        // The asker may have gone; what was decided stands all the same.
+        let _ = reply.send(result);
+    }
+}
+
+impl Actor for RunActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.resume(ctx);
+    }
+}
+
+impl Supervised for RunActor {
+    fn restarting(&mut self, _ctx: &mut Self::Context) {
+        // `started` runs next and reads the journal; nothing of the broken state is kept.
+        self.run = None;
+    }
+}
+
+impl Handler<Drive> for RunActor {
+    type Result = ();
+
+    fn handle(&mut self, message: Drive, ctx: &mut Self::Context) {
+        self.drive(message.input, message.by, message.reply, ctx);
+    }
+}
+
+/// For drills: panic where you stand.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Panic;
+
+impl Handler<Panic> for RunActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Panic, _: &mut Self::Context) {
+        panic!("forced by a drill");
+    }
+}

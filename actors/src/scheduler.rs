@@ -1,0 +1,211 @@
+//! The scheduler: holds the stages that are ready and offers them to the resource manager.
+//!
+//! Rule: an ask is removed when it was granted, withdrawn or refused for ever, and in no other way. It
+//! asks the resource manager and nobody else. Placement itself is pure (`engine::placement`).
+
+use crate::resources::{Place, Release, ResourceManager};
+use crate::run_actor::Drive;
+use crate::shared::Shared;
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, Supervised, WrapFuture};
+use engine::definition::{Attempt, StageIndex};
+use engine::placement::{Ask, LeaseKey};
+use engine::run::{ErrorClass, Input, StageError};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use supervisors::{ActorRef, Teller};
+
+/// Stages that may ask at once; more are answered busy and offered again by their runs.
+pub const SCHEDULER_MAILBOX: usize = 4096;
+/// The resource manager answers in microseconds; a second means that it is being restarted.
+const ASK_TIMEOUT: Duration = Duration::from_secs(1);
+/// Pause before asking again after no answer.
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
+
+#[derive(Debug)]
+struct Waiting {
+    ask: Ask,
+    attempt: Attempt,
+    report_to: Teller<Drive>,
+}
+
+/// The actor round the queue of asks.
+#[derive(Debug)]
+pub struct Scheduler {
+    queue: BTreeMap<LeaseKey, Waiting>,
+    resources: ActorRef<ResourceManager>,
+    shared: Shared,
+    asking: bool,
+    look_again: bool,
+}
+
+impl Scheduler {
+    pub fn new(resources: ActorRef<ResourceManager>, shared: Shared) -> Self {
+        Self { queue: BTreeMap::new(), resources, shared, asking: false, look_again: false }
+    }
+
+    fn place(&mut self, ctx: &mut Context<Self>) {
+        if self.asking {
+            self.look_again = true;
+            return;
+        }
+        if self.queue.is_empty() {
+            return;
+        }
+        self.asking = true;
+        self.look_again = false;
+        let asks = self.queue.values().map(|waiting| waiting.ask.clone()).collect();
+        let now_ms = self.shared.clock.now_ms();
+        let resources = self.resources.clone();
+        let answer = async move { resources.ask(Place { asks, now_ms }, ASK_TIMEOUT).await };
+        ctx.spawn(answer.into_actor(self).map(|answer, actor, ctx| {
+            actor.asking = false;
+            match answer {
+                Ok(placement) => {
+                    for grant in placement.grants {
+                        actor.deliver(&grant.key, grant.lease.place, ctx);
+                    }
+                    for (key, why) in placement.never {
+                        actor.refuse(&key, &why);
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "The resource manager did not answer.");
+                    ctx.run_later(RETRY_PAUSE, Self::place);
+                }
+            }
+            if actor.look_again {
+                actor.place(ctx);
+            }
+        }));
+    }
+
+    fn deliver(&mut self, key: &LeaseKey, placed_on: String, ctx: &mut Context<Self>) {
+        let Some(waiting) = self.queue.get(key) else {
+            // Withdrawn while it was being granted: the lease goes straight back.
+            let _ = self.resources.tell_control(Release { key: key.clone() });
+            return;
+        };
+        let input = Input::Placed { stage: StageIndex(key.1), attempt: waiting.attempt, placed_on };
+        match waiting.report_to.tell_control(Drive::report(input)) {
+            Ok(()) => {
+                self.queue.remove(key);
+            }
+            Err(supervisors::TellError::Busy) => {
+                // Stays queued; the next placement finds the lease already held and delivers again.
+                ctx.run_later(RETRY_PAUSE, Self::place);
+            }
+            Err(supervisors::TellError::Down) => {
+                self.queue.remove(key);
+                let _ = self.resources.tell_control(Release { key: key.clone() });
+            }
+        }
+    }
+
+    fn refuse(&mut self, key: &LeaseKey, why: &str) {
+        let Some(waiting) = self.queue.remove(key) else { return };
+        let error = StageError {
+            code: "EX-0507".to_owned(),
+            message: format!(
+                "no resource will ever fit: the stage {why}. Lower its resources or raise the daemon's"
+            ),
+            class: ErrorClass::Permanent,
+        };
+        let input = Input::PlacementFailed { stage: StageIndex(key.1), attempt: waiting.attempt, error };
+        let _ = waiting.report_to.tell_control(Drive::report(input));
+    }
+}
+
+impl Actor for Scheduler {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.place(ctx);
+    }
+}
+
+impl Supervised for Scheduler {
+    fn restarting(&mut self, _: &mut Self::Context) {
+        // The answer of a question asked before the panic will not come.
+        self.asking = false;
+    }
+}
+
+/// A stage is ready. Answered to `report_to` by exactly one Placed or PlacementFailed, unless withdrawn.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Enqueue {
+    pub ask: Ask,
+    pub attempt: Attempt,
+    pub report_to: Teller<Drive>,
+}
+
+impl Handler<Enqueue> for Scheduler {
+    type Result = ();
+
+    fn handle(&mut self, message: Enqueue, ctx: &mut Self::Context) {
+        let Enqueue { ask, attempt, report_to } = message;
+        self.queue.insert(ask.key.clone(), Waiting { ask, attempt, report_to });
+        metrics::gauge!("executing_queue_depth").set(self.queue.len() as f64);
+        self.place(ctx);
+    }
+}
+
+/// The stage no longer waits.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Withdraw {
+    pub key: LeaseKey,
+}
+
+impl Handler<Withdraw> for Scheduler {
+    type Result = ();
+
+    fn handle(&mut self, message: Withdraw, _: &mut Self::Context) {
+        self.queue.remove(&message.key);
+    }
+}
+
+/// A run starts over: none of its stages waits.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct WithdrawRun {
+    pub run: String,
+}
+
+impl Handler<WithdrawRun> for Scheduler {
+    type Result = ();
+
+    fn handle(&mut self, message: WithdrawRun, _: &mut Self::Context) {
+        self.queue.retain(|(run, _), _| *run != message.run);
+    }
+}
+
+/// Something was given back; look again.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Freed;
+
+impl Handler<Freed> for Scheduler {
+    type Result = ();
+
+    fn handle(&mut self, _: Freed, ctx: &mut Self::Context) {
+        self.place(ctx);
+    }
+}
+
+/// For `explain`: the asks that wait.
+#[derive(Debug, Message)]
+#[rtype(result = "Asks")]
+pub struct Look;
+
+/// Answer to [`Look`].
+#[derive(Debug, actix::MessageResponse)]
+pub struct Asks(pub Vec<Ask>);
+
+impl Handler<Look> for Scheduler {
+    type Result = Asks;
+
+    fn handle(&mut self, _: Look, _: &mut Self::Context) -> Asks {
+        Asks(self.queue.values().map(|waiting| waiting.ask.clone()).collect())
+    }
+}

@@ -1,0 +1,170 @@
+//! What every actor may use: the journal, the stores, the clock, the board, the limits of the daemon.
+//!
+//! Rule: handles only, no state of its own but the fatal flag; all of it is safe to clone and to share.
+
+use crate::board::Board;
+use crate::clock::Clock;
+use engine::run::Run;
+use journal::{AppendError, Artefacts, Checkpoints, Journal, NewRecord};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use supervisors::process::Spawner;
+use tokio::sync::watch;
+
+/// Waiting between two tries when the journal's queue is full. The writer drains it in milliseconds.
+const BUSY_WAIT: Duration = Duration::from_millis(5);
+/// Tries against a full queue: five seconds, many times any fsync seen on a healthy disk.
+const BUSY_TRIES: u32 = 1_000;
+/// Waiting between two tries on a full disk; somebody has to make room first.
+const FULL_WAIT: Duration = Duration::from_secs(1);
+
+/// Where things lie and how much is allowed. Set once at start from the settings.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    pub state_dir: PathBuf,
+    pub worker_program: PathBuf,
+    /// Memory of one worker process when its stage does not say.
+    pub worker_memory_mib: u64,
+    /// Silence after which a worker counts as hung is twice this.
+    pub heartbeat: Duration,
+    /// Wait for a deployment's check program.
+    pub check_timeout: Duration,
+    /// Check program run in every staged release, empty for none beyond the digests.
+    pub deployment_check: Vec<String>,
+    /// The built-in example may stand in for missing inputs (a laptop started with `--state` alone).
+    pub example_inputs: bool,
+    /// Drills may make actors panic.
+    pub fault_injection: bool,
+}
+
+/// Handles shared by all actors.
+#[derive(Clone)]
+pub struct Shared {
+    pub journal: Journal,
+    pub checkpoints: Arc<Checkpoints>,
+    pub artefacts: Arc<Artefacts>,
+    pub clock: Clock,
+    pub board: Board,
+    pub spawner: Spawner,
+    pub limits: Arc<Limits>,
+    fatal: watch::Sender<Option<String>>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    pub fn new(
+        journal: Journal,
+        checkpoints: Checkpoints,
+        artefacts: Artefacts,
+        spawner: Spawner,
+        limits: Limits,
+    ) -> Self {
+        let clock = Clock::start(journal.last_time_ms());
+        Self {
+            journal,
+            checkpoints: Arc::new(checkpoints),
+            artefacts: Arc::new(artefacts),
+            clock,
+            board: Board::default(),
+            spawner,
+            limits: Arc::new(limits),
+            fatal: watch::Sender::new(None),
+        }
+    }
+
+    /// Appends durably; waits out a full queue (bounded) and a full disk (for as long as it lasts).
+    ///
+    /// # Errors
+    /// What waiting cannot mend. A poisoned or superseded writer also ends the daemon, since only a
+    /// restart through recovery can tell what the disk really holds.
+    pub async fn append(&self, batch: Vec<NewRecord>) -> Result<Vec<u64>, AppendError> {
+        let mut tries = 0;
+        loop {
+            let answer =
+                self.journal.append(batch.clone(), self.clock.now_ms(), self.journal.incarnation()).await;
+            match answer {
+                Ok(positions) => {
+                    self.board.set_disk_full(None);
+                    return Ok(positions);
+                }
+                Err(AppendError::Busy) if tries < BUSY_TRIES => {
+                    tries += 1;
+                    tokio::time::sleep(BUSY_WAIT).await;
+                }
+                Err(error @ AppendError::DiskFull { .. }) => {
+                    if self.board.set_disk_full(Some(error.to_string())) {
+                        tracing::error!(%error, "The disk is full: runs wait until there is room again.");
+                    }
+                    tokio::time::sleep(FULL_WAIT).await;
+                }
+                Err(error) => {
+                    if matches!(error, AppendError::Poisoned { .. } | AppendError::StaleWriter { .. }) {
+                        self.give_up(format!("the journal can no longer be written: {error}"));
+                    }
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// The time a record carries: what replay will see, to the millisecond.
+    pub fn time_of(&self, position: u64) -> Option<u64> {
+        self.journal.read(position, 1).ok()?.first().map(|record| record.time_ms)
+    }
+
+    /// Ends the daemon in order; it recovers from the journal when it is started again.
+    pub fn give_up(&self, why: String) {
+        tracing::error!(why, "The daemon gives up; start it again to recover.");
+        self.fatal.send_if_modified(|slot| {
+            let first = slot.is_none();
+            slot.get_or_insert(why);
+            first
+        });
+    }
+
+    /// Resolves with the reason when the daemon must end.
+    pub async fn given_up(&self) -> String {
+        let mut fatal = self.fatal.subscribe();
+        match fatal.wait_for(Option::is_some).await {
+            Ok(why) => why.clone().unwrap_or_default(),
+            Err(_) => "the daemon's parts are gone".to_owned(),
+        }
+    }
+
+    /// Stores a run's state so that recovery need not replay its whole history.
+    pub fn checkpoint_run(&self, run: &Run, sequence: u64, position: u64) {
+        let bytes = match journal::codec::try_encode(&(sequence, run)) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                tracing::warn!(run = run.id(), %error, "A run's checkpoint does not encode; its journal will be replayed.");
+                return;
+            }
+        };
+        let (checkpoints, key) = (Arc::clone(&self.checkpoints), checkpoint_key(run.id()));
+        // sled may block on the disk; the journal already holds the truth, so nobody waits for this.
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = checkpoints.put(&key, position, &bytes) {
+                tracing::warn!(key, %error, "A checkpoint could not be stored; the journal will be replayed instead.");
+            }
+        });
+    }
+
+    /// The newest readable checkpoint of a run that the journal confirms.
+    pub fn checkpoint_of(&self, run: &str) -> Option<(u64, Run)> {
+        let (position, bytes) = self.checkpoints.get(&checkpoint_key(run))?;
+        if position > self.journal.head().position {
+            return None;
+        }
+        journal::codec::decode(&bytes).ok()
+    }
+}
+
+fn checkpoint_key(run: &str) -> String {
+    format!("run/{run}")
+}

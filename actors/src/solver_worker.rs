@@ -1,0 +1,221 @@
+//! One worker slot: holds at most one attempt, in a process of its own.
+//!
+//! Rule: every [`Execute`] is answered by exactly one report to the run, even when this actor panics in
+//! between; a report with an old fence does no harm, the run refuses it. Absent: what the process
+//! computes. The conversation with the process is in `worker_drive`.
+
+use crate::board::Progress;
+use crate::exec;
+use crate::run_actor::Drive;
+use crate::shared::Shared;
+use crate::stages::{Executor, Work, executor};
+use crate::worker_drive::{self, DriveEvent, Finished};
+use actix::{
+    Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, SpawnHandle, Supervised, WrapFuture,
+};
+use engine::definition::StageIndex;
+use engine::run::{Fence, Input, StageError};
+use std::time::Duration;
+use supervisors::{TellError, Teller};
+use tokio::sync::mpsc;
+
+/// A slot gets one attempt at a time; a second may arrive while the first is being put away.
+pub const WORKER_MAILBOX: usize = 16;
+/// Pause before a report is offered again to a run whose mailbox is full.
+const REPORT_PAUSE: Duration = Duration::from_millis(20);
+
+struct InFlight {
+    run: String,
+    stage: StageIndex,
+    fence: u64,
+    undo: bool,
+    report_to: Teller<Drive>,
+    handle: Option<SpawnHandle>,
+}
+
+/// The actor of one slot.
+pub struct SolverWorker {
+    name: String,
+    shared: Shared,
+    current: Option<InFlight>,
+}
+
+impl std::fmt::Debug for SolverWorker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SolverWorker").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl SolverWorker {
+    pub fn new(name: String, shared: Shared) -> Self {
+        Self { name, shared, current: None }
+    }
+
+    fn finish(&mut self, fence: u64, result: Result<Finished, StageError>) {
+        let Some(current) = self.current.take_if(|current| current.fence == fence) else { return };
+        self.shared.board.set_progress(&current.run, current.stage.0, None);
+        report_end(&current.report_to, current.stage, current.fence, current.undo, result);
+    }
+}
+
+/// Reports the end of an attempt; a full mailbox is waited for, since a report must never be lost.
+pub(crate) fn report_end(
+    report_to: &Teller<Drive>,
+    stage: StageIndex,
+    fence: u64,
+    undo: bool,
+    result: Result<Finished, StageError>,
+) {
+    let fence = Fence(fence);
+    let input = match (result, undo) {
+        (Ok(done), false) => Input::Succeeded { stage, fence, outputs: done.outputs, facts: done.facts },
+        (Ok(_), true) => Input::Compensated { stage, fence },
+        (Err(error), false) => Input::Failed { stage, fence, error },
+        (Err(error), true) => Input::CompensationFailed { stage, fence, error },
+    };
+    report(report_to, input);
+}
+
+pub(crate) fn report(report_to: &Teller<Drive>, input: Input) {
+    if report_to.tell_control(Drive::report(input.clone())) == Err(TellError::Busy) {
+        let report_to = report_to.clone();
+        tokio::task::spawn_local(async move {
+            while report_to.tell_control(Drive::report(input.clone())) == Err(TellError::Busy) {
+                tokio::time::sleep(REPORT_PAUSE).await;
+            }
+        });
+    }
+}
+
+/// Passes on what a running attempt tells, until its sender is gone.
+pub(crate) async fn relay(
+    shared: Shared,
+    pid_file: Option<std::path::PathBuf>,
+    work: Work,
+    mut events: mpsc::UnboundedReceiver<DriveEvent>,
+) {
+    while let Some(event) = events.recv().await {
+        match event {
+            DriveEvent::Started { pid, start_time_ticks } => {
+                // So that a daemon started after kill -9 can end what outlived it (it should not, but then).
+                if let Some(path) = &pid_file
+                    && let Err(error) = std::fs::write(path, format!("{pid} {start_time_ticks}\n"))
+                {
+                    tracing::warn!(%error, "The worker's process id could not be noted.");
+                }
+            }
+            DriveEvent::Progress { done, message } => {
+                shared.board.set_progress(&work.run, work.stage.0, Some(Progress { done, message }));
+            }
+            DriveEvent::Checkpointed(checkpoint) => {
+                let fence = Fence(work.fence);
+                report(&work.report_to, Input::Checkpointed { stage: work.stage, fence, checkpoint });
+            }
+        }
+    }
+}
+
+impl Actor for SolverWorker {
+    type Context = Context<Self>;
+}
+
+impl Supervised for SolverWorker {
+    fn restarting(&mut self, _: &mut Self::Context) {
+        // The futures of the old incarnation are gone and their process group with them.
+        if let Some(current) = self.current.take() {
+            let error =
+                worker_drive::transient("EX-0501", format!("{} panicked during the attempt", self.name));
+            report_end(&current.report_to, current.stage, current.fence, current.undo, Err(error));
+        }
+    }
+}
+
+/// Carry out one attempt (or undo it). Answered by exactly one report to `work.report_to`.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Execute {
+    pub work: Work,
+    pub undo: bool,
+}
+
+impl Handler<Execute> for SolverWorker {
+    type Result = ();
+
+    fn handle(&mut self, message: Execute, ctx: &mut Self::Context) {
+        let Execute { work, undo } = message;
+        if let Some(old) = self.current.take()
+            && let Some(handle) = old.handle
+        {
+            // The lease moved on, so the old attempt is abandoned; dropping its future kills it.
+            ctx.cancel_future(handle);
+        }
+        tracing::info!(worker = %self.name, run = %work.run, stage = %work.path, attempt = work.attempt, undo, "Attempt begins.");
+        metrics::counter!("executing_attempts_total", "kind" => work.kind.name()).increment(1);
+        let shared = self.shared.clone();
+        let pid_file = shared.limits.state_dir.join("workers").join(format!("{}.pid", self.name));
+        let (fence, stage, run, report_to) =
+            (work.fence, work.stage, work.run.clone(), work.report_to.clone());
+        let attempt = async move {
+            let (sender, receiver) = mpsc::unbounded_channel();
+            let relayed = relay(shared.clone(), Some(pid_file.clone()), work.clone(), receiver);
+            let attempt = async {
+                let result = match executor(work.kind) {
+                    Executor::Program => exec::run(&shared, &work, undo).await,
+                    _ => worker_drive::drive(&shared, &work, &sender).await,
+                };
+                drop(sender);
+                result
+            };
+            let (result, ()) = tokio::join!(attempt, relayed);
+            let _ = std::fs::remove_file(pid_file);
+            result
+        };
+        let handle = ctx.spawn(
+            attempt.into_actor(self).map(move |result, actor, _| {
+                if let Err(error) = &result {
+                    tracing::warn!(worker = %actor.name, code = error.code, error = error.message, "Attempt failed.");
+                }
+                actor.finish(fence, result);
+            }),
+        );
+        self.current = Some(InFlight { run, stage, fence, undo, report_to, handle: Some(handle) });
+    }
+}
+
+/// The attempt is no longer wanted: kill its process group; no report is expected.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct Abandon {
+    pub run: String,
+    pub stage: StageIndex,
+    pub fence: Fence,
+}
+
+impl Handler<Abandon> for SolverWorker {
+    type Result = ();
+
+    fn handle(&mut self, message: Abandon, ctx: &mut Self::Context) {
+        let wanted = |current: &mut InFlight| {
+            current.run == message.run && current.stage == message.stage && current.fence == message.fence.0
+        };
+        if let Some(current) = self.current.take_if(wanted)
+            && let Some(handle) = current.handle
+        {
+            tracing::info!(worker = %self.name, run = %current.run, "Attempt abandoned.");
+            ctx.cancel_future(handle);
+        }
+    }
+}
+
+/// For drills: panic where you stand.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Panic;
+
+impl Handler<Panic> for SolverWorker {
+    type Result = ();
+
+    fn handle(&mut self, _: Panic, _: &mut Self::Context) {
+        panic!("forced by a drill");
+    }
+}

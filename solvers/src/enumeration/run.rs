@@ -1,0 +1,613 @@
+//! Runs a search: units to threads, results joined in the order of the units, checkpoints between.
+//!
+//! Rule: whatever a thread finds is used only in the order of the units, so results do not depend on
+//! who was faster. Start at [`enumerate`].
+
+use super::bits::Bits;
+use super::checkpoint::VERSION;
+use super::plan::Plan;
+use super::search::{Search, Sink, Threshold, units};
+use super::set::Packing;
+use super::sinks::{Best, Counter, First, Found, Keeper, Keys, Picker};
+use super::{
+    Checkpoint, DesignSet, EnumerationError, Flow, KEEP_MAX, LIST_DESIGNS_MAX, Mode, Observer, Options,
+    Outcome, Progress, Ranked, THREADS_MAX, order,
+};
+use crate::space::{self, Decimal, Design, DesignSpace};
+use rand_chacha::ChaCha8Rng;
+use rand_core::{Rng, SeedableRng};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
+
+/// Units a search is cut into, at least where the space allows: fine enough for progress and for
+/// checkpoints every second, coarse enough that joining them costs nothing.
+const UNITS_WANTED: usize = 1024;
+
+/// How often the observer is asked when nothing finishes.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// Searches `space` as `options` say; `observer` sees progress and may stop it.
+///
+/// # Errors
+/// [`EnumerationError`]: no objective for [`Mode::Best`], too many designs to keep, a checkpoint of
+/// another search, numbers that do not fit.
+pub fn enumerate(
+    space: &DesignSpace,
+    options: &Options,
+    observer: &mut dyn Observer,
+) -> Result<Outcome, EnumerationError> {
+    let widest = searchable(space)?;
+    if let Mode::Best { k } | Mode::Sample { k, .. } = options.mode
+        && k > KEEP_MAX
+    {
+        return Err(EnumerationError::TooManyAsked { asked: k, limit: KEEP_MAX });
+    }
+    match widest {
+        0..=64 => Run::<1>::go(space, options, observer),
+        65..=128 => Run::<2>::go(space, options, observer),
+        129..=256 => Run::<4>::go(space, options, observer),
+        _ => Run::<16>::go(space, options, observer),
+    }
+}
+
+/// Options of the widest decision, if the search can take the space at all.
+fn searchable(space: &DesignSpace) -> Result<usize, EnumerationError> {
+    let mut widest = 0;
+    for decision in &space.decisions {
+        let options = decision.options.len();
+        if options == 0 || options > space::OPTIONS_MAX {
+            return Err(EnumerationError::OptionCount { decision: decision.name.clone(), options });
+        }
+        widest = widest.max(options);
+    }
+    if widest == 0 { Err(EnumerationError::NoDecisions) } else { Ok(widest) }
+}
+
+/// Whether a space has a design at all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Any {
+    Design(Design),
+    None,
+    /// The nodes were spent before either was certain.
+    Unknown,
+}
+
+/// Looks for some feasible design with at most about `nodes_max` inner nodes.
+///
+/// # Errors
+/// As [`enumerate`].
+pub fn any(space: &DesignSpace, nodes_max: u64) -> Result<Any, EnumerationError> {
+    match searchable(space)? {
+        0..=64 => first::<1>(space, nodes_max),
+        65..=128 => first::<2>(space, nodes_max),
+        129..=256 => first::<4>(space, nodes_max),
+        _ => first::<16>(space, nodes_max),
+    }
+}
+
+fn first<const W: usize>(space: &DesignSpace, nodes_max: u64) -> Result<Any, EnumerationError> {
+    let plan: Plan<W> = Plan::new(space, order::order(space), false)?;
+    if plan.dead {
+        return Ok(Any::None);
+    }
+    let stop = AtomicBool::new(false);
+    let mut search = Search::new(&plan, &stop);
+    search.nodes_max = nodes_max;
+    let mut sink = First { design: None };
+    let whole = search.walk(0, &mut sink);
+    Ok(match (sink.design, whole) {
+        (Some(design), _) => Any::Design(design),
+        (None, true) => Any::None,
+        (None, false) => Any::Unknown,
+    })
+}
+
+/// What one unit gave.
+enum UnitResult {
+    Count(u64),
+    Found(u64, Found),
+    Best(Vec<(i64, Vec<u16>)>),
+    Rows(Vec<u8>),
+}
+
+struct Report {
+    result: UnitResult,
+    nodes: u64,
+    /// The unit was walked to its end.
+    whole: bool,
+}
+
+/// What has been joined so far.
+#[derive(Default)]
+struct Joined {
+    unit: usize,
+    count: u128,
+    nodes: u64,
+    found: Found,
+    best: BinaryHeap<(i64, Vec<u16>)>,
+    unit_counts: Vec<u64>,
+}
+
+struct Run<'a, const W: usize> {
+    space: &'a DesignSpace,
+    options: &'a Options,
+    plan: Plan<W>,
+    packing: Packing,
+    keys: Keys,
+    units: Vec<Vec<u16>>,
+    digest: String,
+    threshold: Threshold,
+}
+
+impl<'a, const W: usize> Run<'a, W> {
+    fn go(
+        space: &'a DesignSpace,
+        options: &'a Options,
+        observer: &mut dyn Observer,
+    ) -> Result<Outcome, EnumerationError> {
+        let by_objective = matches!(options.mode, Mode::Best { .. });
+        if by_objective && space.objective.is_none() {
+            return Err(EnumerationError::NoObjective);
+        }
+        // A limited list must find the first designs of the canonical order first.
+        let canonical = options.mode == Mode::List && options.limit.is_some();
+        let order = if canonical { (0..space.decisions.len()).collect() } else { order::order(space) };
+        let plan: Plan<W> = Plan::new(space, order, by_objective)?;
+        let packing = Packing::new(space);
+        let mut units = units(&plan, UNITS_WANTED);
+        if by_objective {
+            let never = AtomicBool::new(false);
+            let mut search = Search::new(&plan, &never);
+            units.sort_by_cached_key(|prefix| (search.bound(prefix), prefix.clone()));
+        }
+        let run = Run {
+            space,
+            options,
+            keys: Keys::new(&plan, &packing),
+            packing,
+            plan,
+            units,
+            digest: space.digest().to_hex().to_string(),
+            threshold: Threshold::new(),
+        };
+        let mut joined = run.resume()?;
+        match options.mode {
+            Mode::Sample { k, seed } => run.sample(joined, k, seed, observer),
+            _ => {
+                let whole = run.pass(&mut joined, observer)?;
+                run.outcome(joined, whole)
+            }
+        }
+    }
+
+    fn resume(&self) -> Result<Joined, EnumerationError> {
+        let Some(from) = &self.options.resume else {
+            return Ok(Joined::default());
+        };
+        let wrong = |what: &str| EnumerationError::WrongCheckpoint { what: what.to_string() };
+        if from.version != VERSION {
+            return Err(wrong("it is of another version of this program"));
+        }
+        if from.space != self.digest {
+            return Err(wrong("it belongs to another space"));
+        }
+        if from.mode != self.options.mode || from.limit != self.options.limit {
+            return Err(wrong("it belongs to another mode or limit"));
+        }
+        let unit = usize::try_from(from.unit).unwrap_or(usize::MAX);
+        if from.units != self.units.len() as u64 || unit > self.units.len() {
+            return Err(wrong("its units are not those of this search"));
+        }
+        let set = DesignSet::from_rows(self.packing.clone(), from.rows.clone());
+        let mut joined = Joined {
+            unit,
+            count: from.count,
+            nodes: from.nodes,
+            unit_counts: from.unit_counts.clone(),
+            ..Joined::default()
+        };
+        match self.options.mode {
+            Mode::Best { k } => {
+                if from.costs.len() != set.len() {
+                    return Err(wrong("its costs and designs differ in number"));
+                }
+                joined.best = from.costs.iter().copied().zip(set.iter()).collect();
+                if joined.best.len() as u64 == k
+                    && let Some((worst, _)) = joined.best.peek()
+                {
+                    self.threshold.lower(*worst);
+                }
+            }
+            Mode::List => {
+                if joined.count != set.len() as u128 {
+                    return Err(wrong("its count and designs differ"));
+                }
+                if self.keys.narrow() {
+                    joined.found.keys = set.iter().map(|d| self.key(&d)).collect();
+                } else {
+                    joined.found.rows = set.bytes().to_vec();
+                }
+            }
+            Mode::Sample { .. } => {
+                if joined.unit_counts.len() != unit {
+                    return Err(wrong("its counts per unit are not whole"));
+                }
+            }
+            Mode::Count => {}
+        }
+        Ok(joined)
+    }
+
+    fn key(&self, design: &[u16]) -> u64 {
+        design.iter().enumerate().fold(0, |key, (d, &o)| key | self.packing.key_bits(d, o))
+    }
+
+    fn checkpoint(&self, joined: &Joined) -> Checkpoint {
+        let mut rows = joined.found.rows.clone();
+        for &key in &joined.found.keys {
+            self.packing.push_key(key, &mut rows);
+        }
+        let mut best: Vec<&(i64, Vec<u16>)> = joined.best.iter().collect();
+        best.sort();
+        for (_, design) in &best {
+            self.packing.push(design, &mut rows);
+        }
+        Checkpoint {
+            version: VERSION,
+            space: self.digest.clone(),
+            mode: self.options.mode,
+            limit: self.options.limit,
+            unit: joined.unit as u64,
+            units: self.units.len() as u64,
+            count: joined.count,
+            nodes: joined.nodes,
+            costs: best.iter().map(|(cost, _)| *cost).collect(),
+            unit_counts: joined.unit_counts.clone(),
+            rows,
+        }
+    }
+
+    /// Most designs one unit may bring.
+    fn most(&self) -> usize {
+        let most = self.options.limit.map_or(LIST_DESIGNS_MAX, |l| l.min(LIST_DESIGNS_MAX));
+        usize::try_from(most).unwrap_or(usize::MAX).saturating_add(1)
+    }
+
+    fn one_unit(&self, search: &mut Search<'_, W>, unit: usize, seen: &mut BinaryHeap<i64>) -> Report {
+        let prefix = &self.units[unit];
+        let before = search.nodes;
+        let (result, whole) = match self.options.mode {
+            Mode::Count | Mode::Sample { .. } => {
+                let mut sink = Counter::default();
+                let whole = search.walk_unit(prefix, &mut sink);
+                (UnitResult::Count(sink.count), whole)
+            }
+            Mode::List => {
+                let most = self.most();
+                let mut sink = Keeper {
+                    keys: &self.keys,
+                    packing: &self.packing,
+                    most,
+                    count: 0,
+                    found: Found::default(),
+                };
+                let whole = search.walk_unit(prefix, &mut sink) || sink.count >= most as u64;
+                (UnitResult::Found(sink.count, sink.found), whole)
+            }
+            Mode::Best { k } => {
+                let mut sink = Best {
+                    most: k as usize,
+                    heap: BinaryHeap::new(),
+                    shared: &self.threshold,
+                    seen: std::mem::take(seen),
+                };
+                let worth = k > 0 && search.bound(prefix) <= <Best as Sink<W>>::threshold(&sink);
+                let whole = !worth || search.walk_unit(prefix, &mut sink);
+                *seen = sink.seen;
+                (UnitResult::Best(sink.heap.into_vec()), whole)
+            }
+        };
+        Report { result, nodes: search.nodes - before, whole }
+    }
+
+    /// Joins one unit; false when enough was found.
+    fn join(&self, joined: &mut Joined, report: Report) -> bool {
+        joined.nodes += report.nodes;
+        match report.result {
+            UnitResult::Count(count) => {
+                joined.count += u128::from(count);
+                if matches!(self.options.mode, Mode::Sample { .. }) {
+                    joined.unit_counts.push(count);
+                }
+            }
+            UnitResult::Found(count, found) => {
+                joined.count += u128::from(count);
+                joined.found.keys.extend_from_slice(&found.keys);
+                joined.found.rows.extend_from_slice(&found.rows);
+            }
+            UnitResult::Best(found) => {
+                let Mode::Best { k } = self.options.mode else {
+                    return true;
+                };
+                for one in found {
+                    joined.best.push(one);
+                    if joined.best.len() as u64 > k {
+                        joined.best.pop();
+                    }
+                }
+                if joined.best.len() as u64 == k
+                    && let Some((worst, _)) = joined.best.peek()
+                {
+                    self.threshold.lower(*worst);
+                }
+            }
+            UnitResult::Rows(rows) => joined.found.rows.extend_from_slice(&rows),
+        }
+        !(self.options.mode == Mode::List && joined.count >= self.most() as u128)
+    }
+
+    /// All units from `joined.unit` on. True when nothing was cut short.
+    fn pass(&self, joined: &mut Joined, observer: &mut dyn Observer) -> Result<bool, EnumerationError> {
+        let jobs: Vec<usize> = (joined.unit..self.units.len()).collect();
+        let work = |search: &mut Search<'_, W>, unit: usize, seen: &mut BinaryHeap<i64>| {
+            self.one_unit(search, unit, seen)
+        };
+        let mut enough = true;
+        let stopped = self.farm(&jobs, &work, &mut |event| match event {
+            FarmEvent::Look => observer.progress(&self.progress(joined, 1)),
+            FarmEvent::Done(report, early) => {
+                if early {
+                    // The search is ending; what is still reported counts, but no longer as a prefix.
+                    enough &= self.join(joined, report);
+                    return Flow::Stop;
+                }
+                joined.unit += 1;
+                enough &= self.join(joined, report);
+                if !enough {
+                    return Flow::Stop;
+                }
+                if observer.wants_checkpoint() {
+                    observer.checkpoint(self.checkpoint(joined));
+                }
+                observer.progress(&self.progress(joined, 1))
+            }
+        })?;
+        Ok(!stopped && enough && joined.unit == self.units.len())
+    }
+
+    fn progress(&self, joined: &Joined, pass: u8) -> Progress {
+        let found = match self.options.mode {
+            Mode::Best { .. } => joined.best.len() as u128,
+            _ => joined.count,
+        };
+        Progress { units_done: joined.unit as u64, units: self.units.len() as u64, found, pass }
+    }
+
+    /// Gives `jobs` to threads and hands their reports out in the order of the jobs. Once stopped, the
+    /// rest of what was finished is handed out marked as early. True if it was stopped.
+    fn farm(
+        &self,
+        jobs: &[usize],
+        work: &(dyn Fn(&mut Search<'_, W>, usize, &mut BinaryHeap<i64>) -> Report + Sync),
+        each: &mut dyn FnMut(FarmEvent) -> Flow,
+    ) -> Result<bool, EnumerationError> {
+        let threads = self.options.threads.clamp(1, THREADS_MAX).min(jobs.len().max(1));
+        let stop = AtomicBool::new(false);
+        let next = AtomicUsize::new(0);
+        let (sender, receiver) = mpsc::channel::<(usize, Report)>();
+        let mut stopped = false;
+        let mut handed = 0;
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                let sender = sender.clone();
+                let (stop, next) = (&stop, &next);
+                scope.spawn(move || {
+                    let mut search = Search::new(&self.plan, stop);
+                    let mut seen = BinaryHeap::new();
+                    while !stop.load(Ordering::Relaxed) {
+                        let at = next.fetch_add(1, Ordering::Relaxed);
+                        let Some(&unit) = jobs.get(at) else { break };
+                        let report = work(&mut search, unit, &mut seen);
+                        if sender.send((at, report)).is_err() {
+                            break;
+                        }
+                    }
+                });
+            }
+            drop(sender);
+            let mut waiting: BTreeMap<usize, Report> = BTreeMap::new();
+            loop {
+                match receiver.recv_timeout(LOOK_EVERY) {
+                    Err(RecvTimeoutError::Disconnected) => break,
+                    Err(RecvTimeoutError::Timeout) => {
+                        if !stopped && each(FarmEvent::Look) == Flow::Stop {
+                            stopped = true;
+                            stop.store(true, Ordering::Relaxed);
+                        }
+                    }
+                    Ok((at, report)) => {
+                        waiting.insert(at, report);
+                        while !stopped {
+                            let Some(report) = waiting.remove(&handed) else { break };
+                            if !report.whole {
+                                waiting.insert(handed, report);
+                                break;
+                            }
+                            handed += 1;
+                            if each(FarmEvent::Done(report, false)) == Flow::Stop {
+                                stopped = true;
+                                stop.store(true, Ordering::Relaxed);
+                            }
+                        }
+                    }
+                }
+            }
+            if stopped {
+                for report in std::mem::take(&mut waiting).into_values() {
+                    each(FarmEvent::Done(report, true));
+                }
+            }
+        });
+        if !stopped && handed != jobs.len() {
+            return Err(EnumerationError::ThreadLost);
+        }
+        Ok(stopped)
+    }
+
+    /// Two passes: count every unit, then draw ranks and fetch their designs.
+    fn sample(
+        &self,
+        mut joined: Joined,
+        k: u64,
+        seed: u64,
+        observer: &mut dyn Observer,
+    ) -> Result<Outcome, EnumerationError> {
+        let whole = self.pass(&mut joined, observer)?;
+        if !whole {
+            // Without all counts no draw is uniform, so none is made.
+            return self.outcome(joined, false);
+        }
+        let ranks = draw(joined.count, k, seed);
+        let mut wanted: BTreeMap<usize, Vec<u64>> = BTreeMap::new();
+        let mut rest = ranks.into_iter().peekable();
+        let mut start = 0u128;
+        for (unit, &count) in joined.unit_counts.iter().enumerate() {
+            let end = start + u128::from(count);
+            while let Some(rank) = rest.next_if(|r| *r < end) {
+                wanted.entry(unit).or_default().push((rank - start) as u64);
+            }
+            start = end;
+        }
+        let jobs: Vec<usize> = wanted.keys().copied().collect();
+        let work = |search: &mut Search<'_, W>, unit: usize, _: &mut BinaryHeap<i64>| {
+            let mut ranks = wanted.get(&unit).cloned().unwrap_or_default();
+            ranks.reverse();
+            let before = search.nodes;
+            let mut sink = Picker { packing: &self.packing, ranks, passed: 0, rows: Vec::new() };
+            let walked = search.walk_unit(&self.units[unit], &mut sink);
+            let whole = walked || sink.ranks.is_empty();
+            Report { result: UnitResult::Rows(sink.rows), nodes: search.nodes - before, whole }
+        };
+        let stopped = self.farm(&jobs, &work, &mut |event| match event {
+            FarmEvent::Look => observer.progress(&self.progress(&joined, 2)),
+            FarmEvent::Done(report, early) => {
+                self.join(&mut joined, report);
+                if early { Flow::Stop } else { observer.progress(&self.progress(&joined, 2)) }
+            }
+        })?;
+        self.outcome(joined, !stopped)
+    }
+
+    fn outcome(&self, mut joined: Joined, whole: bool) -> Result<Outcome, EnumerationError> {
+        let mut complete = whole;
+        let mut count = joined.count;
+        let mut best = Vec::new();
+        let mut rows = Vec::new();
+        let method = match self.options.mode {
+            Mode::List => {
+                let limit = self.options.limit.unwrap_or(LIST_DESIGNS_MAX);
+                if joined.count > u128::from(limit.min(LIST_DESIGNS_MAX)) {
+                    if self.options.limit.is_none_or(|l| l > LIST_DESIGNS_MAX) {
+                        return Err(EnumerationError::TooManyDesigns { limit: LIST_DESIGNS_MAX });
+                    }
+                    complete = false;
+                    count = u128::from(limit);
+                }
+                rows = self.sorted(std::mem::take(&mut joined.found));
+                rows.truncate(
+                    usize::try_from(count).unwrap_or(usize::MAX).saturating_mul(self.packing.stride()),
+                );
+                "exact depth-first search, listed"
+            }
+            Mode::Count => "exact depth-first search, counted",
+            Mode::Sample { .. } => {
+                rows = self.sorted(std::mem::take(&mut joined.found));
+                "exact count, uniform ranks without replacement"
+            }
+            Mode::Best { .. } => {
+                best = self.ranked(joined.best.into_sorted_vec())?;
+                count = best.len() as u128;
+                "exact branch and bound"
+            }
+        };
+        Ok(Outcome {
+            count,
+            designs: DesignSet::from_rows(self.packing.clone(), rows),
+            complete,
+            best,
+            method: method.to_string(),
+            nodes: joined.nodes,
+        })
+    }
+
+    fn sorted(&self, mut found: Found) -> Vec<u8> {
+        let mut rows = Vec::with_capacity(found.keys.len() * self.packing.stride() + found.rows.len());
+        if !found.keys.is_empty() {
+            if !found.keys.is_sorted() {
+                found.keys.sort_unstable();
+            }
+            found.keys.iter().for_each(|&key| self.packing.push_key(key, &mut rows));
+            return rows;
+        }
+        let mut all: Vec<&[u8]> = found.rows.chunks_exact(self.packing.stride()).collect();
+        all.sort_unstable();
+        all.iter().for_each(|row| rows.extend_from_slice(row));
+        rows
+    }
+
+    fn ranked(&self, best: Vec<(i64, Vec<u16>)>) -> Result<Vec<Ranked>, EnumerationError> {
+        let (Some(objective), Some(plan)) = (&self.space.objective, &self.plan.objective) else {
+            return Err(EnumerationError::NoObjective);
+        };
+        let (_, scale) = space::objective_form(self.space, objective)
+            .map_err(|error| EnumerationError::Exact { constraint: "objective".to_string(), error })?;
+        let sign = if objective.maximise { -1 } else { 1 };
+        let rank = |(cost, design): (i64, Vec<u16>)| {
+            let mantissa = cost
+                .checked_add(plan.least)
+                .and_then(|n| n.checked_mul(sign))
+                .ok_or(EnumerationError::ObjectiveOverflow)?;
+            Ok(Ranked { objective: Decimal { mantissa, scale }.normalised(), design })
+        };
+        best.into_iter().map(rank).collect()
+    }
+}
+
+enum FarmEvent {
+    Look,
+    /// A report, and whether it comes out of order because the search is ending.
+    Done(Report, bool),
+}
+
+/// `k` different ranks below `count`, ascending; all of them if there are no more.
+fn draw(count: u128, k: u64, seed: u64) -> BTreeSet<u128> {
+    if u128::from(k) >= count {
+        return (0..count).collect();
+    }
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let mut ranks = BTreeSet::new();
+    // Floyd's method: every set of k ranks is equally likely, with exactly k draws.
+    for top in count - u128::from(k)..count {
+        let drawn = below(&mut random, top + 1);
+        if !ranks.insert(drawn) {
+            ranks.insert(top);
+        }
+    }
+    ranks
+}
+
+/// Uniform in `0 .. bound`, by rejection.
+fn below(random: &mut ChaCha8Rng, bound: u128) -> u128 {
+    let limit = u128::MAX - u128::MAX % bound;
+    loop {
+        let wide = u128::from(random.next_u64()) << 64 | u128::from(random.next_u64());
+        if wide < limit {
+            return wide % bound;
+        }
+    }
+}
+
+// The widest plan keeps its domains on the heap; a walk frame stays small.
+const _: () = assert!(size_of::<Bits<16>>() == 128);

@@ -1,0 +1,46 @@
+//! `executing-worker`: one solver process, by hand or for the daemon.
+//!
+//! Rule: the last line of stdout is one JSON object, words go to stderr, and the exit code says how it
+//! ended (`answer`). Each verb is a file of its own. Start at [`Verb`].
+
+mod answer;
+mod check;
+mod enumerate;
+mod input;
+mod optimum;
+mod progress;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+use std::sync::LazyLock;
+
+static VERSION: LazyLock<String> =
+    LazyLock::new(|| format!("{} (HiGHS {})", env!("CARGO_PKG_VERSION"), solvers::milp::highs_version()));
+
+/// Solve one task: enumerate a feasible set, find an optimum, re-check a list.
+#[derive(Debug, Parser)]
+#[command(name = "executing-worker", version = VERSION.as_str())]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// List, count, rank or sample the feasible set of a design space or program.
+    Enumerate(enumerate::Arguments),
+    /// The optimum by HiGHS, re-checked exactly.
+    Optimum(optimum::Arguments),
+    /// Re-check a list of designs against the space by code that shares nothing with the search.
+    Check(check::Arguments),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let result = match arguments.verb {
+        Verb::Enumerate(arguments) => enumerate::run(&arguments),
+        Verb::Optimum(arguments) => optimum::run(&arguments),
+        Verb::Check(arguments) => check::run(&arguments),
+    };
+    answer::finish(result)
+}

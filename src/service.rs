@@ -1,0 +1,104 @@
+//! The daemon's side of the control protocol: every verb, answered from the board, the journal or an actor.
+//!
+//! Rule: reading verbs never wait for an actor's mailbox when the board or the journal knows the answer;
+//! changing verbs go to the one actor that owns the thing. Start at [`DaemonService::call`].
+
+mod changes;
+mod follow;
+mod queries;
+mod replies;
+mod uploads;
+
+use crate::control::{Caller, Reply, Service};
+use crate::settings::Settings;
+use crate::tree::Tree;
+use actors::directory::Directory;
+use actors::health::Health;
+use actors::orchestrator::Orchestrator;
+use actors::releases::Releases;
+use actors::shared::Shared;
+use engine::placement::Capacity;
+use engine::protocol::{ErrorReply, Request};
+use futures::FutureExt;
+use futures::future::LocalBoxFuture;
+use std::sync::Arc;
+use std::time::Duration;
+use supervisors::{ActorRef, SupervisorRef};
+
+/// Longest wait for an actor's answer. They answer in microseconds; a restart takes milliseconds.
+const ANSWER_WAIT: Duration = Duration::from_secs(5);
+/// A change waits for the journal, which may wait for a slow disk.
+const CHANGE_WAIT: Duration = Duration::from_secs(30);
+
+struct Inner {
+    shared: Shared,
+    directory: Directory,
+    orchestrator: ActorRef<Orchestrator>,
+    health: ActorRef<Health>,
+    root: SupervisorRef,
+    capacity: Capacity,
+    releases: Releases,
+    settings: Settings,
+}
+
+/// Answers requests; cheap to clone.
+#[derive(Clone)]
+pub struct DaemonService {
+    inner: Arc<Inner>,
+}
+
+impl std::fmt::Debug for DaemonService {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DaemonService").finish_non_exhaustive()
+    }
+}
+
+impl DaemonService {
+    pub fn new(shared: &Shared, tree: &Tree, releases: Releases, settings: Settings) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                shared: shared.clone(),
+                directory: tree.directory.clone(),
+                orchestrator: tree.orchestrator.clone(),
+                health: tree.health.clone(),
+                root: tree.root.clone(),
+                capacity: tree.capacity.clone(),
+                releases,
+                settings,
+            }),
+        }
+    }
+}
+
+impl Service for DaemonService {
+    fn call(&self, who: Caller, request: Request) -> LocalBoxFuture<'static, Result<Reply, ErrorReply>> {
+        let inner = Arc::clone(&self.inner);
+        async move { inner.answer(who, request).await }.boxed_local()
+    }
+}
+
+impl Inner {
+    async fn answer(self: Arc<Self>, who: Caller, request: Request) -> Result<Reply, ErrorReply> {
+        let data = match request {
+            Request::Have { digest } => uploads::have(&self, &digest)?,
+            Request::Upload { digest, bytes } => return uploads::begin(&self, &digest, bytes),
+            Request::Submit(submission) => changes::submit(&self, who, submission).await?,
+            Request::List { workflow, phase, limit } => queries::list(&self, workflow, phase, limit),
+            Request::Show { run } => queries::show(&self, &run)?,
+            Request::Events { run, from } => queries::events(&self, &run, from)?,
+            Request::Follow { run, from } => return follow::follow(self, run, from),
+            Request::Result { run } => queries::artefacts(&self, &run)?,
+            Request::Artifact { run, name } => return queries::artefact(&self, &run, &name),
+            Request::Resources => queries::resources(&self).await?,
+            Request::Backends => queries::backends(&self),
+            Request::Tree => queries::tree(&self).await,
+            Request::Health => queries::health(&self).await?,
+            Request::Explain { run } => queries::explain(&self, &run).await?,
+            Request::Deployments => queries::deployments(&self).await?,
+            Request::JournalVerify => queries::journal_verify(&self).await?,
+            Request::Doctor => queries::doctor(&self).await?,
+            other => changes::change(&self, who, other).await?,
+        };
+        Ok(Reply::Data(data))
+    }
+}

@@ -1,0 +1,184 @@
+//! Verbs that change something: each goes to the actor that owns the thing and waits for its journal record.
+
+use super::replies::{self, error, exit};
+use super::{ANSWER_WAIT, CHANGE_WAIT, Inner};
+use crate::control::Caller;
+use actors::orchestrator::{Control, PanicRun, Submit, ToAll};
+use actors::records::Principal;
+use actors::{deployer, health, solver_worker};
+use engine::definition::StageIndex;
+use engine::protocol::{ErrorReply, Request, Submission};
+use engine::run::Input;
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+
+fn principal(who: &Caller) -> Principal {
+    Principal { name: who.name.clone(), role: who.role.clone() }
+}
+
+/// Waits for the one answer of an actor, which may die before it gives it.
+async fn answer<T>(what: &str, reply: oneshot::Receiver<T>) -> Result<T, ErrorReply> {
+    match tokio::time::timeout(CHANGE_WAIT, reply).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(_)) => Err(replies::busy(what)),
+        Err(_) => Err(error(
+            "EX-0010",
+            exit::TIMEOUT,
+            format!("{what} did not answer within {} s; it may still do so, look with `show`", CHANGE_WAIT.as_secs()),
+        )),
+    }
+}
+
+pub(super) async fn submit(inner: &Inner, who: Caller, submission: Submission) -> Result<Value, ErrorReply> {
+    let (reply, answered) = oneshot::channel();
+    inner
+        .orchestrator
+        .tell(Submit { submission, by: principal(&who), reply })
+        .map_err(|_| replies::busy("the orchestrator"))?;
+    let accepted = answer("the orchestrator", answered).await?.map_err(replies::from_submit)?;
+    let phase = inner.shared.board.summary(&accepted.run).map_or_else(|| "pending".to_owned(), |s| s.phase);
+    let mut data = json!({ "run": accepted.run, "workflow": accepted.workflow, "phase": phase });
+    if !accepted.warnings.is_empty() {
+        data["warnings"] = json!(accepted.warnings);
+    }
+    Ok(data)
+}
+
+/// Every other changing verb.
+pub(super) async fn change(inner: &Inner, who: Caller, request: Request) -> Result<Value, ErrorReply> {
+    let by = who.name.clone();
+    match request {
+        Request::Pause { run } => control(inner, who, run, Input::Pause { by }).await,
+        Request::Resume { run } => control(inner, who, run, Input::Resume { by }).await,
+        Request::Cancel { run } => control(inner, who, run, Input::Cancel { by }).await,
+        Request::Retry { run, from } => {
+            let from = from.map(|stage| stage_of(inner, &run, &stage)).transpose()?;
+            control(inner, who, run, Input::Retry { by, from }).await
+        }
+        Request::Approve { run, stage, reason } => decide(inner, who, run, stage, true, reason).await,
+        Request::Reject { run, stage, reason } => decide(inner, who, run, stage, false, reason).await,
+        Request::Tune { run, stage, parameter, value } => {
+            let index = stage_of(inner, &run, &stage)?;
+            let input = Input::Tune { stage: index, parameter: parameter.clone(), value: value.to_string(), by };
+            control(inner, who, run.clone(), input).await?;
+            Ok(json!({ "run": run, "changed": [{ "stage": stage, "parameter": parameter, "value": value }], "takes_effect": "at the stage's next attempt" }))
+        }
+        Request::Rollback { release } => rollback(inner, &who, release).await,
+        Request::EmergencyStop { reason } => emergency_stop(inner, &who, reason).await,
+        Request::EmergencyClear { reason } => emergency_clear(inner, &who, reason).await,
+        Request::InjectPanic { child } => inject_panic(inner, &child).await,
+        other => Err(error("EX-0002", exit::USAGE, format!("this daemon does not know {other:?}"))),
+    }
+}
+
+fn stage_of(inner: &Inner, run: &str, stage: &str) -> Result<StageIndex, ErrorReply> {
+    let state = inner.run(run)?;
+    state.stage_at(stage).ok_or_else(|| {
+        let known: Vec<&str> = state.definition().stages.iter().map(|s| s.path.as_str()).collect();
+        error("EX-0019", exit::NOT_FOUND, format!("{run} has no stage {stage}; it has {}", known.join(", ")))
+    })
+}
+
+async fn control(inner: &Inner, who: Caller, run: String, input: Input) -> Result<Value, ErrorReply> {
+    let (reply, answered) = oneshot::channel();
+    inner
+        .orchestrator
+        .tell(Control { run: run.clone(), input, by: principal(&who), reply })
+        .map_err(|_| replies::busy("the orchestrator"))?;
+    answer("the run", answered).await?.map_err(|refused| replies::from_drive(&run, refused))?;
+    let phase = inner.shared.board.summary(&run).map(|summary| summary.phase);
+    Ok(json!({ "run": run, "phase": phase }))
+}
+
+async fn decide(
+    inner: &Inner,
+    who: Caller,
+    run: String,
+    stage: String,
+    approved: bool,
+    reason: Option<String>,
+) -> Result<Value, ErrorReply> {
+    let index = stage_of(inner, &run, &stage)?;
+    let input =
+        Input::Decide { stage: index, by: who.name.clone(), approved, reason: reason.unwrap_or_default() };
+    control(inner, who, run.clone(), input).await?;
+    Ok(json!({ "run": run, "gate": stage, "decision": if approved { "approved" } else { "rejected" } }))
+}
+
+async fn rollback(inner: &Inner, who: &Caller, to: Option<String>) -> Result<Value, ErrorReply> {
+    let (reply, answered) = oneshot::channel();
+    inner
+        .directory
+        .deployer
+        .tell(deployer::Rollback { to, by: principal(who), reply })
+        .map_err(|_| replies::busy("the deployer"))?;
+    answer("the deployer", answered).await?.map_err(replies::from_stage)
+}
+
+async fn freeze(inner: &Inner, who: &Caller, frozen: bool) -> Result<(), ErrorReply> {
+    let (reply, answered) = oneshot::channel();
+    inner
+        .directory
+        .deployer
+        .tell_control(deployer::Freeze { frozen, by: principal(who), reply })
+        .map_err(|_| replies::busy("the deployer"))?;
+    answer("the deployer", answered).await?.map_err(replies::from_stage)
+}
+
+/// Stops all work now. The order matters: refuse new work, end what runs, then freeze deployments.
+async fn emergency_stop(inner: &Inner, who: &Caller, reason: String) -> Result<Value, ErrorReply> {
+    inner.shared.board.set_emergency(Some(reason.clone()));
+    let busy_workers = inner
+        .shared
+        .board
+        .live_runs()
+        .iter()
+        .flat_map(|run| {
+            (0..run.definition().stages.len() as u32).map(|i| run.stage(StageIndex(i)).fence()).collect::<Vec<_>>()
+        })
+        .flatten()
+        .count();
+    tracing::error!(by = who.name, reason, "Emergency stop.");
+    let stopped = inner
+        .orchestrator
+        .ask_control(ToAll { input: Input::EmergencyStop, by: principal(who) }, ANSWER_WAIT)
+        .await
+        .map_err(|e| replies::from_ask("the orchestrator", e))?;
+    freeze(inner, who, true).await?;
+    Ok(json!({ "stopped_runs": stopped, "killed_workers": busy_workers, "cancelled_jobs": [], "not_cancellable": [] }))
+}
+
+async fn emergency_clear(inner: &Inner, who: &Caller, reason: Option<String>) -> Result<Value, ErrorReply> {
+    if who.role != "admin" && !inner.settings.trust_client_names {
+        return Err(error("EX-0004", exit::DENIED, format!("{} ({}) may not clear an emergency stop; an admin may", who.name, who.role)));
+    }
+    inner.shared.board.set_emergency(None);
+    freeze(inner, who, false).await?;
+    tracing::warn!(by = who.name, ?reason, "Emergency stop cleared.");
+    let paused: Vec<String> =
+        inner.shared.board.live_runs().iter().filter(|run| run.is_paused()).map(|run| run.id().to_owned()).collect();
+    Ok(json!({ "cleared": true, "by": who.name, "paused_runs": paused }))
+}
+
+/// For drills: a child of the tree panics where it stands.
+async fn inject_panic(inner: &Inner, child: &str) -> Result<Value, ErrorReply> {
+    if !inner.settings.fault_injection {
+        return Err(error("EX-0004", exit::DENIED, "faults can only be injected with `fault_injection: true` in the settings"));
+    }
+    let sent = match child {
+        "health" => inner.health.tell_control(health::Panic).is_ok(),
+        worker if inner.directory.workers.contains_key(worker) => {
+            inner.directory.workers[worker].tell_control(solver_worker::Panic).is_ok()
+        }
+        run if inner.shared.board.live(run).is_some() => inner
+            .orchestrator
+            .ask_control(PanicRun { run: run.to_owned() }, ANSWER_WAIT)
+            .await
+            .map_err(|e| replies::from_ask("the orchestrator", e))?,
+        _ => {
+            let known = inner.directory.workers.keys().cloned().collect::<Vec<_>>().join(", ");
+            return Err(error("EX-0003", exit::NOT_FOUND, format!("no child {child} to panic; known are health, {known} and unfinished runs")));
+        }
+    };
+    Ok(json!({ "child": child, "panicked": sent }))
+}

@@ -1,0 +1,357 @@
+//! Verbs that only look.
+
+use super::replies::{self, error, exit};
+use super::{ANSWER_WAIT, Inner};
+use crate::control::Reply;
+use actors::records;
+use engine::definition::StageIndex;
+use engine::limits::PAGE_RECORDS_MAX;
+use engine::protocol::ErrorReply;
+use engine::run::{Event, Run, Wait};
+use journal::Record;
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+use supervisors::TreeNode;
+
+impl Inner {
+    /// The newest state of a run, finished ones rebuilt from checkpoint and journal.
+    pub(super) fn run(&self, id: &str) -> Result<Arc<Run>, ErrorReply> {
+        if let Some(run) = self.shared.board.live(id) {
+            return Ok(run);
+        }
+        if self.shared.board.summary(id).is_none() {
+            return Err(replies::unknown_run(id));
+        }
+        records::rebuild_run(&self.shared.journal, id, self.shared.checkpoint_of(id))
+            .map(|(run, _)| Arc::new(run))
+            .map_err(|e| error("EX-0014", exit::TRY_LATER, e.to_string()))
+    }
+}
+
+pub(super) fn time(ms: u64) -> String {
+    let at = std::time::UNIX_EPOCH + std::time::Duration::from_millis(ms);
+    humantime::format_rfc3339_millis(at).to_string()
+}
+
+pub(super) fn list(inner: &Inner, workflow: Option<String>, phase: Option<String>, limit: Option<usize>) -> Value {
+    let mut runs: Vec<_> = inner
+        .shared
+        .board
+        .summaries()
+        .into_iter()
+        .filter(|s| workflow.as_ref().is_none_or(|w| *w == s.workflow))
+        .filter(|s| phase.as_ref().is_none_or(|p| *p == s.phase))
+        .collect();
+    // The newest are the ones people look for.
+    let skip = runs.len().saturating_sub(limit.unwrap_or(PAGE_RECORDS_MAX).min(PAGE_RECORDS_MAX));
+    let runs: Vec<Value> = runs
+        .drain(skip..)
+        .map(|s| {
+            json!({
+                "run": s.run, "workflow": s.workflow, "phase": s.phase,
+                "submitted": time(s.submitted_ms), "ended": s.ended_ms.map(time),
+            })
+        })
+        .collect();
+    json!({ "runs": runs })
+}
+
+pub(super) fn stages(inner: &Inner, run: &Run) -> Vec<Value> {
+    let now = inner.shared.clock.now_ms();
+    let stages = run.definition().stages.iter().enumerate();
+    stages
+        .map(|(i, spec)| {
+            let index = StageIndex(i as u32);
+            let mut stage = json!({
+                "name": spec.path,
+                "kind": spec.kind.name(),
+                "phase": run.stage(index).name(),
+                "attempts": run.attempts(index),
+                "seconds": run.timing(index, now).seconds(),
+            });
+            if let Some(error) = run.stage_error(index) {
+                stage["error"] = json!({ "code": error.code, "message": error.message });
+            }
+            if let Some(phase) = spec.utcs_phase {
+                stage["utcs_phase"] = json!(phase);
+            }
+            stage
+        })
+        .collect()
+}
+
+pub(super) fn show(inner: &Inner, id: &str) -> Result<Value, ErrorReply> {
+    let run = inner.run(id)?;
+    let mut data = json!({
+        "run": id,
+        "workflow": run.workflow(),
+        "phase": run.phase_name(),
+        "stages": stages(inner, &run),
+        "submitted": time(run.submitted_ms()),
+        "submitted_by": run.submitted_by(),
+        "seed": run.seed(),
+        "inputs": run.inputs().iter().map(|i| json!({ "name": i.name, "digest": i.digest, "bytes": i.bytes })).collect::<Vec<_>>(),
+        "params": serde_json::from_str::<Value>(&run.definition().params).unwrap_or_default(),
+        "definition_digest": engine::definition::digest(run.definition()),
+        "facts": run.facts(),
+    });
+    if let Some(error) = run.error() {
+        data["error"] = json!({ "code": error.code, "message": error.message });
+    }
+    Ok(data)
+}
+
+/// One event as a client sees it.
+pub(super) fn event(record: &Record, run: &Run) -> Value {
+    let mut data = Map::new();
+    data.insert("position".into(), record.position.into());
+    data.insert("time".into(), time(record.time_ms).into());
+    data.insert("event".into(), record.kind.clone().into());
+    data.insert("principal".into(), record.principal.clone().into());
+    match records::decode_run_event(record) {
+        Ok(decoded) => describe(&decoded, run, &mut data),
+        Err(e) => {
+            data.insert("unreadable".into(), e.to_string().into());
+        }
+    }
+    Value::Object(data)
+}
+
+fn describe(event: &Event, run: &Run, into: &mut Map<String, Value>) {
+    // The stored shape is `{"Name": {fields}}`; its fields are what people want to see, stages by path.
+    let Ok(Value::Object(tagged)) = serde_json::to_value(event) else { return };
+    let Some((_, Value::Object(fields))) = tagged.into_iter().next() else { return };
+    for (name, value) in fields {
+        match (name.as_str(), &value) {
+            ("stage" | "from", Value::Number(n)) => {
+                let path = n.as_u64().and_then(|i| run.definition().stages.get(i as usize)).map(|s| s.path.clone());
+                into.insert(name, path.map_or(value, Value::String));
+            }
+            // Bytes of the definition are for machines; its digest is in `show`.
+            ("definition", _) => {}
+            ("facts" | "value" | "old", Value::String(text)) => {
+                let parsed = serde_json::from_str(text).unwrap_or_else(|_| value.clone());
+                into.insert(name, parsed);
+            }
+            _ => {
+                into.insert(name, value);
+            }
+        }
+    }
+}
+
+pub(super) fn page(inner: &Inner, id: &str, from: u64, run: &Run) -> Result<Vec<(u64, Value)>, ErrorReply> {
+    let stream = records::run_stream(id);
+    let mut found = Vec::new();
+    let mut sequence = 1;
+    loop {
+        let records = inner
+            .shared
+            .journal
+            .read_stream(&stream, sequence, PAGE_RECORDS_MAX)
+            .map_err(|e| error("EX-0014", exit::TRY_LATER, e.to_string()))?;
+        let Some(last) = records.last() else { return Ok(found) };
+        sequence = last.stream_seq + 1;
+        found.extend(records.iter().filter(|r| r.position >= from).map(|r| (r.position, event(r, run))));
+        if found.len() >= PAGE_RECORDS_MAX {
+            return Ok(found);
+        }
+    }
+}
+
+pub(super) fn events(inner: &Inner, id: &str, from: u64) -> Result<Value, ErrorReply> {
+    let run = inner.run(id)?;
+    let events = page(inner, id, from, &run)?;
+    let next = events.last().map_or(from, |(position, _)| position + 1);
+    Ok(json!({ "events": events.into_iter().map(|(_, e)| e).collect::<Vec<_>>(), "next": next }))
+}
+
+pub(super) fn artefacts(inner: &Inner, id: &str) -> Result<Value, ErrorReply> {
+    let run = inner.run(id)?;
+    let artefacts: Vec<Value> = run
+        .artefacts()
+        .into_values()
+        .map(|(artefact, stage)| {
+            let made_by = run.definition().stages.get(stage.0 as usize).map(|s| s.path.clone());
+            json!({ "name": artefact.name, "bytes": artefact.bytes, "digest": artefact.digest, "stage": made_by })
+        })
+        .collect();
+    Ok(json!({ "run": id, "phase": run.phase_name(), "artifacts": artefacts }))
+}
+
+pub(super) fn artefact(inner: &Inner, id: &str, name: &str) -> Result<Reply, ErrorReply> {
+    let run = inner.run(id)?;
+    let found = run
+        .artefacts()
+        .remove(name)
+        .map(|(artefact, _)| artefact)
+        .or_else(|| run.inputs().iter().find(|input| input.name == name).cloned());
+    let Some(artefact) = found else {
+        let known: Vec<String> = run.artefacts().into_keys().collect();
+        let known = if known.is_empty() { "none yet".to_owned() } else { known.join(", ") };
+        return Err(error("EX-0016", exit::NOT_FOUND, format!("{id} has no artefact {name}; it has {known}")));
+    };
+    let digest =
+        artefact.digest.parse().map_err(|e| error("EX-0017", exit::NOT_FOUND, format!("{name}: {e}")))?;
+    // Hashed before a byte leaves: damage is reported, never served.
+    inner.shared.artefacts.check(&digest).map_err(|e| error("EX-0017", exit::NOT_FOUND, e.to_string()))?;
+    Ok(Reply::File { path: inner.shared.artefacts.path(&digest), bytes: artefact.bytes })
+}
+
+pub(super) async fn resources(inner: &Inner) -> Result<Value, ErrorReply> {
+    let view = inner
+        .directory
+        .resources
+        .ask(actors::resources::Look, ANSWER_WAIT)
+        .await
+        .map_err(|e| replies::from_ask("the resource manager", e))?;
+    let ledger = view.0;
+    let (cpu_free, memory_free) = ledger.free();
+    let leases: Vec<Value> = ledger
+        .leases()
+        .iter()
+        .map(|((run, stage), lease)| {
+            let path = inner
+                .shared
+                .board
+                .live(run)
+                .and_then(|r| r.definition().stages.get(*stage as usize).map(|s| s.path.clone()));
+            json!({
+                "run": run, "stage": path, "place": lease.place, "cpu_cores": lease.cpu_cores,
+                "memory_mib": lease.memory_mib, "since": time(lease.since_ms),
+            })
+        })
+        .collect();
+    let capacity = ledger.capacity();
+    Ok(json!({
+        "capacity": {
+            "cpu_cores": capacity.cpu_cores, "memory_mib": capacity.memory_mib,
+            "worker_slots": capacity.slots.len(), "backends": capacity.backends,
+        },
+        "free": { "cpu_cores": cpu_free, "memory_mib": memory_free },
+        "leases": leases,
+    }))
+}
+
+pub(super) fn backends(inner: &Inner) -> Value {
+    let backends: Vec<Value> = inner.shared.board.breakers().into_values().collect();
+    json!({ "backends": backends, "capacity": inner.capacity.backends })
+}
+
+fn node(node: &TreeNode) -> Value {
+    json!({
+        "id": node.id,
+        "state": format!("{:?}", node.state).to_lowercase(),
+        "restarts": node.restarts,
+        "last_exit": node.last_exit.as_ref().map(|exit| format!("{exit:?}")),
+        "supervisor": node.is_supervisor,
+        "mailbox": node.mailbox.as_ref().map(|m| json!({ "depth": m.depth, "capacity": m.capacity })),
+        "children": node.children.iter().map(self::node).collect::<Vec<_>>(),
+    })
+}
+
+pub(super) async fn tree(inner: &Inner) -> Value {
+    node(&inner.root.tree().await)
+}
+
+pub(super) async fn health(inner: &Inner) -> Result<Value, ErrorReply> {
+    let report = inner
+        .health
+        .ask(actors::health::Look, ANSWER_WAIT)
+        .await
+        .map_err(|e| replies::from_ask("the health monitor", e))?;
+    Ok(json!({ "healthy": report.healthy, "components": report.components }))
+}
+
+pub(super) async fn explain(inner: &Inner, id: &str) -> Result<Value, ErrorReply> {
+    let run = inner.run(id)?;
+    let asks = inner.directory.scheduler.ask(actors::scheduler::Look, ANSWER_WAIT).await;
+    let ledger = inner.directory.resources.ask(actors::resources::Look, ANSWER_WAIT).await;
+    let now = inner.shared.clock.now_ms();
+    let stages: Vec<Value> = run
+        .waits(now)
+        .into_iter()
+        .map(|(stage, wait)| {
+            let path = run.definition().stages[stage.0 as usize].path.clone();
+            let why = match wait {
+                Wait::Dependency(needs) => format!("waits for {}", needs.join(", ")),
+                Wait::Placement => {
+                    let ask = asks.as_ref().ok().and_then(|asks| asks.0.iter().find(|a| a.key == (id.to_owned(), stage.0)));
+                    let lacking = ask.zip(ledger.as_ref().ok()).and_then(|(ask, ledger)| ledger.0.lacking(ask));
+                    format!("waits for {}", lacking.unwrap_or("the scheduler, which will look in a moment"))
+                }
+                Wait::Backoff(until) => format!("rests until {} before its next attempt", time(until)),
+                Wait::Gate { missing, deadline_ms } => match deadline_ms {
+                    Some(deadline) => format!("waits for {missing} approval(s) until {}", time(deadline)),
+                    None => format!("waits for {missing} approval(s)"),
+                },
+                Wait::Paused => "the run is paused; `resume` lets it go on".to_owned(),
+                Wait::InDoubt(what) => format!("it is not known whether its last attempt took effect ({what}); a person must `retry` or `cancel`"),
+            };
+            json!({ "stage": path, "why": why })
+        })
+        .collect();
+    Ok(json!({ "run": id, "phase": run.phase_name(), "stages": stages }))
+}
+
+pub(super) async fn deployments(inner: &Inner) -> Result<Value, ErrorReply> {
+    let history = inner
+        .directory
+        .deployer
+        .ask(actors::deployer::Look, ANSWER_WAIT)
+        .await
+        .map_err(|e| replies::from_ask("the deployer", e))?
+        .0;
+    let activations: Vec<Value> = history
+        .history()
+        .iter()
+        .map(|a| {
+            let (outcome, why) = match &a.outcome {
+                engine::deployment::Outcome::Open => ("open", None),
+                engine::deployment::Outcome::Succeeded => ("succeeded", None),
+                engine::deployment::Outcome::Reverted(why) => ("reverted", Some(why.clone())),
+            };
+            json!({
+                "release": a.release, "previous": a.previous, "run": a.run, "by": a.by,
+                "at": time(a.at_ms), "position": a.position, "outcome": outcome, "why": why,
+                "active": a.release.is_some() && history.active() == a.release.as_deref(),
+            })
+        })
+        .collect();
+    let path = history.active().map(|release| inner.releases.path(release).display().to_string());
+    Ok(json!({ "active": history.active(), "path": path, "frozen_by": history.frozen_by(), "deployments": activations }))
+}
+
+pub(super) async fn journal_verify(inner: &Inner) -> Result<Value, ErrorReply> {
+    let dir = inner.shared.limits.state_dir.join("journal");
+    let report = tokio::task::spawn_blocking(move || journal::verify(&dir))
+        .await
+        .map_err(|e| error("EX-0014", exit::FAILED, e.to_string()))?
+        .map_err(|e| error("EX-0014", exit::FAILED, e.to_string()))?;
+    let problems: Vec<String> = report.problems.iter().map(|p| format!("{p:?}")).collect();
+    Ok(json!({
+        "ok": report.ok, "records": report.records,
+        "head": { "position": report.head.position, "hash": report.head.hash_hex() },
+        "problems": problems,
+    }))
+}
+
+pub(super) async fn doctor(inner: &Inner) -> Result<Value, ErrorReply> {
+    let health = health(inner).await?;
+    let program = inner.shared.limits.worker_program.clone();
+    let version = tokio::process::Command::new(&program).arg("--version").output().await;
+    let worker = match version {
+        Ok(output) if output.status.success() => json!({ "ok": true, "version": String::from_utf8_lossy(&output.stdout).trim() }),
+        Ok(output) => json!({ "ok": false, "why": format!("{} ended with {}", program.display(), output.status) }),
+        Err(e) => json!({ "ok": false, "why": format!("{}: {e}", program.display()) }),
+    };
+    let ok = health["healthy"] == json!(true) && worker["ok"] == json!(true);
+    Ok(json!({
+        "ok": ok,
+        "daemon": env!("CARGO_PKG_VERSION"),
+        "state": inner.shared.limits.state_dir.display().to_string(),
+        "worker": worker,
+        "health": health,
+        "not_honoured": inner.settings.not_honoured,
+    }))
+}

@@ -1,0 +1,171 @@
+//! Typed settings of the daemon: every field with unit, default and limit.
+//!
+//! Read from a YAML file (`--settings`), or all defaults for a state directory alone (`--state`). The
+//! programme's `orchestrator-config.yaml` is accepted as it is: [`foreign`] maps what it can and lists
+//! what is not honoured. Absent: what only one workflow needs (that belongs into the workflow).
+
+mod foreign;
+
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// Everything a daemon can be told at start.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Directory of journal, checkpoints, artefacts, releases, work. Made if absent.
+    pub state: PathBuf,
+    /// Control socket; default `control.sock` in `state`.
+    pub socket: Option<PathBuf>,
+    /// The worker program; default beside the daemon's own.
+    pub worker_program: Option<PathBuf>,
+    /// CPU cores that stages may hold together; 0 means all of the machine.
+    pub cpu_cores: u32,
+    /// Memory in MiB that stages may hold together; 0 means three quarters of the machine.
+    pub memory_mib: u64,
+    /// Worker processes at once; 0 means one per core.
+    pub worker_slots: u32,
+    /// Memory of a worker in MiB when its stage does not say.
+    pub worker_memory_mib: u64,
+    /// Workers say that they live this often, in ms; silence for twice as long means hung.
+    pub heartbeat_ms: u64,
+    /// Jobs that the simulator takes at once.
+    pub simulator_jobs: u32,
+    /// Check program run in every release: `[program, argument, ..]`; empty for digests only.
+    pub deployment_check: Vec<String>,
+    /// Longest wait for the check program, in seconds.
+    pub deployment_check_seconds: u64,
+    /// Whether clients may say who they are (`--as`). Right for one person's laptop, where the socket
+    /// is theirs alone; off elsewhere.
+    pub trust_client_names: bool,
+    /// Whether a submission without inputs runs the embedded example.
+    pub example_inputs: bool,
+    /// Whether `inject-panic` works. For drills.
+    pub fault_injection: bool,
+    /// Log filter as in `RUST_LOG`.
+    pub log: String,
+    /// Keys of an accepted foreign file that this version does not honour.
+    #[serde(skip)]
+    pub not_honoured: Vec<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            state: PathBuf::new(),
+            socket: None,
+            worker_program: None,
+            cpu_cores: 0,
+            memory_mib: 0,
+            worker_slots: 0,
+            worker_memory_mib: 1_024,
+            heartbeat_ms: 1_000,
+            simulator_jobs: 2,
+            deployment_check: Vec::new(),
+            deployment_check_seconds: 60,
+            trust_client_names: false,
+            example_inputs: false,
+            fault_injection: false,
+            log: "info".to_owned(),
+            not_honoured: Vec::new(),
+        }
+    }
+}
+
+/// Heartbeats more often than this cost more than they tell.
+const HEARTBEAT_MS_MIN: u64 = 50;
+/// Slower heartbeats leave a hung worker unnoticed for minutes.
+const HEARTBEAT_MS_MAX: u64 = 60_000;
+
+/// What is wrong with the settings.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("error[EX-0022]: {0}")]
+pub struct SettingsError(pub String);
+
+impl Settings {
+    /// Settings for `--state DIR` alone: a laptop of one person.
+    pub fn laptop(state: PathBuf) -> Self {
+        Self { state, trust_client_names: true, example_inputs: true, ..Self::default() }
+    }
+
+    /// Reads settings, or the programme's orchestrator configuration.
+    ///
+    /// # Errors
+    /// What was expected, what came, and where.
+    pub fn read(text: &str, file: &str) -> Result<Self, SettingsError> {
+        if foreign::is_foreign(text) {
+            return foreign::read(text, file);
+        }
+        serde_saphyr::from_str::<Self>(text).map_err(|error| SettingsError(format!("{file}: {error}")))
+    }
+
+    /// Fills in what the machine decides, and checks the rest.
+    ///
+    /// # Errors
+    /// Every value out of its range, named with range and unit.
+    pub fn settle(mut self) -> Result<Self, SettingsError> {
+        let wrong = |text: String| Err(SettingsError(text));
+        if self.state.as_os_str().is_empty() {
+            return wrong("expected a state directory: --state DIR, or `state: DIR` in the settings".to_owned());
+        }
+        if !(HEARTBEAT_MS_MIN..=HEARTBEAT_MS_MAX).contains(&self.heartbeat_ms) {
+            return wrong(format!(
+                "heartbeat_ms: expected {HEARTBEAT_MS_MIN} to {HEARTBEAT_MS_MAX}, got {}",
+                self.heartbeat_ms
+            ));
+        }
+        let cores = std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
+        if self.cpu_cores == 0 || self.cpu_cores > cores {
+            self.cpu_cores = cores;
+        }
+        let memory = machine_memory_mib();
+        if self.memory_mib == 0 || self.memory_mib > memory {
+            self.memory_mib = memory / 4 * 3;
+        }
+        if self.worker_slots == 0 {
+            self.worker_slots = self.cpu_cores;
+        }
+        if self.worker_memory_mib > self.memory_mib {
+            self.worker_memory_mib = self.memory_mib;
+        }
+        if self.worker_program.is_none() {
+            let own = std::env::current_exe()
+                .map_err(|e| SettingsError(format!("the daemon's own path is not known: {e}")))?;
+            self.worker_program = Some(own.with_file_name("executing-worker"));
+        }
+        if let Some(program) = &self.worker_program
+            && !program.is_file()
+        {
+            return wrong(format!("worker_program: {} is not there", program.display()));
+        }
+        if self.socket.is_none() {
+            self.socket = Some(self.state.join("control.sock"));
+        }
+        Ok(self)
+    }
+}
+
+/// All memory of the machine in MiB; a guess of 1 GiB where /proc does not say.
+fn machine_memory_mib() -> u64 {
+    std::fs::read_to_string("/proc/meminfo")
+        .ok()
+        .and_then(|text| text.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()))
+        .map_or(1_024, |kib| kib / 1_024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_key_is_an_error_with_its_line() {
+        let error = Settings::read("state: x\nworker_slotz: 3\n", "s.yaml").unwrap_err();
+        assert!(error.0.contains("worker_slotz") && error.0.contains('2'), "{error}");
+    }
+
+    #[test]
+    fn a_heartbeat_outside_its_range_is_refused_with_the_range() {
+        let settings = Settings { heartbeat_ms: 1, state: "x".into(), ..Settings::default() };
+        assert!(settings.settle().unwrap_err().0.contains("50 to 60000"));
+    }
+}

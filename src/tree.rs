@@ -1,0 +1,159 @@
+//! The whole supervision tree, child specs in start order. Read this first.
+//!
+//! ```text
+//! executing            one_for_one, 20 restarts in 60 s
+//! ├── resources        ledger of leases
+//! ├── scheduler        queue of ready stages
+//! ├── workers          one_for_one; one actor per worker slot, each holding one process at most
+//! ├── backends         one_for_one; one proxy per quantum backend
+//! ├── deployer         releases, one activation at a time
+//! ├── runs             dynamic; one actor per unfinished run
+//! ├── orchestrator     submissions, recovery, control
+//! └── health           looks once a second
+//! ```
+//! The journal's writer is a thread below all of this: if it fails, the daemon ends and recovers.
+//!
+//! Tells go in any direction. Asks go only along this list, so they cannot form a circle:
+//! control -> {orchestrator, deployer, resources, scheduler, health}; scheduler -> resources.
+
+use actors::deployer::{DEPLOYER_MAILBOX, Deployer};
+use actors::directory::Directory;
+use actors::health::{HEALTH_MAILBOX, Health};
+use actors::orchestrator::{Catalog, ORCHESTRATOR_MAILBOX, Orchestrator};
+use actors::quantum_proxy::{PROXY_MAILBOX, QuantumProxy};
+use actors::releases::Releases;
+use actors::resources::{RESOURCES_MAILBOX, ResourceManager};
+use actors::scheduler::{SCHEDULER_MAILBOX, Scheduler};
+use actors::shared::Shared;
+use actors::solver_worker::{SolverWorker, WORKER_MAILBOX};
+use engine::placement::{Capacity, SlotKind};
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use supervisors::{
+    ActorRef, Backoff, ChildSpec, Exit, Intensity, Shutdown, Strategy, SupervisorRef, SupervisorSpec,
+    actor_child, supervisor_child,
+};
+use tokio::task::JoinHandle;
+
+/// Restarts of one supervisor's children that are bad luck; one more within the period is a fault that
+/// restarting does not mend.
+const INTENSITY: Intensity = Intensity { restarts: 20, period: Duration::from_secs(60) };
+
+/// A run whose actor keeps panicking must not take the other runs along, so runs have a budget of
+/// their own that grows with how many there can be.
+const RUNS_INTENSITY: Intensity = Intensity { restarts: 200, period: Duration::from_secs(60) };
+
+/// The first restart is immediate in effect; a child that fails again and again is given time.
+const BACKOFF: Backoff =
+    Backoff { first: Duration::from_millis(1), factor: 2, max: Duration::from_secs(5), jitter: 0.2 };
+
+/// How long a child may take to stop: workers are killed with their processes, the rest stops at once.
+const STOP_DEADLINE: Duration = Duration::from_secs(2);
+
+/// The started tree and the references that control needs.
+pub struct Tree {
+    pub root: SupervisorRef,
+    pub end: JoinHandle<Exit>,
+    pub directory: Directory,
+    pub orchestrator: ActorRef<Orchestrator>,
+    pub health: ActorRef<Health>,
+    pub capacity: Capacity,
+}
+
+impl std::fmt::Debug for Tree {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tree").field("capacity", &self.capacity).finish_non_exhaustive()
+    }
+}
+
+/// How much the tree may use.
+#[derive(Debug, Clone, Copy)]
+pub struct Size {
+    pub cpu_cores: u32,
+    pub memory_mib: u64,
+    pub worker_slots: u32,
+    pub simulator_jobs: u32,
+}
+
+fn settled(spec: ChildSpec) -> ChildSpec {
+    spec.backoff(BACKOFF).shutdown(Shutdown::Deadline(STOP_DEADLINE))
+}
+
+/// Starts the tree on the current thread (an actix `System`).
+pub fn start(shared: &Shared, catalog: Arc<Catalog>, releases: Releases, size: Size) -> Tree {
+    let capacity = Capacity {
+        cpu_cores: size.cpu_cores,
+        memory_mib: size.memory_mib,
+        slots: (1..=size.worker_slots).map(|i| (format!("worker-{i}"), SlotKind::Worker)).collect(),
+        backends: BTreeMap::from([("simulator".to_owned(), size.simulator_jobs)]),
+    };
+
+    let scheduler_later: Arc<OnceLock<ActorRef<Scheduler>>> = Arc::default();
+    let (resources, resources_spec) = {
+        let (capacity, scheduler) = (capacity.clone(), Arc::clone(&scheduler_later));
+        actor_child("resources", RESOURCES_MAILBOX, move || {
+            ResourceManager::new(capacity.clone(), Arc::clone(&scheduler))
+        })
+    };
+    let (scheduler, scheduler_spec) = {
+        let (resources, shared) = (resources.clone(), shared.clone());
+        actor_child("scheduler", SCHEDULER_MAILBOX, move || Scheduler::new(resources.clone(), shared.clone()))
+    };
+    // Set once, right here; the resource manager tells it when something is free.
+    let _ = scheduler_later.set(scheduler.clone());
+
+    let mut workers = BTreeMap::new();
+    let mut worker_specs = Vec::new();
+    for name in capacity.slots.keys() {
+        let (shared, slot) = (shared.clone(), name.clone());
+        let (worker, spec) =
+            actor_child(name.clone(), WORKER_MAILBOX, move || SolverWorker::new(slot.clone(), shared.clone()));
+        workers.insert(name.clone(), worker);
+        worker_specs.push(settled(spec));
+    }
+    let mut backends = BTreeMap::new();
+    let mut backend_specs = Vec::new();
+    for name in capacity.backends.keys() {
+        let (shared, backend) = (shared.clone(), name.clone());
+        let (proxy, spec) =
+            actor_child(name.clone(), PROXY_MAILBOX, move || QuantumProxy::new(backend.clone(), shared.clone()));
+        backends.insert(name.clone(), proxy);
+        backend_specs.push(settled(spec));
+    }
+    let (deployer, deployer_spec) = {
+        let shared = shared.clone();
+        actor_child("deployer", DEPLOYER_MAILBOX, move || Deployer::new(shared.clone(), releases.clone()))
+    };
+    let directory = Directory { resources, scheduler, workers, backends, deployer };
+
+    let (_, workers_spec) = supervisor_child(group("workers", Strategy::OneForOne, INTENSITY, worker_specs));
+    let (_, backends_spec) = supervisor_child(group("backends", Strategy::OneForOne, INTENSITY, backend_specs));
+    let (runs, runs_spec) = supervisor_child(group("runs", Strategy::Dynamic, RUNS_INTENSITY, Vec::new()));
+    let (orchestrator, orchestrator_spec) = {
+        let (shared, directory) = (shared.clone(), directory.clone());
+        actor_child("orchestrator", ORCHESTRATOR_MAILBOX, move || {
+            Orchestrator::new(shared.clone(), directory.clone(), Arc::clone(&catalog), runs.clone())
+        })
+    };
+    let (health, health_spec) = {
+        let shared = shared.clone();
+        actor_child("health", HEALTH_MAILBOX, move || Health::new(shared.clone()))
+    };
+    let children = vec![
+        settled(resources_spec),
+        settled(scheduler_spec),
+        workers_spec.shutdown(Shutdown::Infinity),
+        backends_spec.shutdown(Shutdown::Infinity),
+        settled(deployer_spec),
+        runs_spec.shutdown(Shutdown::Infinity),
+        settled(orchestrator_spec),
+        settled(health_spec),
+    ];
+    let (root, end) = supervisors::start(group("executing", Strategy::OneForOne, INTENSITY, children));
+    Tree { root, end, directory, orchestrator, health, capacity }
+}
+
+fn group(id: &str, strategy: Strategy, intensity: Intensity, children: Vec<ChildSpec>) -> SupervisorSpec {
+    SupervisorSpec { id: id.to_owned(), strategy, intensity, children }
+}
