@@ -20,7 +20,7 @@ mod set;
 mod sinks;
 
 pub use checkpoint::Checkpoint;
-pub use run::enumerate;
+pub use run::{Any, any, enumerate};
 pub use set::{DesignSet, Packing, SetError, feasible_set_digest};
 
 use crate::space::{Decimal, Design, ExactError};

@@ -8,12 +8,12 @@ use super::checkpoint::VERSION;
 use super::plan::Plan;
 use super::search::{Search, Sink, Threshold, units};
 use super::set::Packing;
-use super::sinks::{Best, Counter, Found, Keeper, Keys, Picker};
+use super::sinks::{Best, Counter, First, Found, Keeper, Keys, Picker};
 use super::{
     Checkpoint, DesignSet, EnumerationError, Flow, KEEP_MAX, LIST_DESIGNS_MAX, Mode, Observer, Options,
     Outcome, Progress, Ranked, THREADS_MAX, order,
 };
-use crate::space::{self, Decimal, DesignSpace};
+use crate::space::{self, Decimal, Design, DesignSpace};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
@@ -38,30 +38,70 @@ pub fn enumerate(
     options: &Options,
     observer: &mut dyn Observer,
 ) -> Result<Outcome, EnumerationError> {
-    if space.decisions.is_empty() {
-        return Err(EnumerationError::NoDecisions);
-    }
-    let widest = space.decisions.iter().max_by_key(|d| d.options.len());
-    let narrowest = space.decisions.iter().min_by_key(|d| d.options.len());
-    for decision in [widest, narrowest].into_iter().flatten() {
-        if decision.options.is_empty() || decision.options.len() > space::OPTIONS_MAX {
-            return Err(EnumerationError::OptionCount {
-                decision: decision.name.clone(),
-                options: decision.options.len(),
-            });
-        }
-    }
+    let widest = searchable(space)?;
     if let Mode::Best { k } | Mode::Sample { k, .. } = options.mode
         && k > KEEP_MAX
     {
         return Err(EnumerationError::TooManyAsked { asked: k, limit: KEEP_MAX });
     }
-    match widest.map_or(1, |d| d.options.len()) {
+    match widest {
         0..=64 => Run::<1>::go(space, options, observer),
         65..=128 => Run::<2>::go(space, options, observer),
         129..=256 => Run::<4>::go(space, options, observer),
         _ => Run::<16>::go(space, options, observer),
     }
+}
+
+/// Options of the widest decision, if the search can take the space at all.
+fn searchable(space: &DesignSpace) -> Result<usize, EnumerationError> {
+    let mut widest = 0;
+    for decision in &space.decisions {
+        let options = decision.options.len();
+        if options == 0 || options > space::OPTIONS_MAX {
+            return Err(EnumerationError::OptionCount { decision: decision.name.clone(), options });
+        }
+        widest = widest.max(options);
+    }
+    if widest == 0 { Err(EnumerationError::NoDecisions) } else { Ok(widest) }
+}
+
+/// Whether a space has a design at all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Any {
+    Design(Design),
+    None,
+    /// The nodes were spent before either was certain.
+    Unknown,
+}
+
+/// Looks for some feasible design with at most about `nodes_max` inner nodes.
+///
+/// # Errors
+/// As [`enumerate`].
+pub fn any(space: &DesignSpace, nodes_max: u64) -> Result<Any, EnumerationError> {
+    match searchable(space)? {
+        0..=64 => first::<1>(space, nodes_max),
+        65..=128 => first::<2>(space, nodes_max),
+        129..=256 => first::<4>(space, nodes_max),
+        _ => first::<16>(space, nodes_max),
+    }
+}
+
+fn first<const W: usize>(space: &DesignSpace, nodes_max: u64) -> Result<Any, EnumerationError> {
+    let plan: Plan<W> = Plan::new(space, order::order(space), false)?;
+    if plan.dead {
+        return Ok(Any::None);
+    }
+    let stop = AtomicBool::new(false);
+    let mut search = Search::new(&plan, &stop);
+    search.nodes_max = nodes_max;
+    let mut sink = First { design: None };
+    let whole = search.walk(0, &mut sink);
+    Ok(match (sink.design, whole) {
+        (Some(design), _) => Any::Design(design),
+        (None, true) => Any::None,
+        (None, false) => Any::Unknown,
+    })
 }
 
 /// What one unit gave.

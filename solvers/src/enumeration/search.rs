@@ -37,6 +37,8 @@ pub(super) struct Search<'p, const W: usize> {
     /// Per class rule: classes at their limit (`same`) or in use (`distinct`).
     marked: Vec<Vec<u32>>,
     pub nodes: u64,
+    /// The walk ends about here.
+    pub nodes_max: u64,
     stop: &'p AtomicBool,
 }
 
@@ -61,6 +63,7 @@ impl<'p, const W: usize> Search<'p, W> {
             counts: plan.classes.iter().map(|c| vec![0; c.count]).collect(),
             marked: plan.classes.iter().map(|_| Vec::new()).collect(),
             nodes: 0,
+            nodes_max: u64::MAX,
             stop,
         }
     }
@@ -198,7 +201,9 @@ impl<'p, const W: usize> Search<'p, W> {
     /// Walks everything below the choices already made. False if it was stopped.
     pub fn walk<S: Sink<W>>(&mut self, k: usize, sink: &mut S) -> bool {
         self.nodes += 1;
-        if self.nodes.is_multiple_of(STOP_EVERY) && self.stop.load(Ordering::Relaxed) {
+        if self.nodes.is_multiple_of(STOP_EVERY)
+            && (self.stop.load(Ordering::Relaxed) || self.nodes >= self.nodes_max)
+        {
             return false;
         }
         let mut mask = self.candidates(k, sink.threshold());

@@ -20,6 +20,19 @@ impl<const W: usize> Sink<W> for Counter {
     }
 }
 
+/// Takes the first design and ends.
+#[derive(Debug)]
+pub(super) struct First {
+    pub design: Option<Vec<u16>>,
+}
+
+impl<const W: usize> Sink<W> for First {
+    fn leaves(&mut self, search: &Search<'_, W>, leaves: Bits<W>) -> bool {
+        self.design = leaves.first().map(|o| search.design(o));
+        false
+    }
+}
+
 /// How keys are put together by depth; only for designs of at most 64 bits.
 #[derive(Debug)]
 pub(super) struct Keys {

@@ -78,7 +78,10 @@ pub const CODES: &[(&str, &str)] = &[
         "EX-0321",
         "A key is known, but means nothing for this kind of rule, for example `min` beside `allowed`.",
     ),
-    ("EX-0322", "More problems were found than are listed. Mend these first."),
+    (
+        "EX-0322",
+        "More problems were found than are listed. Mend the listed ones first; the others show then.",
+    ),
     (
         "EX-0323",
         "A name or id is empty or has control characters. Names stand in tables, messages and file names, so they must be printable words.",
