@@ -64,7 +64,7 @@ pub struct Risk {
 
 /// Parameters win over the configuration file, that over the defaults.
 pub fn risk(work: &Work) -> Result<Risk, StageError> {
-    let config = subject::configuration(work)?.map(|config| config.risk);
+    let config = subject::sound_configuration(work)?.map(|config| config.risk);
     let pick = |name: &str, file: Option<f64>, default: f64| -> Result<(f64, &'static str), StageError> {
         Ok(match (work.params.number(name)?, file) {
             (Some(stated), _) => (stated, "params"),
@@ -91,7 +91,12 @@ pub fn read(work: &Work, subject: &Subject) -> Result<Money, StageError> {
     match collect(work, Some(subject), &mut problems)? {
         Some(money) if problems.is_empty() => Ok(money),
         _ if !problems.is_empty() => Err(fail::invalid(&problems)),
-        _ => Err(fail::permanent("EX-0510", "the inputs `scenarios` and `costs` are missing".to_owned())),
+        _ => Err(fail::permanent(
+            "EX-0510",
+            "there is no input `costs` and the space states no objective, so no design is better than another: \
+             give `costs` and `scenarios`, or an `objective` in the space"
+                .to_owned(),
+        )),
     }
 }
 
@@ -147,7 +152,7 @@ pub fn collect(
             "EX-0510",
             "the input `costs` needs the input `scenarios` beside it".to_owned(),
         )),
-        (_, None) => objective_as_cost(subject).map(Some),
+        (_, None) => objective_as_cost(subject),
     }
 }
 
@@ -157,15 +162,8 @@ fn is_table(text: &str) -> bool {
     first.contains(',') && !first.contains(':') && !first.contains('{')
 }
 
-fn objective_as_cost(subject: &Subject) -> Result<Money, StageError> {
-    let Some(objective) = &subject.space.objective else {
-        return Err(fail::permanent(
-            "EX-0510",
-            "there is no input `costs` and the space states no objective, so no design is better than another: \
-             give `costs` and `scenarios`, or an `objective` in the space"
-                .to_owned(),
-        ));
-    };
+fn objective_as_cost(subject: &Subject) -> Result<Option<Money>, StageError> {
+    let Some(objective) = &subject.space.objective else { return Ok(None) };
     let mut space = subject.space.clone();
     for decision in &mut space.decisions {
         for option in &mut decision.options {
@@ -180,7 +178,7 @@ fn objective_as_cost(subject: &Subject) -> Result<Money, StageError> {
         "costs: 1\nattributes:\n  {OBJECTIVE_COST}: {{aggregate: sum}}\nterms:\n  objective: \"{sign}{OBJECTIVE_COST}\"\n"
     );
     let model = costs::read("objective", &text).map_err(|problems| fail::invalid(&problems))?;
-    Ok(Money {
+    Ok(Some(Money {
         scenarios: ScenarioSet {
             variables: vec![Variable { name: "certain".to_owned(), unit: None }],
             values: vec![1.0],
@@ -194,7 +192,7 @@ fn objective_as_cost(subject: &Subject) -> Result<Money, StageError> {
         } else {
             "the objective of the space, as no costs were given"
         },
-    })
+    }))
 }
 
 /// Figures of all designs at `levels`, telling progress from `from` to `to`.
