@@ -9,6 +9,9 @@ mod enumerate;
 mod input;
 mod optimum;
 mod progress;
+mod qaoa;
+mod select;
+mod task;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -27,17 +30,30 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Run one task of the daemon; the task comes as a frame on the input pipe.
+    Task {
+        /// Process id of the daemon: the worker dies with it.
+        #[arg(long)]
+        parent: u32,
+    },
     /// List, count, rank or sample the feasible set of a design space or program.
     Enumerate(enumerate::Arguments),
     /// The optimum by HiGHS, re-checked exactly.
     Optimum(optimum::Arguments),
     /// Re-check a list of designs against the space by code that shares nothing with the search.
     Check(check::Arguments),
+    /// Choose the design of least expected cost plus weighted CVaR.
+    Select(select::Arguments),
+    /// Evaluate a QAOA problem file at its angles.
+    Qaoa(qaoa::Arguments),
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match arguments.verb {
+        Verb::Task { parent } => return task::run(parent),
+        Verb::Select(arguments) => return select::run(&arguments),
+        Verb::Qaoa(arguments) => return qaoa::run(&arguments),
         Verb::Enumerate(arguments) => enumerate::run(&arguments),
         Verb::Optimum(arguments) => optimum::run(&arguments),
         Verb::Check(arguments) => check::run(&arguments),
