@@ -273,8 +273,11 @@ mod tests {
 
     #[test]
     fn a_tuning_names_stage_and_parameter() {
-        let expected =
-            Tuning { stage: "risk/qaoa-optimization".into(), parameter: "layers".into(), value: "4.5".into() };
+        let expected = Tuning {
+            stage: "risk/qaoa-optimization".into(),
+            parameter: "layers".into(),
+            value: "4.5".into(),
+        };
         assert_eq!(tuning("risk/qaoa-optimization.layers=4.5"), Ok(expected));
         assert!(tuning("layers=4").is_err());
         assert!(tuning("stage.=4").is_err());

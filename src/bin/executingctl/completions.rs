@@ -27,7 +27,9 @@ fn bash(command: &Command) -> String {
     let name = command.get_name();
     let verbs = verbs(command);
     let names: Vec<_> = verbs.iter().map(|verb| verb.get_name()).collect();
-    let mut text = format!("_{name}() {{\n    local word=${{COMP_WORDS[COMP_CWORD]}} before=${{COMP_WORDS[COMP_CWORD-1]}} verb= i\n");
+    let mut text = format!(
+        "_{name}() {{\n    local word=${{COMP_WORDS[COMP_CWORD]}} before=${{COMP_WORDS[COMP_CWORD-1]}} verb= i\n"
+    );
     text += "    case $before in\n";
     for arg in options(command) {
         let values: Vec<_> = arg.get_possible_values().iter().map(|v| v.get_name().to_owned()).collect();
@@ -41,9 +43,18 @@ fn bash(command: &Command) -> String {
         }
     }
     let _ = writeln!(text, "    esac\n    for ((i = 1; i < COMP_CWORD; i++)); do");
-    let _ = writeln!(text, "        case ${{COMP_WORDS[i]}} in {}) verb=${{COMP_WORDS[i]}}; break;; esac", names.join("|"));
+    let _ = writeln!(
+        text,
+        "        case ${{COMP_WORDS[i]}} in {}) verb=${{COMP_WORDS[i]}}; break;; esac",
+        names.join("|")
+    );
     text += "    done\n    case $verb in\n";
-    let _ = writeln!(text, "        '') COMPREPLY=($(compgen -W '{} {}' -- \"$word\"));;", names.join(" "), all_flags(command));
+    let _ = writeln!(
+        text,
+        "        '') COMPREPLY=($(compgen -W '{} {}' -- \"$word\"));;",
+        names.join(" "),
+        all_flags(command)
+    );
     for verb in &verbs {
         let words = format!("{} {}", all_flags(verb), values_of(verb).join(" "));
         let _ = writeln!(
@@ -62,7 +73,11 @@ fn fish(command: &Command) -> String {
     let mut text = String::new();
     for verb in verbs(command) {
         let about = verb.get_about().map(ToString::to_string).unwrap_or_default().replace('\'', "\\'");
-        let _ = writeln!(text, "complete -c {name} -n __fish_use_subcommand -f -a {} -d '{about}'", verb.get_name());
+        let _ = writeln!(
+            text,
+            "complete -c {name} -n __fish_use_subcommand -f -a {} -d '{about}'",
+            verb.get_name()
+        );
         let seen = format!("'__fish_seen_subcommand_from {}'", verb.get_name());
         for value in values_of(verb) {
             let _ = writeln!(text, "complete -c {name} -n {seen} -f -a {value}");

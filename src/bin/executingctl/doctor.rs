@@ -47,8 +47,10 @@ pub async fn doctor(context: &Context) -> Outcome {
             checks.push(Check { name: "daemon", ok: false, detail: error.message });
         }
     }
-    let mut rows: Vec<Value> =
-        checks.iter().map(|Check { name, ok, detail }| json!({"name": name, "ok": ok, "detail": detail})).collect();
+    let mut rows: Vec<Value> = checks
+        .iter()
+        .map(|Check { name, ok, detail }| json!({"name": name, "ok": ok, "detail": detail}))
+        .collect();
     // State directory, disk space, settings: only the daemon can look at its own.
     rows.extend(theirs.get("checks").and_then(Value::as_array).into_iter().flatten().cloned());
     let all_well = rows.iter().all(|row| row.get("ok") == Some(&Value::Bool(true)))

@@ -11,7 +11,15 @@ use std::path::{Path, PathBuf};
 
 /// Names of inputs; every other name in `--set` is a parameter.
 pub const INPUT_NAMES: [&str; 9] = [
-    "space", "scenarios", "costs", "candidates", "constraints", "config", "design", "waivers", "feasible_set",
+    "space",
+    "scenarios",
+    "costs",
+    "candidates",
+    "constraints",
+    "config",
+    "design",
+    "waivers",
+    "feasible_set",
 ];
 
 /// Content of one input.
@@ -72,7 +80,8 @@ fn check(
             if file.to_ascii_lowercase().ends_with(".csv") {
                 // Inputs travel by name, without their endings, so the table is put behind a file that names it.
                 let table = base_name(&file);
-                inputs.insert(name.into(), Content::Text(format!("scenarios: 1\ntable: {}\n", quoted(&table))));
+                inputs
+                    .insert(name.into(), Content::Text(format!("scenarios: 1\ntable: {}\n", quoted(&table))));
                 inputs.insert(table, Content::File(path.to_owned()));
             }
             inputs.extend(tables.into_iter().map(|(named, path)| (named, Content::File(path))));
@@ -160,8 +169,7 @@ mod tests {
             ("costs.yaml", "costs: 1\nterms: {}\n"),
         ]);
         let at = |name: &str| directory.path().join(name);
-        let named =
-            BTreeMap::from([("space".into(), at("space.yaml")), ("costs".into(), at("costs.yaml"))]);
+        let named = BTreeMap::from([("space".into(), at("space.yaml")), ("costs".into(), at("costs.yaml"))]);
         let error = collect(&named).unwrap_err();
         assert_eq!((error.code.as_str(), error.exit), ("EX-0511", 8));
         let files: std::collections::BTreeSet<_> = error.problems.iter().map(|p| p.file.clone()).collect();

@@ -82,7 +82,8 @@ fn workflow_problems(file: &str, text: &str, workflow: Option<&str>) -> (Vec<Pro
     let (mut problems, mut warnings) = (Vec::new(), Vec::new());
     for name in names {
         let params = Default::default();
-        let request = LoadRequest { text, file, workflow: name.as_deref(), library: &library, params: &params };
+        let request =
+            LoadRequest { text, file, workflow: name.as_deref(), library: &library, params: &params };
         match definition::load(request) {
             Ok(loaded) => warnings.extend(loaded.warnings),
             Err(found) => problems.extend(found),
@@ -139,8 +140,7 @@ pub fn explain(out: Output, code: &str) -> Outcome {
 }
 
 fn paragraph(code: &str) -> Option<&'static str> {
-    let rooms =
-        [solvers::space::CODES, solvers::scenarios::CODES, solvers::costs::CODES, quantum::CODES];
+    let rooms = [solvers::space::CODES, solvers::scenarios::CODES, solvers::costs::CODES, quantum::CODES];
     let mut codes = rooms.into_iter().flatten();
     codes.find(|(known, _)| *known == code).map(|(_, meaning)| *meaning)
 }

@@ -11,8 +11,22 @@ use std::io::{self, IsTerminal, Write};
 
 /// Columns that stand first, in this order; further ones follow in alphabetical order.
 const FIRST_COLUMNS: [&str; 16] = [
-    "run", "name", "workflow", "phase", "stage", "kind", "state", "ok", "attempts", "seconds", "submitted",
-    "bytes", "digest", "artifact", "message", "detail",
+    "run",
+    "name",
+    "workflow",
+    "phase",
+    "stage",
+    "kind",
+    "state",
+    "ok",
+    "attempts",
+    "seconds",
+    "submitted",
+    "bytes",
+    "digest",
+    "artifact",
+    "message",
+    "detail",
 ];
 
 /// Where and how data is written.
@@ -115,7 +129,8 @@ fn only_list(data: &Value) -> Option<&Vec<Value>> {
 pub fn table(data: &Value) -> String {
     match data {
         Value::Object(fields) => {
-            let is_rows = |value: &&Value| matches!(value, Value::Array(items) if items.iter().any(Value::is_object));
+            let is_rows =
+                |value: &&Value| matches!(value, Value::Array(items) if items.iter().any(Value::is_object));
             let mut parts = Vec::new();
             let single: Vec<_> = sorted(fields.keys())
                 .into_iter()

@@ -23,11 +23,7 @@ pub struct Progress {
 
 impl Progress {
     pub fn new() -> Self {
-        Self {
-            bars: MultiProgress::new(),
-            stages: BTreeMap::new(),
-            is_terminal: io::stderr().is_terminal(),
-        }
+        Self { bars: MultiProgress::new(), stages: BTreeMap::new(), is_terminal: io::stderr().is_terminal() }
     }
 
     /// One item of the followed stream.
@@ -99,11 +95,17 @@ fn sentence(event: &Value) -> Option<String> {
         (code, message) => format!(": {code}: {message}"),
     });
     let what = event.get("event").and_then(Value::as_str)?;
-    let is_told = what.starts_with("Run") || matches!(
-        what,
-        "StageStarted" | "StageSucceeded" | "StageFailed" | "StageRetryPlanned" | "CompensationStarted"
-            | "GateOpened" | "CompensationFailed"
-    );
+    let is_told = what.starts_with("Run")
+        || matches!(
+            what,
+            "StageStarted"
+                | "StageSucceeded"
+                | "StageFailed"
+                | "StageRetryPlanned"
+                | "CompensationStarted"
+                | "GateOpened"
+                | "CompensationFailed"
+        );
     is_told.then(|| match stage {
         Some(stage) => format!("{stage}: {what}{attempt}{error}"),
         None => format!("{what}{error}"),
@@ -132,7 +134,8 @@ mod tests {
 
     #[test]
     fn a_stage_says_phase_attempt_time_and_message() {
-        let stage = json!({"name": "s", "phase": "running", "attempts": 3, "seconds": 2.04, "message": "half"});
+        let stage =
+            json!({"name": "s", "phase": "running", "attempts": 3, "seconds": 2.04, "message": "half"});
         assert_eq!(message(&stage, "running"), "running (attempt 3) 2.0 s: half");
         assert_eq!(message(&json!({"attempts": 1, "seconds": 0.0}), "waiting"), "waiting");
     }

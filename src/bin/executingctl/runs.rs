@@ -49,11 +49,8 @@ pub async fn tune(context: &Context, run: &str, setting: &Tuning) -> Outcome {
 pub async fn decide(context: &Context, decision: &Decision, is_yes: bool) -> Outcome {
     let Decision { run, stage, reason } = decision;
     let (run, stage, reason) = (run.clone(), stage.clone(), reason.clone());
-    let request = if is_yes {
-        Request::Approve { run, stage, reason }
-    } else {
-        Request::Reject { run, stage, reason }
-    };
+    let request =
+        if is_yes { Request::Approve { run, stage, reason } } else { Request::Reject { run, stage, reason } };
     context.show(&request).await
 }
 
@@ -86,9 +83,13 @@ pub async fn compare(context: &Context, first: &str, second: &str) -> Outcome {
 async fn facts(client: &mut Client, run: &str) -> Result<BTreeMap<String, Value>, ErrorReply> {
     let shown = client.request(&Request::Show { run: run.into() }).await?;
     let first_page = client.request(&Request::Events { run: run.into(), from: 0 }).await?;
-    let submitted = first_page.as_array().or_else(|| first_page.get("events")?.as_array()).and_then(|events| {
-        events.iter().find(|event| event.get("event").and_then(Value::as_str) == Some("RunSubmitted")).cloned()
-    });
+    let submitted =
+        first_page.as_array().or_else(|| first_page.get("events")?.as_array()).and_then(|events| {
+            events
+                .iter()
+                .find(|event| event.get("event").and_then(Value::as_str) == Some("RunSubmitted"))
+                .cloned()
+        });
     let result = client.request(&Request::Result { run: run.into() }).await?;
     let mut facts = BTreeMap::new();
     for key in ["workflow", "phase"] {
@@ -131,9 +132,7 @@ fn flatten(group: &str, key: &str, value: &Value, facts: &mut BTreeMap<String, V
 fn differences(left: &BTreeMap<String, Value>, right: &BTreeMap<String, Value>) -> Vec<Value> {
     let names: std::collections::BTreeSet<_> = left.keys().chain(right.keys()).collect();
     let differ = names.into_iter().filter(|name| left.get(*name) != right.get(*name));
-    differ
-        .map(|name| json!({"name": name, "first": left.get(name), "second": right.get(name)}))
-        .collect()
+    differ.map(|name| json!({"name": name, "first": left.get(name), "second": right.get(name)})).collect()
 }
 
 #[cfg(test)]

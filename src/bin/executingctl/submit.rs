@@ -128,7 +128,8 @@ mod tests {
     fn inputs_of_a_workflow_file_are_beside_it_and_set_wins_over_them() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("w.yaml");
-        let text = "workflow: w\ninputs: {space: space.yaml, costs: sub/costs.yaml}\nstages:\n  - initialization\n";
+        let text =
+            "workflow: w\ninputs: {space: space.yaml, costs: sub/costs.yaml}\nstages:\n  - initialization\n";
         std::fs::write(&file, text).unwrap();
         let prepared = prepare(&args(&file, &[("space", "mine.yaml")])).unwrap();
         assert_eq!(prepared.files["space"], PathBuf::from("mine.yaml"));

@@ -39,7 +39,8 @@ fn text(run: &str, shown: &Value, config: &Value, risk: &Value, manifest: &Value
     let workflow = shown.get("workflow").and_then(Value::as_str).unwrap_or_default();
     say("run", format!("{run} ({workflow}) succeeded"));
     if let Some(design) = config.get("design").and_then(Value::as_object) {
-        let parts: Vec<_> = design.iter().map(|(decision, option)| format!("{decision} {}", plain(option))).collect();
+        let parts: Vec<_> =
+            design.iter().map(|(decision, option)| format!("{decision} {}", plain(option))).collect();
         say("design", parts.join(", "));
         for (name, key) in [("E", "expected"), ("CVaR", "cvar"), ("objective", "objective")] {
             if let Some(value) = number(config, key) {
@@ -63,7 +64,9 @@ fn text(run: &str, shown: &Value, config: &Value, risk: &Value, manifest: &Value
     }
     if let Some(release) = manifest.get("release").or_else(|| manifest.get("id")) {
         say("release", plain(release));
-        if let Some(path) = ["active", "path", "directory"].iter().find_map(|key| manifest.get(*key)?.as_str()) {
+        if let Some(path) =
+            ["active", "path", "directory"].iter().find_map(|key| manifest.get(*key)?.as_str())
+        {
             say("", path.into());
         }
     }
@@ -87,7 +90,9 @@ fn plain(value: &Value) -> String {
 /// The first value under `key`, at any depth.
 fn find<'v>(value: &'v Value, key: &str) -> Option<&'v Value> {
     match value {
-        Value::Object(fields) => fields.get(key).or_else(|| fields.values().find_map(|field| find(field, key))),
+        Value::Object(fields) => {
+            fields.get(key).or_else(|| fields.values().find_map(|field| find(field, key)))
+        }
         Value::Array(items) => items.iter().find_map(|item| find(item, key)),
         _ => None,
     }
@@ -106,7 +111,9 @@ mod tests {
         let risk = json!({"qaoa": {"gap_to_exact": 0.0}});
         let result = json!({"artifacts": [{"name": "plot.svg"}]});
         let text = text("r-1", &shown, &config, &risk, &Value::Null, &result);
-        for part in ["r-1", "wing d24", "1.5", "2.5", "1.75", "0.95", "gap to exact  0.0", "0.250 s  a/b", "plot.svg"] {
+        for part in
+            ["r-1", "wing d24", "1.5", "2.5", "1.75", "0.95", "gap to exact  0.0", "0.250 s  a/b", "plot.svg"]
+        {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }
         assert!(text.contains("not complete"), "{text}");

@@ -68,11 +68,7 @@ fn final_object(run: &str, shown: &Value) -> Value {
 ///
 /// # Errors
 /// A refusal; unreachable if the daemon stays away.
-pub async fn follow(
-    context: &Context,
-    run: &str,
-    mut seen: impl FnMut(&Value),
-) -> Result<Value, ErrorReply> {
+pub async fn follow(context: &Context, run: &str, mut seen: impl FnMut(&Value)) -> Result<Value, ErrorReply> {
     let (mut from, mut away_since) = (0, None);
     let mut error: Option<Value> = None;
     loop {
@@ -157,7 +153,8 @@ mod tests {
 
     #[test]
     fn the_final_object_of_a_failure_says_what_failed() {
-        let shown = json!({"run": "r", "workflow": "w", "phase": "rolled-back", "error": {"code": "EX-0501"}});
+        let shown =
+            json!({"run": "r", "workflow": "w", "phase": "rolled-back", "error": {"code": "EX-0501"}});
         assert_eq!(final_object("r", &shown)["error"]["code"], "EX-0501");
     }
 

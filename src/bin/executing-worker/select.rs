@@ -1,0 +1,203 @@
+//! `executing-worker select`: the design of least expected cost plus weighted CVaR, by hand.
+//!
+//! Rule: the same scan as the stage `cvar-calculation`. With `--seconds-max` the search or the scan may
+//! end early; then `complete` is false and the answer is the best of what was seen.
+
+use serde_json::{Value, json};
+use solvers::enumeration::{Flow, Mode, Observer, Options, Progress, enumerate};
+use solvers::problem::Problem;
+use solvers::risk::{CvarLevel, RiskWeight};
+use solvers::selection::{Evaluator, Figures, Question, SelectionError, choose};
+use std::io::Write;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// Designs between two looks at the clock.
+const DESIGNS_PER_RANGE: usize = 1_024;
+const EXIT_NOT_FOUND: u8 = 3;
+const EXIT_INVALID: u8 = 8;
+
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// Design space (YAML or JSON).
+    #[arg(long)]
+    pub space: PathBuf,
+    /// Scenarios (YAML or JSON), or a table (CSV).
+    #[arg(long)]
+    pub scenarios: PathBuf,
+    /// Cost model (YAML or JSON).
+    #[arg(long)]
+    pub costs: PathBuf,
+    /// Where the bad tail begins, in [0, 1): 0.95 averages the worst 5 %.
+    #[arg(long)]
+    pub cvar_level: f64,
+    /// How much one unit of CVaR counts against one unit of expectation; at least 0.
+    #[arg(long)]
+    pub risk_weight: f64,
+    /// End after so many seconds with the best so far.
+    #[arg(long)]
+    pub seconds_max: Option<f64>,
+}
+
+struct Failure {
+    exit: u8,
+    lines: Vec<String>,
+}
+
+fn invalid(code: &str, words: String) -> Failure {
+    Failure { exit: EXIT_INVALID, lines: vec![format!("error[{code}]: {words}")] }
+}
+
+fn told(problems: &[Problem]) -> Vec<String> {
+    let line = |p: &Problem| {
+        let help = if p.help.is_empty() { String::new() } else { format!(" ({})", p.help) };
+        format!("error[{}]: {}:{}:{}: {}{help}", p.code, p.file, p.line, p.column, p.message)
+    };
+    problems.iter().map(line).collect()
+}
+
+/// Prints one JSON object. Exit codes: 3 a file is not there, 8 the inputs are wrong, 2 usage.
+pub fn run(arguments: &Arguments) -> ExitCode {
+    match answer(arguments) {
+        Ok(object) => {
+            let mut out = std::io::stdout().lock();
+            match writeln!(out, "{object}").and_then(|()| out.flush()) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(_) => ExitCode::from(1),
+            }
+        }
+        Err(failure) => {
+            for line in failure.lines {
+                eprintln!("{line}");
+            }
+            ExitCode::from(failure.exit)
+        }
+    }
+}
+
+fn text(path: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => Failure {
+            exit: EXIT_NOT_FOUND,
+            lines: vec![format!("error[EX-0510]: {} is not there", path.display())],
+        },
+        _ => invalid("EX-0511", format!("{}: {error}", path.display())),
+    })
+}
+
+/// Ends a search at a deadline.
+struct Clock {
+    deadline: Option<Instant>,
+}
+
+impl Clock {
+    fn over(&self) -> bool {
+        self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+    }
+}
+
+impl Observer for Clock {
+    fn progress(&mut self, _: &Progress) -> Flow {
+        if self.over() { Flow::Stop } else { Flow::Continue }
+    }
+}
+
+fn answer(arguments: &Arguments) -> Result<Value, Failure> {
+    let deadline = match arguments.seconds_max {
+        None => None,
+        Some(seconds) => match Duration::try_from_secs_f64(seconds) {
+            Ok(wait) if seconds > 0.0 => Instant::now().checked_add(wait),
+            _ => {
+                let words = format!("--seconds-max is {seconds}; expected a positive number of seconds");
+                return Err(Failure { exit: 2, lines: vec![format!("error[EX-0511]: {words}")] });
+            }
+        },
+    };
+    let mut clock = Clock { deadline };
+    let level = CvarLevel::new(arguments.cvar_level).map_err(|e| invalid("EX-0511", e.to_string()))?;
+    let weight = RiskWeight::new(arguments.risk_weight).map_err(|e| invalid("EX-0511", e.to_string()))?;
+
+    let texts = [text(&arguments.space), text(&arguments.scenarios), text(&arguments.costs)];
+    let [space, scenarios, costs] = texts;
+    let (space_text, scenarios_text, costs_text) = (space?, scenarios?, costs?);
+    let name = |path: &Path| path.display().to_string();
+    let folder = arguments.scenarios.parent().unwrap_or(Path::new("")).to_path_buf();
+    let resolve = |table: &str| std::fs::read_to_string(folder.join(table)).ok();
+    let space = solvers::space::read(&space_text, &name(&arguments.space));
+    let scenarios = solvers::scenarios::read(&name(&arguments.scenarios), &scenarios_text, &resolve);
+    let costs = solvers::costs::read(&name(&arguments.costs), &costs_text);
+    let (space, scenarios, model) = match (space, scenarios, costs) {
+        (Ok(space), Ok(scenarios), Ok(model)) => (space, scenarios.set(None), model),
+        (space, scenarios, costs) => {
+            let all = [space.err(), scenarios.err(), costs.err()];
+            let lines = all.iter().flatten().flat_map(|problems| told(problems)).collect();
+            return Err(Failure { exit: EXIT_INVALID, lines });
+        }
+    };
+    model
+        .bind(&space, &scenarios)
+        .map_err(|problems| Failure { exit: EXIT_INVALID, lines: told(&problems) })?;
+
+    let threads = std::thread::available_parallelism().map(usize::from).unwrap_or(1);
+    let options = Options { threads, ..Options::new(Mode::List) };
+    let found = enumerate(&space, &options, &mut clock).map_err(|e| invalid("EX-0511", e.to_string()))?;
+    let designs: Vec<_> = found.designs.iter().collect();
+    if designs.is_empty() && found.complete {
+        return Err(invalid("EX-0512", crate::task::infeasible_words(&space)));
+    }
+    if designs.is_empty() {
+        return Ok(json!({
+            "design": null, "objective": null, "expected": null, "cvar": null,
+            "runners_up": [], "complete": false,
+        }));
+    }
+    let selection_failed = |error: SelectionError| match error {
+        SelectionError::Model(problems) => Failure { exit: EXIT_INVALID, lines: told(&problems) },
+        other => invalid("EX-0511", other.to_string()),
+    };
+    let question =
+        Question { grid_levels: vec![level], grid_weights: Vec::new(), ..Question::new(level, weight) };
+    let evaluator = Evaluator::new(&space, &designs, &scenarios, &model).map_err(selection_failed)?;
+    let mut figures: Option<Figures> = None;
+    let mut done = 0;
+    while done < designs.len() && (done == 0 || !clock.over()) {
+        let end = (done + DESIGNS_PER_RANGE).min(designs.len());
+        let part = evaluator
+            .evaluate(done..end, &[level], &mut |_: usize, _: usize| ControlFlow::Continue(()))
+            .map_err(selection_failed)?;
+        match &mut figures {
+            None => figures = Some(part),
+            Some(all) => {
+                all.append(part);
+            }
+        }
+        done = end;
+    }
+    let figures = figures.ok_or_else(|| invalid("EX-0512", "there is no feasible design".to_owned()))?;
+    let seen = Evaluator::new(&space, &designs[..done], &scenarios, &model).map_err(selection_failed)?;
+    let selection = choose(&seen, &figures, &question).map_err(selection_failed)?;
+    let runners_up: Vec<Value> = selection
+        .runners_up
+        .iter()
+        .map(
+            |r| json!({"design": r.design, "objective": r.objective, "expected": r.expected, "cvar": r.cvar}),
+        )
+        .collect();
+    let mut object = json!({
+        "design": selection.design,
+        "objective": selection.objective,
+        "expected": selection.expected,
+        "cvar": selection.cvar,
+        "cvar_level": level,
+        "risk_weight": weight,
+        "designs": done,
+        "runners_up": runners_up,
+        "complete": found.complete && done == designs.len(),
+    });
+    if selection.tie.size > 1 {
+        object["tie"] = json!({"size": selection.tie.size});
+    }
+    Ok(object)
+}

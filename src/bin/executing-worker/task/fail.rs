@@ -1,0 +1,80 @@
+//! Errors of the libraries as the daemon's [`StageError`]s: which code, and whether another try can help.
+
+use engine::run::{ErrorClass, StageError};
+use solvers::enumeration::EnumerationError;
+use solvers::milp::conflict;
+use solvers::problem::Problem;
+use solvers::selection::SelectionError;
+use solvers::space::DesignSpace;
+
+/// Problems told in one error. A frame has 256 KiB and a person mends a screenful at a time.
+const PROBLEMS_TOLD_MAX: usize = 200;
+/// Bytes of one error message; leaves room in the frame.
+const MESSAGE_BYTES_MAX: usize = 128 * 1024;
+
+pub fn transient(code: &str, message: String) -> StageError {
+    StageError { code: code.to_owned(), message: cut(message), class: ErrorClass::Transient }
+}
+
+pub fn permanent(code: &str, message: String) -> StageError {
+    StageError { code: code.to_owned(), message: cut(message), class: ErrorClass::Permanent }
+}
+
+fn cut(mut message: String) -> String {
+    if message.len() > MESSAGE_BYTES_MAX {
+        let end = (0..=MESSAGE_BYTES_MAX).rev().find(|&at| message.is_char_boundary(at)).unwrap_or(0);
+        message.truncate(end);
+    }
+    message
+}
+
+pub fn cancelled() -> StageError {
+    permanent("EX-0590", "cancelled".to_owned())
+}
+
+/// All problems of the inputs in one error, a line each.
+pub fn invalid(problems: &[Problem]) -> StageError {
+    let mut lines: Vec<String> = problems.iter().take(PROBLEMS_TOLD_MAX).map(ToString::to_string).collect();
+    if problems.len() > PROBLEMS_TOLD_MAX {
+        lines.push(format!("{} more problems are not listed", problems.len() - PROBLEMS_TOLD_MAX));
+    }
+    permanent("EX-0511", lines.join("\n"))
+}
+
+pub fn search(error: EnumerationError) -> StageError {
+    match error {
+        EnumerationError::ThreadLost => transient("EX-0501", error.to_string()),
+        _ => permanent("EX-0511", error.to_string()),
+    }
+}
+
+pub fn selection(error: SelectionError) -> StageError {
+    match error {
+        SelectionError::Stopped { .. } => cancelled(),
+        SelectionError::Model(problems) => invalid(&problems),
+        SelectionError::NoDesigns => permanent("EX-0512", error.to_string()),
+        other => permanent("EX-0511", other.to_string()),
+    }
+}
+
+/// No design exists: the error names a minimal set of constraints that contradict each other.
+pub fn infeasible(space: &DesignSpace) -> StageError {
+    permanent("EX-0512", infeasible_words(space))
+}
+
+/// The sentence of [`infeasible`], for other exits.
+pub fn infeasible_words(space: &DesignSpace) -> String {
+    match conflict::minimal(space) {
+        Ok(Some(found)) if found.constraints.is_empty() => {
+            "no design is feasible: a decision has no option at all".to_owned()
+        }
+        Ok(Some(found)) => format!(
+            "no design meets all constraints; {} contradict each other{}: {}",
+            found.constraints.join(", "),
+            if found.proven { ", and none of them can be spared" } else { " (perhaps not all are needed)" },
+            found.words.join("; ")
+        ),
+        Ok(None) => "no design meets all constraints; no smaller conflicting set was found".to_owned(),
+        Err(error) => format!("no design meets all constraints; the conflict could not be narrowed: {error}"),
+    }
+}

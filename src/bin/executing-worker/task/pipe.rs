@@ -1,0 +1,147 @@
+//! Both directions of the pipe: frames out under one lock, task and cancel in.
+//!
+//! Rule: the last frame is sent once, by whoever claims the end first. The file descriptor of stdout
+//! is moved aside at the start, so that a library that prints cannot spoil a frame; its words go to stderr.
+
+use super::fail;
+use engine::worker::{FrameReader, FromWorker, TaskRequest, ToWorker, encode};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Exit code after the pipe ended under the work: the daemon is gone or wants this process gone.
+const EXIT_PIPE_ENDED: i32 = 75;
+/// Exit code for bytes on the input pipe that are no frame.
+const EXIT_GARBAGE: i32 = 65;
+/// After a cancel the work has this long to reach a safe point; then the reader answers for it. HiGHS
+/// cannot be interrupted in between.
+const CANCEL_WAIT: Duration = Duration::from_millis(1_500);
+/// Heartbeats are never closer than this: a wrong request must not make a busy loop.
+const HEARTBEAT_MS_MIN: u64 = 10;
+
+#[derive(Debug)]
+pub struct Pipe {
+    out: Mutex<File>,
+    cancelled: AtomicBool,
+    /// A drill plays dead.
+    silent: AtomicBool,
+    ended: AtomicBool,
+}
+
+impl Pipe {
+    /// Takes stdout and starts reading stdin. The receiver gets the one task.
+    pub fn open() -> std::io::Result<(Arc<Self>, Receiver<TaskRequest>)> {
+        let out = File::from(nix::unistd::dup(std::io::stdout())?);
+        nix::unistd::dup2_stdout(std::io::stderr())?;
+        let pipe = Arc::new(Self {
+            out: Mutex::new(out),
+            cancelled: AtomicBool::new(false),
+            silent: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+        });
+        let (sender, receiver) = sync_channel(1);
+        let reader = Arc::clone(&pipe);
+        std::thread::Builder::new().name("pipe".to_owned()).spawn(move || reader.read(sender))?;
+        Ok((pipe, receiver))
+    }
+
+    /// Sends one message. Without a reader at the other end there is nothing left to do: the process ends.
+    pub fn send(&self, message: &FromWorker) {
+        match encode(message) {
+            Ok(frame) => self.write(&frame),
+            Err(error) => eprintln!("executing-worker: a message was not sent: {error}"),
+        }
+    }
+
+    /// Raw bytes; drills use it for garbage.
+    pub fn write(&self, bytes: &[u8]) {
+        let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
+        if out.write_all(bytes).and_then(|()| out.flush()).is_err() {
+            std::process::exit(EXIT_PIPE_ENDED);
+        }
+    }
+
+    /// Sends the last frame, unless it was sent already.
+    pub fn end(&self, message: FromWorker) {
+        if self.ended.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        match encode(&message) {
+            Ok(frame) => self.write(&frame),
+            Err(error) => {
+                let words = format!("the result does not fit a frame: {error}");
+                self.send(&FromWorker::Error(fail::permanent("EX-0503", words)));
+            }
+        }
+    }
+
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+
+    /// Stops the heartbeat for good.
+    pub fn play_dead(&self) {
+        self.silent.store(true, Ordering::SeqCst);
+    }
+
+    pub fn start_heartbeat(self: &Arc<Self>, every_ms: u64) {
+        let pipe = Arc::clone(self);
+        let every = Duration::from_millis(every_ms.max(HEARTBEAT_MS_MIN));
+        let beat = move || {
+            loop {
+                std::thread::sleep(every);
+                if pipe.ended.load(Ordering::SeqCst) || pipe.silent.load(Ordering::SeqCst) {
+                    return;
+                }
+                pipe.send(&FromWorker::Heartbeat);
+            }
+        };
+        if let Err(error) = std::thread::Builder::new().name("heartbeat".to_owned()).spawn(beat) {
+            eprintln!("executing-worker: no heartbeat can be sent: {error}");
+        }
+    }
+
+    fn read(self: &Arc<Self>, tasks: SyncSender<TaskRequest>) {
+        let mut frames = FrameReader::default();
+        let mut buffer = vec![0; 64 * 1024];
+        let mut stdin = std::io::stdin().lock();
+        loop {
+            loop {
+                match frames.take::<ToWorker>() {
+                    Ok(None) => break,
+                    // A second task is not in the protocol; the channel has room for one and is not read again.
+                    Ok(Some(ToWorker::Task(task))) => drop(tasks.try_send(*task)),
+                    Ok(Some(ToWorker::Cancel)) => self.cancel(),
+                    Err(error) => {
+                        eprintln!("executing-worker: {error}");
+                        std::process::exit(EXIT_GARBAGE);
+                    }
+                }
+            }
+            match stdin.read(&mut buffer) {
+                Ok(read) if read > 0 => frames.push(&buffer[..read]),
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                _ if self.ended.load(Ordering::SeqCst) => return,
+                _ => {
+                    eprintln!("executing-worker: the input pipe ended; leaving");
+                    std::process::exit(EXIT_PIPE_ENDED);
+                }
+            }
+        }
+    }
+
+    fn cancel(self: &Arc<Self>) {
+        self.cancelled.store(true, Ordering::SeqCst);
+        let pipe = Arc::clone(self);
+        let late = move || {
+            std::thread::sleep(CANCEL_WAIT);
+            pipe.end(FromWorker::Error(fail::cancelled()));
+            std::process::exit(0);
+        };
+        // Without the thread the work itself still answers at its next safe point.
+        drop(std::thread::Builder::new().name("cancel".to_owned()).spawn(late));
+    }
+}

@@ -1,0 +1,3 @@
+//! Whole-program tests, one binary.
+
+mod control_connections;
