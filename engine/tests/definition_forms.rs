@@ -1,4 +1,5 @@
 //! Both forms of a workflow file load, and come to the stages they should.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod definition_support;
 use definition_support::*;

@@ -1,4 +1,5 @@
 //! Every kind of defect is found, with its code and its place, and none hides another.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod definition_support;
 use definition_support::*;

@@ -1,4 +1,5 @@
 //! Whatever the shape: definitions without a circle load in an order, those with one are refused.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod definition_support;
 use definition_support::*;

@@ -2,6 +2,7 @@
 //!
 //! A mutant wraps the run and alters what it decides; nothing in the engine knows of it. A mutant that
 //! lives through all its seeds means a promise that nobody checks.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod sim;
 

@@ -1,6 +1,7 @@
 //! Every run ends and replays exactly, whatever crashes, hangs, lies or comes late.
 //!
 //! `SEEDS=100000 cargo test -p engine --test simulation` for more seeds, `SEED=n` for a single one.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod sim;
 

@@ -1,4 +1,5 @@
 //! Whole-program tests, one binary.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod ampel360;
 mod arrows;
