@@ -37,3 +37,16 @@ pub fn catalog() -> Catalog {
         EXAMPLE.iter().map(|(name, text)| ((*name).to_owned(), text.as_bytes().to_vec())).collect();
     Catalog { library: library(), example_inputs, example_params }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_embedded_workflow_loads() {
+        for (name, _) in WORKFLOWS {
+            let loaded = engine::definition::load_builtin(name, &library(), &BTreeMap::new());
+            assert!(loaded.is_ok(), "{name}: {loaded:?}");
+        }
+    }
+}

@@ -99,7 +99,12 @@ impl RunActor {
         let (events, commands) = run.recover(self.shared.clock.now_ms());
         self.sequence = sequence;
         self.checkpointed = sequence;
+        let ended = run.phase().is_ended();
         self.run = Some(run);
+        if ended {
+            // Started to be asked something (`retry`): the question is in the mailbox.
+            return;
+        }
         self.commit(events, commands, Principal::system(), None, true, ctx);
     }
 

@@ -302,6 +302,14 @@ pub(super) async fn deployments(inner: &Inner) -> Result<Value, ErrorReply> {
         .await
         .map_err(|e| replies::from_ask("the deployer", e))?
         .0;
+    // A release may have been active more than once; only its newest activation holds now.
+    let holding = history
+        .history()
+        .iter()
+        .rev()
+        .find(|a| a.outcome == engine::deployment::Outcome::Succeeded)
+        .filter(|a| a.release.is_some())
+        .map(|a| a.position);
     let activations: Vec<Value> = history
         .history()
         .iter()
@@ -314,7 +322,7 @@ pub(super) async fn deployments(inner: &Inner) -> Result<Value, ErrorReply> {
             json!({
                 "release": a.release, "previous": a.previous, "run": a.run, "by": a.by,
                 "at": time(a.at_ms), "position": a.position, "outcome": outcome, "why": why,
-                "active": a.release.is_some() && history.active() == a.release.as_deref(),
+                "active": holding == Some(a.position),
             })
         })
         .collect();

@@ -119,7 +119,7 @@ mod tests {
     fn a_program_that_is_not_there_or_fails_or_is_silent_is_no_worker() {
         assert!(says_its_version(&"no/such/program".into()).unwrap_err().contains("does not start"));
         assert!(says_its_version(&"false".into()).unwrap_err().contains("ends with"));
-        assert_eq!(says_its_version(&"echo".into()), Ok("--version".into()));
+        assert!(says_its_version(&"cargo".into()).is_ok_and(|words| words.contains("cargo")));
     }
 
     #[test]

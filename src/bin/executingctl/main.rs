@@ -3,7 +3,6 @@
 //! Rule: data to stdout, words to stderr. Start at [`perform`]; the command line is args.rs.
 
 mod args;
-mod builtin;
 mod completions;
 mod context;
 mod doctor;

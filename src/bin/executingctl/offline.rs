@@ -1,6 +1,5 @@
 //! Verbs that need no daemon: validate, explain a code, verify a journal on disk.
 
-use crate::builtin;
 use crate::context::{Outcome, refusal};
 use crate::inputs;
 use crate::output::{self, Output};
@@ -74,7 +73,7 @@ fn problems_of(
 
 /// Of the workflow chosen, else of every workflow in the file.
 fn workflow_problems(file: &str, text: &str, workflow: Option<&str>) -> (Vec<Problem>, Vec<Problem>) {
-    let library = builtin::library();
+    let library = executing::catalog::library();
     let names: Vec<Option<String>> = match (workflow, definition::workflows_in(text, file)) {
         (None, Ok(names)) if names.len() > 1 => names.into_iter().map(Some).collect(),
         _ => vec![workflow.map(str::to_owned)],

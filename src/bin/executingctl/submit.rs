@@ -3,7 +3,6 @@
 //! Rule: nothing is sent before everything that can be checked here was checked.
 
 use crate::args::Submit;
-use crate::builtin;
 use crate::context::{Context, Outcome, refusal};
 use crate::inputs::{self, Content, INPUT_NAMES};
 use crate::{output, watch};
@@ -44,7 +43,7 @@ pub async fn submit(context: &Context, args: &Submit) -> Outcome {
 }
 
 fn prepare(args: &Submit) -> Result<Prepared, ErrorReply> {
-    let library = builtin::library();
+    let library = executing::catalog::library();
     let is_builtin = !args.file.exists() && args.file.to_str().is_some_and(|n| library.text(n).is_some());
     let file = args.file.display().to_string();
     if !args.file.is_file() && !is_builtin {

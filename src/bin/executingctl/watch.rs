@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 /// How long a daemon may be away before waiting is given up. A restart takes less than a second; an
 /// upgrade with a long recovery may take many.
 const AWAY_MAX: Duration = Duration::from_secs(60);
+/// A daemon that was never seen in this call may just be starting; longer and it is not there.
+const FIRST_MAX: Duration = Duration::from_secs(3);
 
 /// Pause between two tries to reach a daemon that is away.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -70,9 +72,10 @@ fn final_object(run: &str, shown: &Value) -> Value {
 /// A refusal; unreachable if the daemon stays away.
 pub async fn follow(context: &Context, run: &str, mut seen: impl FnMut(&Value)) -> Result<Value, ErrorReply> {
     let (mut from, mut away_since) = (0, None);
+    let mut reached = false;
     let mut error: Option<Value> = None;
     loop {
-        let round = follow_once(context, run, &mut from, |item| {
+        let round = follow_once(context, run, &mut from, &mut reached, |item| {
             if let Some(found) = item.get("error").filter(|found| !found.is_null()) {
                 error = Some(found.clone());
             }
@@ -92,7 +95,8 @@ pub async fn follow(context: &Context, run: &str, mut seen: impl FnMut(&Value)) 
             Err(other) => return Err(other.into()),
         }
         let since = *away_since.get_or_insert_with(Instant::now);
-        if from == 0 || since.elapsed() > AWAY_MAX {
+        let patience = if reached { AWAY_MAX } else { FIRST_MAX };
+        if since.elapsed() > patience {
             let message = format!(
                 "the daemon went away while run {run} was being followed; the run goes on when it is back"
             );
@@ -106,9 +110,11 @@ async fn follow_once(
     context: &Context,
     run: &str,
     from: &mut u64,
+    reached: &mut bool,
     mut seen: impl FnMut(&Value),
 ) -> Result<Value, ClientError> {
     let client = Client::connect(&context.options).await?;
+    *reached = true;
     let mut items = client.stream(&Request::Follow { run: run.into(), from: *from }).await?;
     while let Some(item) = items.next().await? {
         if let Some(position) = item.get("position").and_then(Value::as_u64) {

@@ -9,6 +9,10 @@ use engine::run::StageError;
 use serde_json::{Value, json};
 use solvers::space::Attribute;
 
+/// Artefacts that tell about the machine and the hour. They are no part of where a design came from, and
+/// with them the same choice would not give the same record.
+const MEASUREMENTS: [&str; 2] = ["environment.json", "enumeration_metrics.json"];
+
 pub fn run(work: &mut Work) -> Result<Facts, StageError> {
     let subject = subject::read(work)?;
     let Some(config) = work.inputs.json("optimal_config.json")? else {
@@ -36,6 +40,9 @@ pub fn run(work: &mut Work) -> Result<Facts, StageError> {
         .collect();
     let mut files = Vec::new();
     for file in work.inputs.all() {
+        if MEASUREMENTS.contains(&file.name.as_str()) {
+            continue;
+        }
         work.check()?;
         inputs::read_file(file)?;
         files.push(json!({"name": file.name, "digest": file.digest, "bytes": file.bytes}));
