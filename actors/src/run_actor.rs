@@ -187,11 +187,27 @@ impl RunActor {
                 Err(DriveError::NotDurable("the run could not be read from the journal".into())),
             );
         };
+        let placed = match &input {
+            Input::Placed { stage, .. } => Some(*stage),
+            _ => None,
+        };
         match run.decide(self.shared.clock.now_ms(), self.random(), input) {
             Ok(decision) => self.commit(decision.events, decision.commands, by, reply, false, ctx),
             Err(refusal) => {
                 tracing::debug!(run = %self.id, %refusal, "Refused.");
                 metrics::counter!("executing_refusals_total").increment(1);
+                if let Some(stage) = placed
+                    && run.fence(stage).is_none()
+                {
+                    // Withdrawn while the grant was on its way: nobody will use this lease.
+                    let key = (self.id.clone(), stage.0);
+                    let _ = self.directory.resources.tell_control(resources::Release { key });
+                }
+                if run.phase().is_ended() {
+                    // Started only to be asked; the answer is no, and the run stays ended.
+                    use actix::ActorContext;
+                    ctx.stop();
+                }
                 answer(reply, Err(refusal.into()));
             }
         }

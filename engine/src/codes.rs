@@ -366,6 +366,12 @@ pub const CODES: &[Code] = &[
         "Lower the demand, or add capacity.",
     ),
     code(
+        "EX-0508",
+        "no room in time",
+        "The stage waited longer for a resource than its schedule_to_start allows.",
+        "Raise timeout.schedule_to_start, or look with `resources` and `explain RUN` at who holds what.",
+    ),
+    code(
         "EX-0510",
         "input missing",
         "A stage's input or artefact is not there.",
@@ -412,6 +418,12 @@ pub const CODES: &[Code] = &[
         "certification not evaluated",
         "A certification predicate could not be evaluated, and no waiver covers it.",
         "Supply the figures, or a named waiver with reason and expiry.",
+    ),
+    code(
+        "EX-0518",
+        "condition not evaluable",
+        "The stage's `when` names a fact that no earlier stage left.",
+        "Name a fact of a stage that it needs; `show RUN -o json` lists the facts there are.",
     ),
     code(
         "EX-0520",

@@ -1,7 +1,8 @@
 //! `executing-worker`: one solver process, by hand or for the daemon.
 //!
-//! Rule: the last line of stdout is one JSON object, words go to stderr, and the exit code says how it
-//! ended (`answer`). Each verb is a file of its own. Start at [`Verb`].
+//! Rule: it may crash, hang or be killed without harm to anything but its own attempt. By hand the last
+//! line of stdout is one JSON object, words go to stderr, and the exit code says how it ended. Each verb
+//! is a file of its own. Start at [`Verb`].
 
 mod answer;
 mod check;
@@ -20,7 +21,7 @@ use std::sync::LazyLock;
 static VERSION: LazyLock<String> =
     LazyLock::new(|| format!("{} (HiGHS {})", env!("CARGO_PKG_VERSION"), solvers::milp::highs_version()));
 
-/// Solve one task: enumerate a feasible set, find an optimum, re-check a list.
+/// Solve one task: enumerate a feasible set, find an optimum, choose under risk, evaluate QAOA.
 #[derive(Debug, Parser)]
 #[command(name = "executing-worker", version = VERSION.as_str())]
 struct Arguments {
@@ -30,12 +31,6 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Run one task of the daemon; the task comes as a frame on the input pipe.
-    Task {
-        /// Process id of the daemon: the worker dies with it.
-        #[arg(long)]
-        parent: u32,
-    },
     /// List, count, rank or sample the feasible set of a design space or program.
     Enumerate(enumerate::Arguments),
     /// The optimum by HiGHS, re-checked exactly.
@@ -46,17 +41,22 @@ enum Verb {
     Select(select::Arguments),
     /// Evaluate a QAOA problem file at its angles.
     Qaoa(qaoa::Arguments),
+    /// Run one task of the daemon; the task comes as a frame on the input pipe.
+    Task {
+        /// Process id of the daemon: the worker dies with it.
+        #[arg(long)]
+        parent: u32,
+    },
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let result = match arguments.verb {
-        Verb::Task { parent } => return task::run(parent),
-        Verb::Select(arguments) => return select::run(&arguments),
-        Verb::Qaoa(arguments) => return qaoa::run(&arguments),
+    let result = match Arguments::parse().verb {
         Verb::Enumerate(arguments) => enumerate::run(&arguments),
         Verb::Optimum(arguments) => optimum::run(&arguments),
         Verb::Check(arguments) => check::run(&arguments),
+        Verb::Select(arguments) => return select::run(&arguments),
+        Verb::Qaoa(arguments) => return qaoa::run(&arguments),
+        Verb::Task { parent } => return task::run(parent),
     };
     answer::finish(result)
 }

@@ -1,0 +1,45 @@
+# Two commands are enough: `make demo` and `make test`. Both install what is missing on a bare Debian.
+SHELL := /bin/bash
+CARGO ?= cargo
+.PHONY: help setup highs build demo test quick lint simulate drill clean
+
+help:
+	@echo 'make demo      watch a whole optimisation run, from design space to deployed release'
+	@echo 'make test      all tests (needs a Rust toolchain and nothing else)'
+	@echo 'make quick     tests of the pure crates only, no HiGHS'
+	@echo 'make lint      formatting and clippy'
+	@echo 'make simulate  SEEDS=1000000 seeded runs of the run machine'
+	@echo 'make drill     KILLS=200 kills of the real daemon'
+
+setup:
+	@./scripts/setup
+
+highs: setup
+	@./scripts/highs
+
+build: highs
+	$(CARGO) build --release --bins
+
+demo: highs
+	@./scripts/demo
+
+test: highs
+	@./scripts/test
+
+quick:
+	$(CARGO) test -p engine -p journal -p supervisors -p quantum
+
+lint: highs
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+SEEDS ?= 1000000
+simulate:
+	SEEDS=$(SEEDS) $(CARGO) test --release -p engine --test simulation -- --nocapture
+
+KILLS ?= 200
+drill: highs
+	KILLS=$(KILLS) $(CARGO) test --test it kill -- --nocapture
+
+clean:
+	$(CARGO) clean
