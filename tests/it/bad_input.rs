@@ -80,12 +80,7 @@ const WRONG_WORKFLOWS: [Wrong; 9] = [
         code: "EX-0102",
         words: &[":2:9", "a list"],
     },
-    Wrong {
-        what: "no YAML",
-        text: "workflow: w\nstages: [a\n",
-        code: "EX-0101",
-        words: &["w.yaml:"],
-    },
+    Wrong { what: "no YAML", text: "workflow: w\nstages: [a\n", code: "EX-0101", words: &["w.yaml:"] },
     Wrong {
         what: "unknown key",
         text: "workflow: w\nstagess: []\nstages:\n  - initialization\n",
@@ -164,11 +159,35 @@ fn a_wrong_input_file_is_refused_with_code_and_place() {
         ("scenarios", "s.yaml", "scenarios: 1\nvariables: {}\ncount: 10\n", "EX-0357", &["s.yaml"]),
         ("scenarios", "s.csv", "price,probability\n1,0.5\n2,0.4\n", "EX-0359", &["0.9"]),
         ("scenarios", "s.csv", "price,probability\n1,0.5\nnan,0.5\n", "EX-0355", &["s.csv:3"]),
-        ("scenarios", "s.yaml", "scenarios: 1\nvariables:\n  price: {uniform: [.nan, 1]}\ncount: 10\n", "EX-0355", &["s.yaml:3"]),
-        ("costs", "c.yaml", "costs: 1\nattributes:\n  mass: {aggregate: summ}\nterms:\n  fuel: \"mass\"\n", "EX-03", &["c.yaml:3", "summ"]),
+        (
+            "scenarios",
+            "s.yaml",
+            "scenarios: 1\nvariables:\n  price: {uniform: [.nan, 1]}\ncount: 10\n",
+            "EX-0355",
+            &["s.yaml:3"],
+        ),
+        (
+            "costs",
+            "c.yaml",
+            "costs: 1\nattributes:\n  mass: {aggregate: summ}\nterms:\n  fuel: \"mass\"\n",
+            "EX-03",
+            &["c.yaml:3", "summ"],
+        ),
         ("space", "b.yaml", "design_space: 1\nname: x\ndecisions: 7\n", "EX-03", &["b.yaml:3"]),
-        ("space", "b.yaml", "design_space: 1\nname: x\nbogus: 1\ndecisions: []\n", "EX-03", &["b.yaml:3", "bogus"]),
-        ("space", "b.yaml", "design_space: 1\nname: x\ndecisions:\n  - name: wing\n    options:\n      - {id: a, attributes: {mass: .nan}}\n", "EX-03", &["b.yaml:6"]),
+        (
+            "space",
+            "b.yaml",
+            "design_space: 1\nname: x\nbogus: 1\ndecisions: []\n",
+            "EX-03",
+            &["b.yaml:3", "bogus"],
+        ),
+        (
+            "space",
+            "b.yaml",
+            "design_space: 1\nname: x\ndecisions:\n  - name: wing\n    options:\n      - {id: a, attributes: {mass: .nan}}\n",
+            "EX-03",
+            &["b.yaml:6"],
+        ),
     ];
     for (name, file, text, code, words) in cases {
         let path = daemon.file(file, text);
@@ -177,10 +196,12 @@ fn a_wrong_input_file_is_refused_with_code_and_place() {
         let sets: Vec<String> = inputs.iter().map(|(name, path)| format!("{name}={path}")).collect();
         let mut args = vec!["submit", "full-optimization"];
         sets.iter().for_each(|set| args.extend(["--set", set.as_str()]));
-        for answer in [daemon.ctl(&args), daemon.ctl(&["validate", &path])] {
+        // Of several files together the code is that of a wrong input; of one file that of its mistake.
+        for (answer, code) in [(daemon.ctl(&args), "EX-0511"), (daemon.ctl(&["validate", &path]), code)] {
             assert_eq!(answer.code, 8, "{text}: {answer:?}");
             assert!(answer.stderr.contains(&format!("[{code}")), "{text}: expected {code}: {answer:?}");
-            assert!(words.iter().all(|word| answer.stderr.contains(word)), "{text}: expected {words:?}: {answer:?}");
+            let said = words.iter().all(|word| answer.stderr.contains(word));
+            assert!(said, "{text}: expected {words:?}: {answer:?}");
         }
     }
     assert_eq!(data_of(&daemon), before);
@@ -287,7 +308,10 @@ fn garbage_and_a_frame_of_4_gib_are_refused_without_memory_for_them() {
         let said = talk(&daemon.socket(), &[hello(), garbage].concat());
         assert_eq!(refusal(&said[1]).code, "EX-0008", "{said:?}");
     }
-    let said = talk(&daemon.socket(), &[hello(), frame::encode(frame::Kind::Json, b"{\"verb\":\"fly\"}").unwrap()].concat());
+    let said = talk(
+        &daemon.socket(),
+        &[hello(), frame::encode(frame::Kind::Json, b"{\"verb\":\"fly\"}").unwrap()].concat(),
+    );
     assert_eq!(refusal(&said[1]).code, "EX-0008", "{said:?}");
     // Half a frame and silence, many times over, hold nobody up.
     let half: Vec<_> = (0..50)
@@ -317,7 +341,11 @@ fn what_a_client_did_not_check_the_daemon_refuses_itself() {
         let file = "w.yaml".to_owned();
         let refused = submit(Submission { yaml: Some(wrong.text.to_owned()), file, ..Submission::default() });
         assert_eq!((refused.code.as_str(), refused.exit), (wrong.code, 8), "{}: {refused:?}", wrong.what);
-        assert!(refused.problems.iter().all(|p| p.file == "w.yaml" && p.line > 0), "{}: {refused:?}", wrong.what);
+        assert!(
+            refused.problems.iter().all(|p| p.file == "w.yaml" && p.line > 0),
+            "{}: {refused:?}",
+            wrong.what
+        );
     }
     let digest = format!("b3:{}", "0".repeat(64));
     let refused = submit(Submission {
@@ -383,7 +411,8 @@ impl SmallDisk {
     fn mount(kib: u64) -> Option<Self> {
         let disk = Self(tempfile::tempdir().unwrap());
         let size = format!("size={kib}k");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(disk.0.path()).output();
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(disk.0.path()).output();
         match mounted {
             Ok(output) if output.status.success() => Some(disk),
             _ => None,

@@ -1,8 +1,8 @@
 //! The verbs and their exit codes, with the real client against the real daemon.
 
 use crate::harness::{
-    Daemon, PATIENCE, client, of_stage, run_program, small_problem, small_run, stage_of,
-    started_again, wait_for,
+    Daemon, PATIENCE, client, of_stage, run_program, small_problem, small_run, stage_of, started_again,
+    wait_for,
 };
 use serde_json::{Value, json};
 use std::fs;

@@ -336,7 +336,6 @@ impl Daemon {
     pub fn expect_journal_whole(&self) {
         let report = self.ctl(&["journal", "verify"]).expect(0).json();
         assert_eq!(report["ok"], json!(true), "{report:#}");
-        assert!(report["records"].as_u64().unwrap() > 0, "{report:#}");
     }
 
     /// Process ids of the daemon's living workers.
