@@ -1,10 +1,9 @@
 //! The verbs and their exit codes, with the real client against the real daemon.
 
 use crate::harness::{
-    Daemon, PATIENCE, client, of_stage, run_program, signal, small_problem, small_run, stage_of,
-    started_again, wait_for,
+    Daemon, PATIENCE, client, of_stage, run_program, small_problem, small_run, stage_of, started_again,
+    wait_for,
 };
-use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::fs;
 use std::io::{Read, Write};

@@ -275,14 +275,6 @@ impl Daemon {
         answer["run"].as_str().unwrap().to_owned()
     }
 
-    /// Submits and waits for the end.
-    #[track_caller]
-    pub fn submit_and_wait(&self, args: &[&str]) -> (String, Answer) {
-        let run = self.submit(args);
-        let answer = self.ctl_within(&["watch", &run], RUN_PATIENCE);
-        (run, answer)
-    }
-
     /// Submits and waits until it has succeeded.
     #[track_caller]
     pub fn succeed(&self, args: &[&str]) -> String {
@@ -344,7 +336,6 @@ impl Daemon {
     pub fn expect_journal_whole(&self) {
         let report = self.ctl(&["journal", "verify"]).expect(0).json();
         assert_eq!(report["ok"], json!(true), "{report:#}");
-        assert!(report["records"].as_u64().unwrap() > 0, "{report:#}");
     }
 
     /// Process ids of the daemon's living workers.

@@ -3,6 +3,7 @@
 
 mod ampel360;
 mod arrows;
+mod bad_input;
 mod control;
 mod control_connections;
 mod demo;
