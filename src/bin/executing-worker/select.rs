@@ -31,13 +31,13 @@ pub struct Arguments {
     #[arg(long)]
     pub costs: PathBuf,
     /// Where the bad tail begins, in [0, 1): 0.95 averages the worst 5 %.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     pub cvar_level: f64,
     /// How much one unit of CVaR counts against one unit of expectation; at least 0.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     pub risk_weight: f64,
     /// End after so many seconds with the best so far.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     pub seconds_max: Option<f64>,
 }
 

@@ -10,7 +10,7 @@ use super::work::Work;
 use super::{fail, money, subject};
 use engine::run::StageError;
 use serde_json::{Value, json};
-use solvers::milp::{describe::describe, removal};
+use solvers::milp::{self, describe::describe, removal};
 use solvers::space::{Constraint, DesignSpace, Rule};
 use std::collections::BTreeMap;
 
@@ -34,6 +34,12 @@ pub fn run(work: &mut Work) -> Result<Facts, StageError> {
 
     let removed = removed_options(space);
     contradictions(space, file, &removed)?;
+
+    // The same model that milp-solving hands to HiGHS. What it cannot express the exact search still can.
+    let solver_input = match milp::model(space, None) {
+        Ok(model) => json!({"columns": model.program.columns.len(), "rows": model.program.rows.len()}),
+        Err(error) => json!({"refused": error.to_string()}),
+    };
 
     let found_max = work.params.whole("removal_designs_max", 20_000_000, 1, u64::MAX)?;
     let threads = work.threads();
@@ -72,6 +78,7 @@ pub fn run(work: &mut Work) -> Result<Facts, StageError> {
         "options_removed": removed,
         "constraints_that_remove_nothing_given_the_others": idle,
         "contradictions": [],
+        "solver_input": solver_input,
         "notes": subject.programme.as_ref().map(|p| p.notes.clone()).unwrap_or_default(),
         "objective": space.objective.as_ref().map(|o| json!({
             "attribute": o.attribute, "maximise": o.maximise,

@@ -41,6 +41,18 @@ pub fn invalid(problems: &[Problem]) -> StageError {
     permanent("EX-0511", lines.join("\n"))
 }
 
+/// A problem of a whole input, without a place in it.
+pub fn whole(file: &str, message: String) -> Problem {
+    Problem {
+        code: "EX-0511".to_owned(),
+        file: file.to_owned(),
+        line: 0,
+        column: 0,
+        message,
+        help: String::new(),
+    }
+}
+
 pub fn search(error: EnumerationError) -> StageError {
     match error {
         EnumerationError::ThreadLost => transient("EX-0501", error.to_string()),

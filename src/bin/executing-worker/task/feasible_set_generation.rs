@@ -7,13 +7,13 @@
 //! how many are ranked in the metrics; `checkpoint_ms`. Facts: `feasible_configurations_found`,
 //! `feasible_set_complete`, `feasible_set_digest`. An empty set is EX-0512 with the conflict.
 
-use super::feasible::{search, set_digest};
+use super::feasible::{Watch, search, set_digest};
 use super::json::{self, Facts};
 use super::work::Work;
 use super::{fail, subject};
 use engine::run::StageError;
 use serde_json::{Value, json};
-use solvers::enumeration::{Checkpoint, DesignSet, Mode, Outcome, Packing, Quiet, enumerate};
+use solvers::enumeration::{Checkpoint, DesignSet, Mode, Options, Outcome, Packing, enumerate};
 use solvers::space::DesignSpace;
 use std::time::Instant;
 
@@ -121,13 +121,14 @@ fn listed(outcome: Outcome) -> Found {
 }
 
 /// The best by the space's own objective, for the metrics.
-fn ranked(work: &Work, space: &DesignSpace) -> Result<Value, StageError> {
+fn ranked(work: &mut Work, space: &DesignSpace) -> Result<Value, StageError> {
     let k = work.params.whole("best", 20, 0, 10_000)?;
     if space.objective.is_none() || k == 0 {
-        return Ok(Value::Null);
+        return Ok(json!({"reason": "the space states no objective, or none was asked for"}));
     }
-    let options = solvers::enumeration::Options::new(Mode::Best { k });
-    let outcome = enumerate(space, &options, &mut Quiet).map_err(fail::search)?;
+    let mut watch = Watch::new(work, "ranking the best");
+    let outcome = enumerate(space, &Options::new(Mode::Best { k }), &mut watch).map_err(fail::search)?;
+    watch.verdict()?;
     let best: Vec<Value> = outcome
         .best
         .iter()

@@ -19,7 +19,7 @@ pub fn run(work: &mut Work) -> Result<Facts, StageError> {
     }
     let mut problems = Vec::new();
     let subject = subject::collect(work, &mut problems)?;
-    let configuration = subject::configuration(work)?;
+    let configuration = subject::configuration(work, &mut problems)?;
     // Without costs a plain space may still be enumerated or validated; only what is there is read.
     let has_money = work.inputs.has("costs") || work.inputs.has("scenarios");
     let money = match (&subject, has_money) {
@@ -32,6 +32,16 @@ pub fn run(work: &mut Work) -> Result<Facts, StageError> {
     {
         problems.extend(found);
     }
+    let design = match (&subject, work.inputs.json("design")?) {
+        (Some(subject), Some(object)) => {
+            let named = object.get("design").unwrap_or(&object).clone();
+            if let Err(error) = subject.space.design_from_json(&named) {
+                problems.push(fail::whole("design", error.to_string()));
+            }
+            named
+        }
+        _ => Value::Null,
+    };
     if !problems.is_empty() {
         return Err(fail::invalid(&problems));
     }
@@ -58,6 +68,7 @@ pub fn run(work: &mut Work) -> Result<Facts, StageError> {
         "params": Value::Object(work.params.all().clone()),
         "space": space,
         "figures": money.as_ref().map(money::Money::sources),
+        "design": design,
         "architecture": configuration.map(|c| c.architecture),
         "cvar_level": risk.level,
         "cvar_level_source": risk.level_source,

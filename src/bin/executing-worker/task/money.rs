@@ -18,14 +18,16 @@ use solvers::scenarios::{self, ScenarioSet, Variable};
 use solvers::selection::{Evaluator, Figures};
 use solvers::space::{Attribute, Decimal, Design, DesignSpace};
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 /// The orchestrator's defaults of the programme.
 const CVAR_LEVEL_DEFAULT: f64 = 0.95;
 const RISK_WEIGHT_DEFAULT: f64 = 0.1;
 /// Attribute that carries a design's objective where the objective is the cost.
 const OBJECTIVE_COST: &str = "objective_cost";
-/// Designs per call of the evaluator: about 50 ms at 1,000 scenarios.
-const DESIGNS_PER_RANGE: usize = 2_048;
+/// How often a long evaluation is looked at for progress; a small one must not wait long for its end.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
 
 #[derive(Debug)]
 pub struct Money {
@@ -64,7 +66,7 @@ pub struct Risk {
 
 /// Parameters win over the configuration file, that over the defaults.
 pub fn risk(work: &Work) -> Result<Risk, StageError> {
-    let config = subject::configuration(work)?.map(|config| config.risk);
+    let config = subject::sound_configuration(work)?.map(|config| config.risk);
     let pick = |name: &str, file: Option<f64>, default: f64| -> Result<(f64, &'static str), StageError> {
         Ok(match (work.params.number(name)?, file) {
             (Some(stated), _) => (stated, "params"),
@@ -91,7 +93,12 @@ pub fn read(work: &Work, subject: &Subject) -> Result<Money, StageError> {
     match collect(work, Some(subject), &mut problems)? {
         Some(money) if problems.is_empty() => Ok(money),
         _ if !problems.is_empty() => Err(fail::invalid(&problems)),
-        _ => Err(fail::permanent("EX-0510", "the inputs `scenarios` and `costs` are missing".to_owned())),
+        _ => Err(fail::permanent(
+            "EX-0510",
+            "there is no input `costs` and the space states no objective, so no design is better than another: \
+             give `costs` and `scenarios`, or an `objective` in the space"
+                .to_owned(),
+        )),
     }
 }
 
@@ -147,7 +154,7 @@ pub fn collect(
             "EX-0510",
             "the input `costs` needs the input `scenarios` beside it".to_owned(),
         )),
-        (_, None) => objective_as_cost(subject).map(Some),
+        (_, None) => objective_as_cost(subject),
     }
 }
 
@@ -157,15 +164,8 @@ fn is_table(text: &str) -> bool {
     first.contains(',') && !first.contains(':') && !first.contains('{')
 }
 
-fn objective_as_cost(subject: &Subject) -> Result<Money, StageError> {
-    let Some(objective) = &subject.space.objective else {
-        return Err(fail::permanent(
-            "EX-0510",
-            "there is no input `costs` and the space states no objective, so no design is better than another: \
-             give `costs` and `scenarios`, or an `objective` in the space"
-                .to_owned(),
-        ));
-    };
+fn objective_as_cost(subject: &Subject) -> Result<Option<Money>, StageError> {
+    let Some(objective) = &subject.space.objective else { return Ok(None) };
     let mut space = subject.space.clone();
     for decision in &mut space.decisions {
         for option in &mut decision.options {
@@ -180,7 +180,7 @@ fn objective_as_cost(subject: &Subject) -> Result<Money, StageError> {
         "costs: 1\nattributes:\n  {OBJECTIVE_COST}: {{aggregate: sum}}\nterms:\n  objective: \"{sign}{OBJECTIVE_COST}\"\n"
     );
     let model = costs::read("objective", &text).map_err(|problems| fail::invalid(&problems))?;
-    Ok(Money {
+    Ok(Some(Money {
         scenarios: ScenarioSet {
             variables: vec![Variable { name: "certain".to_owned(), unit: None }],
             values: vec![1.0],
@@ -194,10 +194,12 @@ fn objective_as_cost(subject: &Subject) -> Result<Money, StageError> {
         } else {
             "the objective of the space, as no costs were given"
         },
-    })
+    }))
 }
 
 /// Figures of all designs at `levels`, telling progress from `from` to `to`.
+///
+/// A share of the designs per thread, joined in their order: the number of threads changes nothing.
 pub fn figures(
     work: &mut Work,
     evaluator: &Evaluator,
@@ -206,15 +208,36 @@ pub fn figures(
     to: f64,
 ) -> Result<Figures, StageError> {
     let total = evaluator.designs().len();
+    let share = total.div_ceil(work.threads()).max(1);
+    let done = AtomicUsize::new(0);
+    let parts = std::thread::scope(|scope| {
+        let shares: Vec<_> = (0..total)
+            .step_by(share)
+            .map(|start| {
+                let (done, pipe) = (&done, work.shared_pipe());
+                scope.spawn(move || {
+                    let mut before = 0;
+                    let mut watch = |now: usize, _: usize| {
+                        done.fetch_add(now - before, Ordering::Relaxed);
+                        before = now;
+                        if pipe.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+                    };
+                    evaluator.evaluate(start..start + share, levels, &mut watch)
+                })
+            })
+            .collect();
+        while shares.iter().any(|share| !share.is_finished()) {
+            std::thread::sleep(LOOK_EVERY);
+            let done = done.load(Ordering::Relaxed);
+            work.progress(from + (to - from) * done as f64 / total as f64, || {
+                format!("{done} of {total} designs evaluated")
+            });
+        }
+        shares.into_iter().map(|share| share.join()).collect::<Vec<_>>()
+    });
     let mut all: Option<Figures> = None;
-    let mut start = 0;
-    while start < total {
-        let end = (start + DESIGNS_PER_RANGE).min(total);
-        let pipe = work.pipe();
-        let mut watch = |_: usize, _: usize| {
-            if pipe.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        };
-        let part = evaluator.evaluate(start..end, levels, &mut watch).map_err(fail::selection)?;
+    for part in parts {
+        let part = part.unwrap_or_else(|panic| std::panic::resume_unwind(panic)).map_err(fail::selection)?;
         match &mut all {
             None => all = Some(part),
             Some(all) => {
@@ -226,10 +249,6 @@ pub fn figures(
                 }
             }
         }
-        start = end;
-        work.progress(from + (to - from) * end as f64 / total as f64, || {
-            format!("{end} of {total} designs evaluated")
-        });
     }
     all.ok_or_else(|| fail::permanent("EX-0512", "there is no feasible design to evaluate".to_owned()))
 }

@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Exit code after the pipe ended under the work: the daemon is gone or wants this process gone.
@@ -58,23 +58,27 @@ impl Pipe {
 
     /// Raw bytes; drills use it for garbage.
     pub fn write(&self, bytes: &[u8]) {
-        let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
-        if out.write_all(bytes).and_then(|()| out.flush()).is_err() {
-            std::process::exit(EXIT_PIPE_ENDED);
-        }
+        write(&mut self.out(), bytes);
     }
 
-    /// Sends the last frame, unless it was sent already.
+    fn out(&self) -> MutexGuard<'_, File> {
+        self.out.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends the last frame, unless it was sent already; on return it is written.
     pub fn end(&self, message: FromWorker) {
+        // The claim is made under the lock: whoever comes second waits until the frame is out.
+        let mut out = self.out();
         if self.ended.swap(true, Ordering::SeqCst) {
             return;
         }
-        match encode(&message) {
-            Ok(frame) => self.write(&frame),
-            Err(error) => {
-                let words = format!("the result does not fit a frame: {error}");
-                self.send(&FromWorker::Error(fail::permanent("EX-0503", words)));
-            }
+        let frame = encode(&message).or_else(|error| {
+            let words = format!("the result does not fit a frame: {error}");
+            encode(&FromWorker::Error(fail::permanent("EX-0503", words)))
+        });
+        match frame {
+            Ok(frame) => write(&mut out, &frame),
+            Err(error) => eprintln!("executing-worker: the last message was not sent: {error}"),
         }
     }
 
@@ -143,5 +147,11 @@ impl Pipe {
         };
         // Without the thread the work itself still answers at its next safe point.
         drop(std::thread::Builder::new().name("cancel".to_owned()).spawn(late));
+    }
+}
+
+fn write(out: &mut File, bytes: &[u8]) {
+    if out.write_all(bytes).and_then(|()| out.flush()).is_err() {
+        std::process::exit(EXIT_PIPE_ENDED);
     }
 }

@@ -22,7 +22,7 @@ pub fn run(work: &mut Work) -> Result<Facts, StageError> {
     let subject = subject::read(work)?;
     let found = feasible::load(work, &subject)?;
     let total = found.designs.len();
-    let stopped = {
+    let report = {
         let work = &mut *work;
         let mut told = 0usize;
         let watched = found.designs.iter().take_while(|_| {
@@ -35,7 +35,6 @@ pub fn run(work: &mut Work) -> Result<Facts, StageError> {
         recheck(&subject.space, watched)
     };
     work.check()?;
-    let report = stopped;
     let mut disagreements = Vec::new();
     if !report.clean() {
         let told: Vec<String> = report

@@ -74,10 +74,16 @@ fn half(given: &str, wanted: &str) -> StageError {
     fail::permanent("EX-0510", format!("the input `{given}` needs the input `{wanted}` beside it"))
 }
 
-/// The programme's configuration, if it was given.
-pub fn configuration(work: &Work) -> Result<Option<Configuration>, StageError> {
+/// The programme's configuration, if it was given and is sound; what is wrong goes into `problems`.
+pub fn configuration(work: &Work, problems: &mut Vec<Problem>) -> Result<Option<Configuration>, StageError> {
     let Some(text) = work.inputs.text("config")? else { return Ok(None) };
-    ampel360::read_configuration(File { name: "config", text: &text })
-        .map(Some)
-        .map_err(|problems| fail::invalid(&problems))
+    let read = ampel360::read_configuration(File { name: "config", text: &text });
+    Ok(read.map_err(|found| problems.extend(found)).ok())
+}
+
+/// As [`configuration`], where a problem is the end.
+pub fn sound_configuration(work: &Work) -> Result<Option<Configuration>, StageError> {
+    let mut problems = Vec::new();
+    let found = configuration(work, &mut problems)?;
+    if problems.is_empty() { Ok(found) } else { Err(fail::invalid(&problems)) }
 }

@@ -166,7 +166,7 @@ fn design(
             return Ok((design, source));
         }
     }
-    let architecture = subject::configuration(work)?.map(|c| c.architecture).unwrap_or_default();
+    let architecture = subject::sound_configuration(work)?.map(|c| c.architecture).unwrap_or_default();
     if !architecture.is_empty() {
         let mut object = Map::new();
         for (subsystem, donor) in architecture {

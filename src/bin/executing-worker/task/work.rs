@@ -55,6 +55,11 @@ impl Work {
         &self.pipe
     }
 
+    /// The pipe for threads of the work.
+    pub fn shared_pipe(&self) -> Arc<Pipe> {
+        Arc::clone(&self.pipe)
+    }
+
     pub fn is_cancelled(&self) -> bool {
         self.pipe.is_cancelled()
     }
