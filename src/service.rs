@@ -21,7 +21,7 @@ use engine::placement::Capacity;
 use engine::protocol::{ErrorReply, Request};
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
-use std::sync::Arc;
+use std::rc::Rc;
 use std::time::Duration;
 use supervisors::{ActorRef, SupervisorRef};
 
@@ -44,7 +44,7 @@ struct Inner {
 /// Answers requests; cheap to clone.
 #[derive(Clone)]
 pub struct DaemonService {
-    inner: Arc<Inner>,
+    inner: Rc<Inner>,
 }
 
 impl std::fmt::Debug for DaemonService {
@@ -56,7 +56,7 @@ impl std::fmt::Debug for DaemonService {
 impl DaemonService {
     pub fn new(shared: &Shared, tree: &Tree, releases: Releases, settings: Settings) -> Self {
         Self {
-            inner: Arc::new(Inner {
+            inner: Rc::new(Inner {
                 shared: shared.clone(),
                 directory: tree.directory.clone(),
                 orchestrator: tree.orchestrator.clone(),
@@ -72,13 +72,13 @@ impl DaemonService {
 
 impl Service for DaemonService {
     fn call(&self, who: Caller, request: Request) -> LocalBoxFuture<'static, Result<Reply, ErrorReply>> {
-        let inner = Arc::clone(&self.inner);
+        let inner = Rc::clone(&self.inner);
         async move { inner.answer(who, request).await }.boxed_local()
     }
 }
 
 impl Inner {
-    async fn answer(self: Arc<Self>, who: Caller, request: Request) -> Result<Reply, ErrorReply> {
+    async fn answer(self: Rc<Self>, who: Caller, request: Request) -> Result<Reply, ErrorReply> {
         let data = match request {
             Request::Have { digest } => uploads::have(&self, &digest)?,
             Request::Upload { digest, bytes } => return uploads::begin(&self, &digest, bytes),

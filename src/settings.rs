@@ -15,7 +15,7 @@ use std::path::PathBuf;
 pub struct Settings {
     /// Directory of journal, checkpoints, artefacts, releases, work. Made if absent.
     pub state: PathBuf,
-    /// Control socket; default `control.sock` in `state`.
+    /// Control socket, relative to where the daemon is started; default `control.sock` in `state`.
     pub socket: Option<PathBuf>,
     /// The worker program; default beside the daemon's own.
     pub worker_program: Option<PathBuf>,
@@ -106,7 +106,9 @@ impl Settings {
     pub fn settle(mut self) -> Result<Self, SettingsError> {
         let wrong = |text: String| Err(SettingsError(text));
         if self.state.as_os_str().is_empty() {
-            return wrong("expected a state directory: --state DIR, or `state: DIR` in the settings".to_owned());
+            return wrong(
+                "expected a state directory: --state DIR, or `state: DIR` in the settings".to_owned(),
+            );
         }
         if !(HEARTBEAT_MS_MIN..=HEARTBEAT_MS_MAX).contains(&self.heartbeat_ms) {
             return wrong(format!(
@@ -138,9 +140,6 @@ impl Settings {
         {
             return wrong(format!("worker_program: {} is not there", program.display()));
         }
-        if self.socket.is_none() {
-            self.socket = Some(self.state.join("control.sock"));
-        }
         Ok(self)
     }
 }
@@ -149,7 +148,11 @@ impl Settings {
 fn machine_memory_mib() -> u64 {
     std::fs::read_to_string("/proc/meminfo")
         .ok()
-        .and_then(|text| text.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()))
+        .and_then(|text| {
+            text.lines().find_map(|line| {
+                line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()
+            })
+        })
         .map_or(1_024, |kib| kib / 1_024)
 }
 

@@ -39,14 +39,22 @@ pub fn start_metrics(state: &Path) -> Result<SocketAddr, String> {
 
 fn describe() {
     use metrics::{describe_counter, describe_gauge, describe_histogram};
-    describe_gauge!("executing_throughput_designs_per_hour", "Feasible designs found per hour of runs that ended.");
+    describe_gauge!(
+        "executing_throughput_designs_per_hour",
+        "Feasible designs found per hour of runs that ended."
+    );
     describe_histogram!("executing_run_latency_seconds", "From submission to the end of a run.");
     describe_gauge!("executing_resource_efficiency_ratio", "Seconds of stage work per second of run time.");
     describe_gauge!("executing_success_rate_ratio", "Succeeded runs among those that ended.");
     describe_gauge!("executing_error_rate_ratio", "Failed attempts among all attempts.");
     describe_gauge!("executing_queue_depth", "Stages that wait for a resource.");
     describe_counter!("executing_journal_fsyncs_total", "Commits of the journal since start.");
-    for rate in ["executing_throughput_designs_per_hour", "executing_resource_efficiency_ratio", "executing_success_rate_ratio", "executing_error_rate_ratio"] {
+    for rate in [
+        "executing_throughput_designs_per_hour",
+        "executing_resource_efficiency_ratio",
+        "executing_success_rate_ratio",
+        "executing_error_rate_ratio",
+    ] {
         metrics::gauge!(rate).set(0.0);
     }
 }

@@ -107,8 +107,9 @@ pub fn start(shared: &Shared, catalog: Arc<Catalog>, releases: Releases, size: S
     let mut worker_specs = Vec::new();
     for name in capacity.slots.keys() {
         let (shared, slot) = (shared.clone(), name.clone());
-        let (worker, spec) =
-            actor_child(name.clone(), WORKER_MAILBOX, move || SolverWorker::new(slot.clone(), shared.clone()));
+        let (worker, spec) = actor_child(name.clone(), WORKER_MAILBOX, move || {
+            SolverWorker::new(slot.clone(), shared.clone())
+        });
         workers.insert(name.clone(), worker);
         worker_specs.push(settled(spec));
     }
@@ -116,8 +117,9 @@ pub fn start(shared: &Shared, catalog: Arc<Catalog>, releases: Releases, size: S
     let mut backend_specs = Vec::new();
     for name in capacity.backends.keys() {
         let (shared, backend) = (shared.clone(), name.clone());
-        let (proxy, spec) =
-            actor_child(name.clone(), PROXY_MAILBOX, move || QuantumProxy::new(backend.clone(), shared.clone()));
+        let (proxy, spec) = actor_child(name.clone(), PROXY_MAILBOX, move || {
+            QuantumProxy::new(backend.clone(), shared.clone())
+        });
         backends.insert(name.clone(), proxy);
         backend_specs.push(settled(spec));
     }
@@ -128,7 +130,8 @@ pub fn start(shared: &Shared, catalog: Arc<Catalog>, releases: Releases, size: S
     let directory = Directory { resources, scheduler, workers, backends, deployer };
 
     let (_, workers_spec) = supervisor_child(group("workers", Strategy::OneForOne, INTENSITY, worker_specs));
-    let (_, backends_spec) = supervisor_child(group("backends", Strategy::OneForOne, INTENSITY, backend_specs));
+    let (_, backends_spec) =
+        supervisor_child(group("backends", Strategy::OneForOne, INTENSITY, backend_specs));
     let (runs, runs_spec) = supervisor_child(group("runs", Strategy::Dynamic, RUNS_INTENSITY, Vec::new()));
     let (orchestrator, orchestrator_spec) = {
         let (shared, directory) = (shared.clone(), directory.clone());

@@ -6,13 +6,14 @@
 
 use crate::shared::Shared;
 use crate::stages::Work;
-use crate::worker_drive::{Finished, adopt, fresh_dir, permanent, transient};
+use crate::worker_drive::{DriveEvent, Finished, adopt, fresh_dir, permanent, transient};
 use engine::run::{ErrorClass, StageError};
 use engine::worker::TaskFile;
 use std::ffi::OsString;
 use std::path::Path;
 use supervisors::process::{ExitKind, SpawnRequest};
 use tokio::io::AsyncReadExt;
+use tokio::sync::mpsc;
 
 /// Output of a program kept as `stdout.txt`; what a person reads fits, a flood does not fill the disk.
 const STDOUT_BYTES_MAX: usize = 1024 * 1024;
@@ -22,7 +23,12 @@ const STDOUT_BYTES_MAX: usize = 1024 * 1024;
 /// # Errors
 /// EX-0530 if it cannot be started or ends with a code other than 0, EX-0531 (ambiguous) if it was
 /// killed, EX-0510 if it did not leave a promised output.
-pub async fn run(shared: &Shared, work: &Work, undo: bool) -> Result<Finished, StageError> {
+pub async fn run(
+    shared: &Shared,
+    work: &Work,
+    undo: bool,
+    events: &mpsc::UnboundedSender<DriveEvent>,
+) -> Result<Finished, StageError> {
     let argv = command(work, undo)?;
     let Some((program, args)) = argv.split_first() else {
         return Ok(Finished { outputs: Vec::new(), facts: "{}".to_owned() });
@@ -41,16 +47,24 @@ pub async fn run(shared: &Shared, work: &Work, undo: bool) -> Result<Finished, S
     .into_iter()
     .map(|(name, value)| (name.into(), value.into()))
     .collect();
+    let found = find_program(program);
+    if !found.is_file() {
+        return Err(permanent(
+            "EX-0530",
+            format!("{program} could not be started: there is no such program"),
+        ));
+    }
     let mut process = shared
         .spawner
         .spawn(SpawnRequest {
-            program: find_program(program),
-            args: args.iter().map(Into::into).collect(),
+            program: shared.limits.worker_program.clone(),
+            args: run_args(work, &found, args),
             env,
             current_dir: Some(dir.clone()),
         })
         .await
         .map_err(|error| permanent("EX-0530", format!("{program} could not be started: {error}")))?;
+    let _ = events.send(DriveEvent::Started { pid: process.pid, start_time_ticks: process.start_time_ticks });
     drop(process.stdin.take());
     let (stdout, stderr) = tokio::join!(read_some(process.stdout.take()), read_some(process.stderr.take()));
     let exit = (&mut process.exit).await;
@@ -109,6 +123,22 @@ async fn lay_inputs(shared: &Shared, work: &Work, dir: &Path) -> Result<(), Stag
         }
         Err(error) => Err(transient("EX-0510", error.to_string())),
     }
+}
+
+/// The program runs behind `executing-worker run`, which binds it to the daemon's life and limits its
+/// memory before it becomes the program.
+fn run_args(work: &Work, program: &std::path::Path, args: &[String]) -> Vec<OsString> {
+    let mut all: Vec<OsString> = vec![
+        "run".into(),
+        "--parent".into(),
+        std::process::id().to_string().into(),
+        "--memory-mib".into(),
+        work.memory_mib.to_string().into(),
+        "--".into(),
+        program.into(),
+    ];
+    all.extend(args.iter().map(OsString::from));
+    all
 }
 
 /// A bare name is looked for on PATH, as a shell would.

@@ -7,14 +7,14 @@
 
 use crate::records::{self, Principal};
 use crate::shared::Shared;
-use crate::solver_worker::{Abandon, relay, report_end};
+use crate::solver_worker::{Abandon, AbandonAll, relay, report_end};
 use crate::stages::Work;
 use crate::worker_drive::{self, Finished};
 use actix::{
     Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, SpawnHandle, Supervised, WrapFuture,
 };
 use engine::definition::StageKind;
-use engine::run::{ArtefactRef, StageError};
+use engine::run::{ArtefactRef, Fence, StageError};
 use quantum::backends::{JobEvent, JobId, JobKey, JobState};
 use quantum::breaker::{self, Breaker, Phase, Thresholds};
 use serde_json::{Value, json};
@@ -294,6 +294,25 @@ impl Handler<Execute> for QuantumProxy {
             .spawn(attempt.into_actor(self).map(move |result, actor, _| actor.finish(&done, fence, result)));
         self.jobs.insert(key, InFlight { work, undo, generation, handle });
         self.show();
+    }
+}
+
+impl Handler<AbandonAll> for QuantumProxy {
+    type Result = ();
+
+    fn handle(&mut self, _: AbandonAll, ctx: &mut Self::Context) {
+        let open: Vec<Abandon> = self
+            .jobs
+            .values()
+            .map(|job| Abandon {
+                run: job.work.run.clone(),
+                stage: job.work.stage,
+                fence: Fence(job.work.fence),
+            })
+            .collect();
+        for abandon in open {
+            <Self as Handler<Abandon>>::handle(self, abandon, ctx);
+        }
     }
 }
 

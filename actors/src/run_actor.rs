@@ -263,10 +263,7 @@ impl RunActor {
                 let work = self.work(run, *stage, attempt.0, None);
                 self.hand_out(work, true, ctx)
             }
-            Command::Abandon { stage, fence } => {
-                self.abandon(*stage, *fence);
-                Ok(())
-            }
+            Command::Abandon { stage, fence } => self.abandon(*stage, *fence),
             Command::ReleaseLease { stage } => {
                 self.shared.board.set_progress(&self.id, stage.0, None);
                 self.directory.resources.tell_control(resources::Release { key: (self.id.clone(), stage.0) })
@@ -365,14 +362,13 @@ impl RunActor {
         sent
     }
 
-    fn abandon(&self, stage: StageIndex, fence: Fence) {
+    /// Tells whoever may hold the attempt; saying it twice is harmless, so a full lane is simply retried.
+    fn abandon(&self, stage: StageIndex, fence: Fence) -> Result<(), TellError> {
         let stop = solver_worker::Abandon { run: self.id.clone(), stage, fence };
-        for worker in self.directory.workers.values() {
-            let _ = worker.tell_control(stop.clone());
-        }
-        for proxy in self.directory.backends.values() {
-            let _ = proxy.tell_control(stop.clone());
-        }
+        let workers = self.directory.workers.values().map(|worker| worker.tell_control(stop.clone()));
+        let proxies = self.directory.backends.values().map(|proxy| proxy.tell_control(stop.clone()));
+        let told: Vec<_> = workers.chain(proxies).collect();
+        if told.contains(&Err(TellError::Busy)) { Err(TellError::Busy) } else { Ok(()) }
     }
 }
 

@@ -43,6 +43,10 @@ impl Scheduler {
         Self { queue: BTreeMap::new(), resources, shared, asking: false, look_again: false }
     }
 
+    fn show_depth(&self) {
+        metrics::gauge!("executing_queue_depth").set(self.queue.len() as f64);
+    }
+
     fn place(&mut self, ctx: &mut Context<Self>) {
         if self.asking {
             self.look_again = true;
@@ -73,6 +77,7 @@ impl Scheduler {
                     ctx.run_later(RETRY_PAUSE, Self::place);
                 }
             }
+            actor.show_depth();
             if actor.look_again {
                 actor.place(ctx);
             }
@@ -145,7 +150,7 @@ impl Handler<Enqueue> for Scheduler {
     fn handle(&mut self, message: Enqueue, ctx: &mut Self::Context) {
         let Enqueue { ask, attempt, report_to } = message;
         self.queue.insert(ask.key.clone(), Waiting { ask, attempt, report_to });
-        metrics::gauge!("executing_queue_depth").set(self.queue.len() as f64);
+        self.show_depth();
         self.place(ctx);
     }
 }
@@ -162,6 +167,7 @@ impl Handler<Withdraw> for Scheduler {
 
     fn handle(&mut self, message: Withdraw, _: &mut Self::Context) {
         self.queue.remove(&message.key);
+        self.show_depth();
     }
 }
 
@@ -177,6 +183,7 @@ impl Handler<WithdrawRun> for Scheduler {
 
     fn handle(&mut self, message: WithdrawRun, _: &mut Self::Context) {
         self.queue.retain(|(run, _), _| *run != message.run);
+        self.show_depth();
     }
 }
 

@@ -160,7 +160,7 @@ impl Handler<Execute> for SolverWorker {
             let relayed = relay(shared.clone(), Some(pid_file.clone()), work.clone(), receiver);
             let attempt = async {
                 let result = match executor(work.kind) {
-                    Executor::Program => exec::run(&shared, &work, undo).await,
+                    Executor::Program => exec::run(&shared, &work, undo, &sender).await,
                     _ => worker_drive::drive(&shared, &work, &sender).await,
                 };
                 drop(sender);
@@ -202,6 +202,25 @@ impl Handler<Abandon> for SolverWorker {
             && let Some(handle) = current.handle
         {
             tracing::info!(worker = %self.name, run = %current.run, "Attempt abandoned.");
+            ctx.cancel_future(handle);
+        }
+    }
+}
+
+/// Emergency stop: whatever is in flight ends now, whether or not its record is durable yet. The run
+/// journals the interruption by itself.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct AbandonAll;
+
+impl Handler<AbandonAll> for SolverWorker {
+    type Result = ();
+
+    fn handle(&mut self, _: AbandonAll, ctx: &mut Self::Context) {
+        if let Some(current) = self.current.take()
+            && let Some(handle) = current.handle
+        {
+            tracing::warn!(worker = %self.name, run = %current.run, "Attempt ended by an emergency stop.");
             ctx.cancel_future(handle);
         }
     }

@@ -333,7 +333,7 @@ pub const CODES: &[Code] = &[
         "EX-0502",
         "worker hung",
         "No heartbeat came for two intervals, and the worker was killed.",
-        "Raise timeout.heartbeat if the machine is overloaded.",
+        "Raise heartbeat_ms in the daemon's settings if the machine is overloaded.",
     ),
     code(
         "EX-0503",

@@ -13,18 +13,6 @@ pub const INPUT_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// Largest frame from a worker. Results travel as files; a frame carries names, digests and facts.
 pub const WORKER_FRAME_BYTES_MAX: u32 = 256 * 1024;
 
-/// Stages of one expanded workflow. The largest workflow of the programme has 16.
-pub const STAGES_MAX: usize = 500;
-
-/// How deep sub-workflows may be nested before the definition is surely a mistake.
-pub const NESTING_MAX: usize = 8;
-
-/// Attempts a definition may ask for; a stage that failed 100 times will not get better.
-pub const ATTEMPTS_MAX: u32 = 100;
-
-/// Bytes of a workflow definition file.
-pub const DEFINITION_BYTES_MAX: usize = 512 * 1024;
-
 /// Runs that may be unfinished at once; more are answered `busy`.
 pub const RUNS_OPEN_MAX: usize = 10_000;
 

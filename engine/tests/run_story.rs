@@ -150,8 +150,22 @@ fn a_false_criterion_rolls_back_and_an_unknown_one_does_unless_waived() {
         (r#"{"certified":false,"waivers":["certified"]}"#, Phase::RolledBack, Some("EX-0516")),
         ("{}", Phase::RolledBack, Some("EX-0517")),
         (r#"{"waivers":["other"]}"#, Phase::RolledBack, Some("EX-0517")),
-        (r#"{"waivers":["certified"]}"#, Phase::Succeeded, None),
-        (r#"{"waivers":[{"criterion":"certified"}]}"#, Phase::Succeeded, None),
+        (r#"{"waivers":["certified"]}"#, Phase::RolledBack, Some("EX-0517")),
+        (
+            r#"{"waivers":[{"criterion":"certified","reason":"","expires":"2999-12-31"}]}"#,
+            Phase::RolledBack,
+            Some("EX-0517"),
+        ),
+        (
+            r#"{"waivers":[{"criterion":"certified","reason":"ground test","expires":"1969-12-31"}]}"#,
+            Phase::RolledBack,
+            Some("EX-0517"),
+        ),
+        (
+            r#"{"waivers":[{"criterion":"certified","reason":"ground test","expires":"2999-12-31"}]}"#,
+            Phase::Succeeded,
+            None,
+        ),
     ] {
         let mut told = Told::with(vec![stage("a", &[])], &["certified"]);
         told.succeed(0, facts);

@@ -94,7 +94,10 @@ fn prepare(options: &Options) -> Result<(Settings, File), Failure> {
         Failure::new(
             EXIT_TRY_LATER,
             code,
-            format!("the state directory {} cannot be used: {e}. Give it space and write permission", state.display()),
+            format!(
+                "the state directory {} cannot be used: {e}. Give it space and write permission",
+                state.display()
+            ),
         )
     };
     std::fs::create_dir_all(&settings.state).map_err(unusable)?;
@@ -119,7 +122,7 @@ fn prepare(options: &Options) -> Result<(Settings, File), Failure> {
         }
     }
     settings.state = settings.state.canonicalize().map_err(unusable)?;
-    if settings.socket.as_deref().is_some_and(Path::is_relative) {
+    if settings.socket.is_none() {
         settings.socket = Some(settings.state.join("control.sock"));
     }
     for dir in ["workers", "work"] {
@@ -160,21 +163,30 @@ fn end_leftovers(state: &Path) {
 
 fn open_stores(settings: &Settings) -> Result<(Shared, Releases), Failure> {
     let state = &settings.state;
-    let refused = |code: &str, e: &dyn std::fmt::Display| Failure::new(EXIT_TRY_LATER, code, e);
-    let (journal, report) =
-        journal::Journal::open(&state.join("journal"), journal::Options::default()).map_err(|e| match &e {
+    let refused = |code: &str, e: &dyn std::fmt::Display| {
+        Failure::new(EXIT_TRY_LATER, code, format!("{}: {e}", state.display()))
+    };
+    let (journal, report) = journal::Journal::open(&state.join("journal"), journal::Options::default())
+        .map_err(|e| match &e {
             journal::OpenError::DiskFull { .. } => refused("EX-0013", &e),
             journal::OpenError::Io { .. } => refused("EX-0012", &e),
             _ => refused("EX-0014", &e),
         })?;
-    tracing::info!(records = report.records, head = report.head.position, hash = report.head.hash_hex(), "Journal opened.");
+    tracing::info!(
+        records = report.records,
+        head = report.head.position,
+        hash = report.head.hash_hex(),
+        "Journal opened."
+    );
     if let Some(kept) = &report.kept_tail {
-        tracing::warn!(kept, "An unfinished write at the journal's end was cut off; it was never acknowledged.");
+        tracing::warn!(
+            kept,
+            "An unfinished write at the journal's end was cut off; it was never acknowledged."
+        );
     }
     let (checkpoints, found) = journal::Checkpoints::open(&state.join("checkpoints"), report.head.position);
     tracing::info!(?found, "Checkpoints opened.");
-    let artefacts =
-        journal::Artefacts::open(&state.join("artefacts")).map_err(|e| refused("EX-0012", &e))?;
+    let artefacts = journal::Artefacts::open(&state.join("artefacts")).map_err(|e| refused("EX-0012", &e))?;
     let releases = Releases::open(state.join("releases")).map_err(|e| refused("EX-0012", &e))?;
     let spawner = Spawner::start().map_err(|e| refused("EX-0009", &e))?;
     let limits = Limits {
@@ -225,7 +237,9 @@ async fn serve(settings: Settings, shared: Shared, releases: Releases) -> Result
         exit = &mut end => Err(Failure::new(EXIT_GAVE_UP, "EX-0009", format!("the supervision tree gave up: {exit:?}"))),
         _ = serving => Err(Failure::new(EXIT_GAVE_UP, "EX-0012", "the control socket is gone")),
     };
-    tracing::info!("Stopping: nothing new is accepted, workers are ended, runs go on from here at the next start.");
+    tracing::info!(
+        "Stopping: nothing new is accepted, workers are ended, runs go on from here at the next start."
+    );
     systemd::stopping();
     watchdog.abort();
     let _ = std::fs::remove_file(&socket);

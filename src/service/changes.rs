@@ -24,7 +24,10 @@ async fn answer<T>(what: &str, reply: oneshot::Receiver<T>) -> Result<T, ErrorRe
         Err(_) => Err(error(
             "EX-0010",
             exit::TIMEOUT,
-            format!("{what} did not answer within {} s; it may still do so, look with `show`", CHANGE_WAIT.as_secs()),
+            format!(
+                "{what} did not answer within {} s; it may still do so, look with `show`",
+                CHANGE_WAIT.as_secs()
+            ),
         )),
     }
 }
@@ -47,6 +50,12 @@ pub(super) async fn submit(inner: &Inner, who: Caller, submission: Submission) -
 /// Every other changing verb.
 pub(super) async fn change(inner: &Inner, who: Caller, request: Request) -> Result<Value, ErrorReply> {
     let by = who.name.clone();
+    if let (Request::Resume { .. } | Request::Retry { .. }, Some(reason)) =
+        (&request, inner.shared.board.emergency())
+    {
+        let message = format!("an emergency stop is in force: {reason}. `emergency-clear` ends it");
+        return Err(error("EX-0018", exit::TRY_LATER, message));
+    }
     match request {
         Request::Pause { run } => control(inner, who, run, Input::Pause { by }).await,
         Request::Resume { run } => control(inner, who, run, Input::Resume { by }).await,
@@ -59,9 +68,12 @@ pub(super) async fn change(inner: &Inner, who: Caller, request: Request) -> Resu
         Request::Reject { run, stage, reason } => decide(inner, who, run, stage, false, reason).await,
         Request::Tune { run, stage, parameter, value } => {
             let index = stage_of(inner, &run, &stage)?;
-            let input = Input::Tune { stage: index, parameter: parameter.clone(), value: value.to_string(), by };
+            let input =
+                Input::Tune { stage: index, parameter: parameter.clone(), value: value.to_string(), by };
             control(inner, who, run.clone(), input).await?;
-            Ok(json!({ "run": run, "changed": [{ "stage": stage, "parameter": parameter, "value": value }], "takes_effect": "at the stage's next attempt" }))
+            Ok(
+                json!({ "run": run, "changed": [{ "stage": stage, "parameter": parameter, "value": value }], "takes_effect": "at the stage's next attempt" }),
+            )
         }
         Request::Rollback { release } => rollback(inner, &who, release).await,
         Request::EmergencyStop { reason } => emergency_stop(inner, &who, reason).await,
@@ -134,7 +146,9 @@ async fn emergency_stop(inner: &Inner, who: &Caller, reason: String) -> Result<V
         .live_runs()
         .iter()
         .flat_map(|run| {
-            (0..run.definition().stages.len() as u32).map(|i| run.stage(StageIndex(i)).fence()).collect::<Vec<_>>()
+            (0..run.definition().stages.len() as u32)
+                .map(|i| run.stage(StageIndex(i)).fence())
+                .collect::<Vec<_>>()
         })
         .flatten()
         .count();
@@ -144,26 +158,49 @@ async fn emergency_stop(inner: &Inner, who: &Caller, reason: String) -> Result<V
         .ask_control(ToAll { input: Input::EmergencyStop, by: principal(who) }, ANSWER_WAIT)
         .await
         .map_err(|e| replies::from_ask("the orchestrator", e))?;
+    // The records may have to wait for a full disk; the processes may not.
+    for worker in inner.directory.workers.values() {
+        let _ = worker.tell_control(solver_worker::AbandonAll);
+    }
+    for proxy in inner.directory.backends.values() {
+        let _ = proxy.tell_control(solver_worker::AbandonAll);
+    }
     freeze(inner, who, true).await?;
-    Ok(json!({ "stopped_runs": stopped, "killed_workers": busy_workers, "cancelled_jobs": [], "not_cancellable": [] }))
+    Ok(
+        json!({ "stopped_runs": stopped, "killed_workers": busy_workers, "cancelled_jobs": [], "not_cancellable": [] }),
+    )
 }
 
 async fn emergency_clear(inner: &Inner, who: &Caller, reason: Option<String>) -> Result<Value, ErrorReply> {
     if who.role != "admin" && !inner.settings.trust_client_names {
-        return Err(error("EX-0004", exit::DENIED, format!("{} ({}) may not clear an emergency stop; an admin may", who.name, who.role)));
+        return Err(error(
+            "EX-0004",
+            exit::DENIED,
+            format!("{} ({}) may not clear an emergency stop; an admin may", who.name, who.role),
+        ));
     }
     inner.shared.board.set_emergency(None);
     freeze(inner, who, false).await?;
     tracing::warn!(by = who.name, ?reason, "Emergency stop cleared.");
-    let paused: Vec<String> =
-        inner.shared.board.live_runs().iter().filter(|run| run.is_paused()).map(|run| run.id().to_owned()).collect();
+    let paused: Vec<String> = inner
+        .shared
+        .board
+        .live_runs()
+        .iter()
+        .filter(|run| run.is_paused())
+        .map(|run| run.id().to_owned())
+        .collect();
     Ok(json!({ "cleared": true, "by": who.name, "paused_runs": paused }))
 }
 
 /// For drills: a child of the tree panics where it stands.
 async fn inject_panic(inner: &Inner, child: &str) -> Result<Value, ErrorReply> {
     if !inner.settings.fault_injection {
-        return Err(error("EX-0004", exit::DENIED, "faults can only be injected with `fault_injection: true` in the settings"));
+        return Err(error(
+            "EX-0004",
+            exit::DENIED,
+            "faults can only be injected with `fault_injection: true` in the settings",
+        ));
     }
     let sent = match child {
         "health" => inner.health.tell_control(health::Panic).is_ok(),
@@ -177,7 +214,11 @@ async fn inject_panic(inner: &Inner, child: &str) -> Result<Value, ErrorReply> {
             .map_err(|e| replies::from_ask("the orchestrator", e))?,
         _ => {
             let known = inner.directory.workers.keys().cloned().collect::<Vec<_>>().join(", ");
-            return Err(error("EX-0003", exit::NOT_FOUND, format!("no child {child} to panic; known are health, {known} and unfinished runs")));
+            return Err(error(
+                "EX-0003",
+                exit::NOT_FOUND,
+                format!("no child {child} to panic; known are health, {known} and unfinished runs"),
+            ));
         }
     };
     Ok(json!({ "child": child, "panicked": sent }))

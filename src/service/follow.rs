@@ -1,8 +1,8 @@
 //! Following a run: its events as they become durable, and its progress in between.
 
+use super::Inner;
 use super::queries;
 use super::replies::unknown_run;
-use super::Inner;
 use crate::control::Reply;
 use engine::definition::StageIndex;
 use engine::protocol::ErrorReply;
@@ -10,14 +10,14 @@ use futures::StreamExt;
 use futures::stream;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// Progress is sent this often; faster than the eye is of no use.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 
 struct Following {
-    inner: Arc<Inner>,
+    inner: Rc<Inner>,
     run: String,
     from: u64,
     ready: VecDeque<Value>,
@@ -26,13 +26,20 @@ struct Following {
     last_progress: Value,
 }
 
-pub(super) fn follow(inner: Arc<Inner>, run: String, from: u64) -> Result<Reply, ErrorReply> {
+pub(super) fn follow(inner: Rc<Inner>, run: String, from: u64) -> Result<Reply, ErrorReply> {
     if inner.shared.board.summary(&run).is_none() {
         return Err(unknown_run(&run));
     }
     let changed = inner.shared.journal.changed();
-    let following =
-        Following { inner, run, from, ready: VecDeque::new(), changed, ended: false, last_progress: Value::Null };
+    let following = Following {
+        inner,
+        run,
+        from,
+        ready: VecDeque::new(),
+        changed,
+        ended: false,
+        last_progress: Value::Null,
+    };
     let items = stream::unfold(following, |mut following| async move {
         loop {
             if let Some(item) = following.ready.pop_front() {

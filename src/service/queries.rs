@@ -33,7 +33,12 @@ pub(super) fn time(ms: u64) -> String {
     humantime::format_rfc3339_millis(at).to_string()
 }
 
-pub(super) fn list(inner: &Inner, workflow: Option<String>, phase: Option<String>, limit: Option<usize>) -> Value {
+pub(super) fn list(
+    inner: &Inner,
+    workflow: Option<String>,
+    phase: Option<String>,
+    limit: Option<usize>,
+) -> Value {
     let mut runs: Vec<_> = inner
         .shared
         .board
@@ -124,7 +129,8 @@ fn describe(event: &Event, run: &Run, into: &mut Map<String, Value>) {
     for (name, value) in fields {
         match (name.as_str(), &value) {
             ("stage" | "from", Value::Number(n)) => {
-                let path = n.as_u64().and_then(|i| run.definition().stages.get(i as usize)).map(|s| s.path.clone());
+                let path =
+                    n.as_u64().and_then(|i| run.definition().stages.get(i as usize)).map(|s| s.path.clone());
                 into.insert(name, path.map_or(value, Value::String));
             }
             // Bytes of the definition are for machines; its digest is in `show`.
@@ -189,7 +195,11 @@ pub(super) fn artefact(inner: &Inner, id: &str, name: &str) -> Result<Reply, Err
     let Some(artefact) = found else {
         let known: Vec<String> = run.artefacts().into_keys().collect();
         let known = if known.is_empty() { "none yet".to_owned() } else { known.join(", ") };
-        return Err(error("EX-0016", exit::NOT_FOUND, format!("{id} has no artefact {name}; it has {known}")));
+        return Err(error(
+            "EX-0016",
+            exit::NOT_FOUND,
+            format!("{id} has no artefact {name}; it has {known}"),
+        ));
     };
     let digest =
         artefact.digest.parse().map_err(|e| error("EX-0017", exit::NOT_FOUND, format!("{name}: {e}")))?;
@@ -260,7 +270,7 @@ pub(super) async fn health(inner: &Inner) -> Result<Value, ErrorReply> {
         .ask(actors::health::Look, ANSWER_WAIT)
         .await
         .map_err(|e| replies::from_ask("the health monitor", e))?;
-    Ok(json!({ "healthy": report.healthy, "components": report.components }))
+    Ok(json!({ "ok": report.healthy, "healthy": report.healthy, "components": report.components }))
 }
 
 pub(super) async fn explain(inner: &Inner, id: &str) -> Result<Value, ErrorReply> {
@@ -327,7 +337,9 @@ pub(super) async fn deployments(inner: &Inner) -> Result<Value, ErrorReply> {
         })
         .collect();
     let path = history.active().map(|release| inner.releases.path(release).display().to_string());
-    Ok(json!({ "active": history.active(), "path": path, "frozen_by": history.frozen_by(), "deployments": activations }))
+    Ok(
+        json!({ "active": history.active(), "path": path, "frozen_by": history.frozen_by(), "deployments": activations }),
+    )
 }
 
 pub(super) async fn journal_verify(inner: &Inner) -> Result<Value, ErrorReply> {
@@ -349,8 +361,12 @@ pub(super) async fn doctor(inner: &Inner) -> Result<Value, ErrorReply> {
     let program = inner.shared.limits.worker_program.clone();
     let version = tokio::process::Command::new(&program).arg("--version").output().await;
     let worker = match version {
-        Ok(output) if output.status.success() => json!({ "ok": true, "version": String::from_utf8_lossy(&output.stdout).trim() }),
-        Ok(output) => json!({ "ok": false, "why": format!("{} ended with {}", program.display(), output.status) }),
+        Ok(output) if output.status.success() => {
+            json!({ "ok": true, "version": String::from_utf8_lossy(&output.stdout).trim() })
+        }
+        Ok(output) => {
+            json!({ "ok": false, "why": format!("{} ended with {}", program.display(), output.status) })
+        }
         Err(e) => json!({ "ok": false, "why": format!("{}: {e}", program.display()) }),
     };
     let ok = health["healthy"] == json!(true) && worker["ok"] == json!(true);

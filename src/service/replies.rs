@@ -23,7 +23,11 @@ pub(super) fn error(code: &str, exit: u8, message: impl Into<String>) -> ErrorRe
 }
 
 pub(super) fn unknown_run(run: &str) -> ErrorReply {
-    error("EX-0003", exit::NOT_FOUND, format!("there is no run {run}; `executingctl list` shows those there are"))
+    error(
+        "EX-0003",
+        exit::NOT_FOUND,
+        format!("there is no run {run}; `executingctl list` shows those there are"),
+    )
 }
 
 pub(super) fn busy(what: &str) -> ErrorReply {
@@ -55,7 +59,9 @@ pub(super) fn from_submit(refused: SubmitError) -> ErrorReply {
             let code = problems.first().map_or("EX-0100", |p| p.code.as_str()).to_owned();
             ErrorReply { code, message, exit: exit::INVALID, problems }
         }
-        SubmitError::InputMissing { .. } | SubmitError::NotUploaded { .. } => error("EX-0015", exit::INVALID, message),
+        SubmitError::InputMissing { .. } | SubmitError::NotUploaded { .. } => {
+            error("EX-0015", exit::INVALID, message)
+        }
         SubmitError::KeyReused { .. } => error("EX-0023", exit::CONFLICT, message),
         SubmitError::Busy { .. } => error("EX-0009", exit::TRY_LATER, message),
         SubmitError::Stopped(_) => error("EX-0018", exit::TRY_LATER, message),

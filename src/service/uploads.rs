@@ -25,7 +25,8 @@ pub(super) fn begin(inner: &Inner, digest: &str, bytes: u64) -> Result<Reply, Er
         ));
     }
     let expected = parse(digest)?;
-    let upload = inner.shared.artefacts.begin().map_err(|e| error("EX-0013", exit::TRY_LATER, e.to_string()))?;
+    let upload =
+        inner.shared.artefacts.begin().map_err(|e| error("EX-0013", exit::TRY_LATER, e.to_string()))?;
     Ok(Reply::ReceiveUpload(Box::new(Sink { upload, expected })))
 }
 

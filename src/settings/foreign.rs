@@ -48,7 +48,8 @@ fn honour(settings: &mut Settings, key: &str, value: &Value) -> bool {
         ("monitoring.metrics_collection" | "security.audit_logging", _, _) => {
             return value == &Value::Bool(true);
         }
-        ("resources.classical_backend", _, Some("cpu")) | ("resources.quantum_backend", _, Some("qasm_simulator")) => {}
+        ("resources.classical_backend", _, Some("cpu"))
+        | ("resources.quantum_backend", _, Some("qasm_simulator")) => {}
         ("output.format", _, Some("json")) => {}
         _ => return false,
     }
@@ -68,7 +69,8 @@ mod tests {
         collect(&tree, String::new(), &mut leaves);
         assert_eq!(settings.cpu_cores, 8);
         assert_eq!(settings.memory_mib, 16 * 1_024);
-        for key in ["security.encryption_at_rest", "output.retention_days", "security.certification.arp4754a"] {
+        for key in ["security.encryption_at_rest", "output.retention_days", "security.certification.arp4754a"]
+        {
             assert!(settings.not_honoured.iter().any(|line| line.starts_with(key)), "{key} is swallowed");
         }
         assert!(settings.not_honoured.len() < leaves.len());

@@ -139,7 +139,7 @@ impl Draft<'_> {
         criteria.iter().find_map(|criterion| match predicate::evaluate(&criterion.expression, &facts) {
             Verdict::True => None,
             Verdict::False => Some(faults::criterion_false(&criterion.written)),
-            Verdict::NotEvaluated { .. } if is_waived(criterion, &facts) => None,
+            Verdict::NotEvaluated { .. } if is_waived(criterion, &facts, self.now_ms) => None,
             Verdict::NotEvaluated { why: reason } => {
                 Some(faults::criterion_not_evaluated(&criterion.written, &reason))
             }
@@ -147,14 +147,24 @@ impl Draft<'_> {
     }
 }
 
-/// A waiver is listed under the fact `waivers`, as the criterion's text or as an object that names it.
+/// A waiver is an object under the fact `waivers` that names the criterion, a reason and the day until
+/// which it holds (`expires: 2027-01-31`, inclusive, UTC).
 /// Only what could not be evaluated can be waived; what is false stays false.
-fn is_waived(criterion: &Criterion, facts: &Map<String, Value>) -> bool {
+fn is_waived(criterion: &Criterion, facts: &Map<String, Value>, now_ms: u64) -> bool {
     let names = |text: &str| text == criterion.written || text == criterion.expression;
     facts.get("waivers").and_then(Value::as_array).is_some_and(|waivers| {
         waivers.iter().any(|waiver| {
-            waiver.as_str().is_some_and(names)
-                || waiver.get("criterion").and_then(Value::as_str).is_some_and(names)
+            let field = |name: &str| waiver.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+            field("criterion").is_some_and(names)
+                && field("reason").is_some()
+                && field("expires").and_then(end_of_day_ms).is_some_and(|end_ms| now_ms <= end_ms)
         })
     })
+}
+
+/// Last millisecond of a day written as `YYYY-MM-DD`, in ms since 1970 (UTC).
+fn end_of_day_ms(day: &str) -> Option<u64> {
+    let begins = humantime::parse_rfc3339(&format!("{day}T00:00:00Z")).ok()?;
+    let since = begins.duration_since(std::time::UNIX_EPOCH).ok()?;
+    Some(since.as_millis() as u64 + 86_400_000 - 1)
 }

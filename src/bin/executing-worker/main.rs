@@ -11,6 +11,7 @@ mod input;
 mod optimum;
 mod progress;
 mod qaoa;
+mod run;
 mod select;
 mod task;
 
@@ -41,6 +42,9 @@ enum Verb {
     Select(select::Arguments),
     /// Evaluate a QAOA problem file at its angles.
     Qaoa(qaoa::Arguments),
+    /// Become the program of an `exec` stage, bound to the daemon's life.
+    #[command(hide = true)]
+    Run(run::Arguments),
     /// Run one task of the daemon; the task comes as a frame on the input pipe.
     Task {
         /// Process id of the daemon: the worker dies with it.
@@ -56,6 +60,7 @@ fn main() -> ExitCode {
         Verb::Check(arguments) => check::run(&arguments),
         Verb::Select(arguments) => return select::run(&arguments),
         Verb::Qaoa(arguments) => return qaoa::run(&arguments),
+        Verb::Run(arguments) => return run::run(&arguments),
         Verb::Task { parent } => return task::run(parent),
     };
     answer::finish(result)
