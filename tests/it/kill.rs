@@ -88,7 +88,7 @@ fn kill_at_random(args: &[&str], kills: u64, dice: &mut Dice) -> Counts {
             counts.in_a_stage += u64::from(stages.iter().any(|stage| stage["phase"] == "running"));
             kill(&mut daemon);
             (counts.kills, left) = (counts.kills + 1, left - 1);
-            if left > 0 && counts.kills < kills && dice.next() % 4 == 0 {
+            if left > 0 && counts.kills < kills && dice.next().is_multiple_of(4) {
                 daemon.launch();
                 std::thread::sleep(dice.below(Duration::from_millis(60)));
                 kill(&mut daemon);
