@@ -1,7 +1,7 @@
 //! Whatever is put in wrongly gets one clear error with its code and place, the exit code of the table,
 //! and leaves the daemon and its data as they were.
 
-use crate::harness::{Answer, Daemon, PATIENCE, client, example, run_program};
+use crate::harness::{Answer, Daemon, PATIENCE, SmallDisk, client, example, run_program};
 use engine::limits::CONTROL_FRAME_BYTES_MAX;
 use engine::protocol::{Answer as Reply, CONTROL_PROTOCOL, ErrorReply, Hello, Request, Submission};
 use executing::control::frame::{self, FrameReader};
@@ -403,34 +403,6 @@ fn wrong_settings_are_refused_with_their_place_and_leave_no_directory_behind() {
     assert!(!state.exists());
 }
 
-/// A small file system of its own; gone when dropped.
-struct SmallDisk(tempfile::TempDir);
-
-impl SmallDisk {
-    /// `None` where mounting is not allowed.
-    fn mount(kib: u64) -> Option<Self> {
-        let disk = Self(tempfile::tempdir().unwrap());
-        let size = format!("size={kib}k");
-        let mounted =
-            Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(disk.0.path()).output();
-        match mounted {
-            Ok(output) if output.status.success() => Some(disk),
-            _ => None,
-        }
-    }
-
-    fn fill(&self) {
-        let mut file = std::fs::File::create(self.0.path().join("filler")).unwrap();
-        while file.write_all(&[7; 4096]).is_ok() {}
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.0.path()).output();
-    }
-}
-
 #[test]
 fn a_full_disk_at_start_is_one_error_with_exit_code_75() {
     let Some(disk) = SmallDisk::mount(1024) else {
@@ -438,7 +410,7 @@ fn a_full_disk_at_start_is_one_error_with_exit_code_75() {
         return;
     };
     disk.fill();
-    let state = disk.0.path().join("state");
+    let state = disk.path().join("state");
     let answer = start(&["--state", state.to_str().unwrap()]);
     assert_eq!(answer.code, 75, "{answer:?}");
     assert!(answer.stderr.contains("error[EX-0013]"), "{answer:?}");

@@ -542,3 +542,13 @@ fn the_looking_verbs_answer_with_the_promised_fields() {
     let same = daemon.ctl(&["compare", &run, &run]).expect(0).json();
     assert_eq!(same["equal"], true, "{same:#}");
 }
+
+#[test]
+fn what_is_logged_into_a_file_holds_no_colours_of_a_terminal() {
+    let daemon = Daemon::start();
+    let log = wait_for("the start is logged", PATIENCE, || {
+        let log = daemon.log();
+        log.contains("Ready").then_some(log)
+    });
+    assert!(!log.contains('\x1b'), "{log:?}");
+}

@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -132,8 +132,9 @@ pub fn settings() -> Value {
 /// One daemon and its folder; killed and removed when it goes out of scope.
 #[derive(Debug)]
 pub struct Daemon {
-    /// Holds the settings, the log and, under `state`, all the daemon keeps.
+    /// Holds the settings, the log and what a test writes.
     folder: tempfile::TempDir,
+    state: PathBuf,
     child: Option<Child>,
     starts: AtomicU32,
     by_state_alone: bool,
@@ -151,7 +152,19 @@ impl Daemon {
         for (key, value) in more.as_object().unwrap() {
             all[key] = value.clone();
         }
+        Self::begin(None, &all)
+    }
+
+    /// A daemon whose state lies in a given directory, such as a small file system.
+    pub fn on(state: &Path) -> Self {
+        Self::begin(Some(state), &settings())
+    }
+
+    fn begin(state: Option<&Path>, all: &Value) -> Self {
         let mut daemon = Self::prepare(false);
+        if let Some(state) = state {
+            daemon.state = state.to_owned();
+        }
         // A JSON text is a YAML text.
         fs::write(daemon.folder.path().join("settings.yaml"), all.to_string()).unwrap();
         daemon.restart();
@@ -167,7 +180,8 @@ impl Daemon {
 
     fn prepare(by_state_alone: bool) -> Self {
         let folder = tempfile::Builder::new().prefix("ex-it-").tempdir().unwrap();
-        Self { folder, child: None, starts: AtomicU32::new(0), by_state_alone }
+        let state = folder.path().join("state");
+        Self { folder, state, child: None, starts: AtomicU32::new(0), by_state_alone }
     }
 
     pub fn folder(&self) -> &Path {
@@ -175,7 +189,7 @@ impl Daemon {
     }
 
     pub fn state(&self) -> PathBuf {
-        self.folder.path().join("state")
+        self.state.clone()
     }
 
     pub fn socket(&self) -> PathBuf {
@@ -444,4 +458,43 @@ pub fn started_again(events: &[Value]) -> Vec<String> {
         }
     }
     again
+}
+
+/// A small file system of its own; gone when dropped.
+#[derive(Debug)]
+pub struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    /// `None` where mounting is not allowed.
+    pub fn mount(kib: u64) -> Option<Self> {
+        let disk = Self(tempfile::tempdir().unwrap());
+        let size = format!("size={kib}k");
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(disk.0.path()).output();
+        match mounted {
+            Ok(output) if output.status.success() => Some(disk),
+            _ => None,
+        }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Takes all the room there is.
+    pub fn fill(&self) {
+        let mut file = File::create(self.0.path().join("filler")).unwrap();
+        while file.write_all(&[7; 4096]).is_ok() {}
+    }
+
+    /// Gives the room back.
+    pub fn clear(&self) {
+        fs::remove_file(self.0.path().join("filler")).unwrap();
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.0.path()).output();
+    }
 }

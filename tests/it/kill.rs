@@ -3,9 +3,11 @@
 //! `KILLS` sets how many kills (20 if unset), `KILL_SEED` the moments; both are printed.
 
 use crate::harness::{
-    Daemon, PATIENCE, RUN_PATIENCE, is_alive, small_problem, small_run, started_again, wait_for,
+    Daemon, PATIENCE, RUN_PATIENCE, client, is_alive, small_problem, small_run, started_again, wait_for,
 };
 use serde_json::Value;
+use std::io::{BufRead, BufReader, Read};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 const KILLS: u64 = 20;
@@ -129,6 +131,45 @@ fn killed_at_random_moments_the_daemon_resumes_repeats_nothing_and_ends_with_the
     assert!(kills < KILLS || on_small.in_a_stage + on_example.in_a_stage > 0, "no kill fell into a stage");
 }
 
+/// `executingctl watch` beside the test.
+struct Watching {
+    child: std::process::Child,
+    stdout: std::process::ChildStdout,
+}
+
+impl Watching {
+    /// Gives it back once it follows the run.
+    fn start(daemon: &Daemon, run: &str) -> Self {
+        let mut command = client();
+        command.arg("--socket").arg(daemon.socket()).args(["-o", "json", "watch", run]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        let (seen, first) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines() {
+                let _ = seen.send(line);
+            }
+        });
+        first.recv_timeout(PATIENCE).expect("the watcher says nothing").unwrap();
+        Self { child, stdout }
+    }
+
+    fn end(&mut self) -> Value {
+        let status = wait_for("the watcher ends", RUN_PATIENCE, || self.child.try_wait().unwrap());
+        let mut text = String::new();
+        self.stdout.read_to_string(&mut text).unwrap();
+        assert!(status.success(), "{status}: {text}");
+        serde_json::from_str(text.lines().next_back().unwrap()).unwrap()
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 #[test]
 fn a_kill_in_the_middle_of_a_stage_costs_no_attempt_and_the_client_that_waits_sees_the_end() {
     let mut daemon = Daemon::start();
@@ -136,18 +177,11 @@ fn a_kill_in_the_middle_of_a_stage_costs_no_attempt_and_the_client_that_waits_se
     let slow = ["--set", "drill_sleep_ms=1500", "--set", "drill_stage=cvar-calculation"];
     let run = daemon.submit(&small_run(&files, &slow));
     let stage = "risk-aware-selection/cvar-calculation";
+    let mut watching = Watching::start(&daemon, &run);
     daemon.worker_of(&run, stage);
-    let socket = daemon.socket();
-    let id = run.clone();
-    let watcher = std::thread::spawn(move || {
-        let mut command = crate::harness::client();
-        command.arg("--socket").arg(socket).args(["-o", "json", "watch", &id]);
-        crate::harness::run_program(&mut command, RUN_PATIENCE)
-    });
     kill(&mut daemon);
     daemon.restart();
-    let watched = watcher.join().unwrap().expect(0).json();
-    assert_eq!(watched["phase"], "succeeded");
+    assert_eq!(watching.end()["phase"], "succeeded");
     let events = daemon.events(&run);
     assert_eq!(started_again(&events), Vec::<String>::new());
     let of_stage: Vec<_> =

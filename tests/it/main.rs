@@ -8,6 +8,8 @@ mod control;
 mod control_connections;
 mod demo;
 mod deployment;
+mod disk;
 mod harness;
 mod kill;
+mod repeat;
 mod workers;
