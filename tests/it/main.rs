@@ -11,5 +11,6 @@ mod deployment;
 mod disk;
 mod harness;
 mod kill;
+mod programs;
 mod repeat;
 mod workers;
