@@ -133,7 +133,8 @@ fn run_args(work: &Work, program: &std::path::Path, args: &[String]) -> Vec<OsSt
         "--parent".into(),
         std::process::id().to_string().into(),
         "--memory-mib".into(),
-        work.memory_mib.to_string().into(),
+        // Address space is no measure of what runtimes such as a JVM really use, so no default here.
+        if work.memory_stated { work.memory_mib } else { 0 }.to_string().into(),
         "--".into(),
         program.into(),
     ];

@@ -314,6 +314,7 @@ impl RunActor {
             } else {
                 self.shared.limits.worker_memory_mib
             },
+            memory_stated: spec.demand.memory_mib > 0,
             threads: spec.demand.cpu_cores.max(1),
             idempotent: spec.idempotent,
             submitted_by: run.submitted_by().to_owned(),

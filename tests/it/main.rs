@@ -9,6 +9,7 @@ mod control_connections;
 mod demo;
 mod deployment;
 mod disk;
+mod exec;
 mod harness;
 mod kill;
 mod programs;

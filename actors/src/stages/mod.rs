@@ -78,6 +78,8 @@ pub struct Work {
     pub resume_from: Option<ArtefactRef>,
     pub outputs: Vec<String>,
     pub memory_mib: u64,
+    /// Whether the stage asked for that memory; a user's program is limited only to what it asked for.
+    pub memory_stated: bool,
     pub threads: u32,
     pub idempotent: bool,
     pub submitted_by: String,

@@ -14,6 +14,7 @@ mod progress;
 mod runs;
 mod submit;
 mod summary;
+mod tree;
 mod watch;
 
 use args::{Cli, JournalVerb, Verb};

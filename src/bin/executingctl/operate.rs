@@ -2,6 +2,7 @@
 
 use crate::context::{Context, Outcome};
 use crate::output;
+use crate::tree::draw;
 use engine::protocol::Request;
 use serde_json::Value;
 use std::io::{self, IsTerminal};
@@ -14,8 +15,12 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 const CLEAR: &str = "\x1b[2J\x1b[H";
 
 pub async fn tree(context: &Context, watch: bool) -> Outcome {
+    let show = |tree: &Value| {
+        if context.output.is_for_people() { output::line(&draw(tree)) } else { context.output.data(tree) }
+    };
     if !watch {
-        return context.show(&Request::Tree).await;
+        show(&context.request(&Request::Tree).await?);
+        return Ok(0);
     }
     let mut client = context.client().await?;
     loop {
@@ -23,7 +28,7 @@ pub async fn tree(context: &Context, watch: bool) -> Outcome {
         if context.output.is_for_people() && io::stdout().is_terminal() {
             output::line(CLEAR);
         }
-        context.output.data(&tree);
+        show(&tree);
         tokio::time::sleep(LOOK_AGAIN).await;
     }
 }
