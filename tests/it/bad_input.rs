@@ -414,7 +414,6 @@ fn a_full_disk_at_start_is_one_error_with_exit_code_75() {
     let answer = start(&["--state", state.to_str().unwrap()]);
     assert_eq!(answer.code, 75, "{answer:?}");
     assert!(answer.stderr.contains("error[EX-0013]"), "{answer:?}");
-    // Not kept at present: the error says what is full, not where.
     assert!(answer.stderr.contains(state.to_str().unwrap()), "{answer:?}");
 }
 

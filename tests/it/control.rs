@@ -156,8 +156,10 @@ fn a_rejected_run_is_rolled_back_and_says_who_said_no() {
     let daemon = Daemon::start();
     let run = daemon.submit(&[&gated(&daemon), "--as", "engineer"]);
     gate_opens(&daemon, &run);
-    let said =
-        daemon.ctl(&["reject", &run, "sign-off", "--as", "approver", "--reason", "too heavy"]).expect(0).json();
+    let said = daemon
+        .ctl(&["reject", &run, "sign-off", "--as", "approver", "--reason", "too heavy"])
+        .expect(0)
+        .json();
     assert_eq!(said["decision"], "rejected");
     let shown = daemon.end_of(&run);
     assert_eq!(shown["phase"], "rolled-back", "{shown:#}");
