@@ -82,7 +82,7 @@ fn rollback_returns_to_the_release_before_or_to_the_named_one_and_says_who_did_i
     let first = deploy(&daemon, &CAREFREE);
     let second = deploy(&daemon, &CAREFUL);
     assert_ne!(first, second);
-    let answer = daemon.ctl(&["rollback", "--as", "grace"]).expect(0).json();
+    let answer = daemon.ctl(&["rollback", "--as", "approver"]).expect(0).json();
     assert_eq!(
         (answer["from"].as_str(), answer["active"].as_str()),
         (Some(second.as_str()), Some(first.as_str()))
@@ -98,7 +98,7 @@ fn rollback_returns_to_the_release_before_or_to_the_named_one_and_says_who_did_i
     let history = said["deployments"].as_array().unwrap();
     let of = |field: &str| history.iter().map(|d| d[field].as_str().unwrap().to_owned()).collect::<Vec<_>>();
     assert_eq!(of("release"), [first.clone(), second.clone(), first, second]);
-    assert_eq!(of("by")[2], "grace");
+    assert_eq!(of("by")[2], "approver");
     assert!(history.iter().all(|d| d["outcome"] == "succeeded" && d["at"].is_string()), "{said:#}");
     let now: Vec<_> = history.iter().filter(|d| d["active"] == true).map(|d| d["position"].clone()).collect();
     assert_eq!(now, [history[3]["position"].clone()], "exactly the last activation is the active one");

@@ -5,7 +5,7 @@
 use crate::harness::{
     Daemon, PATIENCE, RUN_PATIENCE, client, is_alive, small_problem, small_run, started_again, wait_for,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -188,4 +188,41 @@ fn a_kill_in_the_middle_of_a_stage_costs_no_attempt_and_the_client_that_waits_se
         crate::harness::of_stage(&events, stage).into_iter().map(|(event, _)| event).collect();
     assert!(of_stage.contains(&"StageInterrupted".to_owned()), "{of_stage:?}");
     assert!(!of_stage.contains(&"StageRetryPlanned".to_owned()), "{of_stage:?}");
+}
+
+#[test]
+fn an_acknowledged_run_is_there_after_a_kill_that_follows_at_once() {
+    let mut daemon = Daemon::start();
+    let text = json!({"workflow": "brief", "stages": [{"name": "only", "kind": "exec", "idempotent": true, "command": ["/bin/true"]}]});
+    let file = daemon.file("brief.yaml", &text.to_string());
+    let mut acknowledged = Vec::new();
+    for _ in 0..8 {
+        acknowledged.push(daemon.submit(&[&file]));
+        daemon.kill9();
+        daemon.restart();
+    }
+    for run in &acknowledged {
+        assert_eq!(daemon.end_of(run)["phase"], "succeeded");
+        assert_eq!(started_again(&daemon.events(run)), Vec::<String>::new());
+    }
+    let listed = daemon.ctl(&["list"]).expect(0).json();
+    let listed: Vec<_> =
+        listed["runs"].as_array().unwrap().iter().map(|run| run["run"].as_str().unwrap()).collect();
+    assert_eq!(listed, acknowledged, "each once, in their order");
+    daemon.expect_journal_whole();
+}
+
+#[test]
+fn a_stage_that_begins_again_after_its_success_would_be_found() {
+    let event = |event: &str, stage: &str| json!({"event": event, "stage": stage});
+    let fine = [
+        event("StageStarted", "a"),
+        event("StageInterrupted", "a"),
+        event("StageStarted", "a"),
+        event("StageSucceeded", "a"),
+        event("StageStarted", "b"),
+    ];
+    assert_eq!(started_again(&fine), Vec::<String>::new());
+    let wrong = [fine.as_slice(), &[event("StageStarted", "a")]].concat();
+    assert_eq!(started_again(&wrong), ["a"]);
 }

@@ -12,5 +12,6 @@ mod disk;
 mod exec;
 mod harness;
 mod kill;
+mod programs;
 mod repeat;
 mod workers;
