@@ -1,6 +1,7 @@
 //! Logs to stderr, metrics in Prometheus form on a loopback port.
 
 use metrics_exporter_prometheus::PrometheusBuilder;
+use std::io::IsTerminal;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use tracing_subscriber::EnvFilter;
@@ -12,7 +13,11 @@ const LATENCY_BUCKETS_SECONDS: [f64; 12] =
 /// Starts logging. `RUST_LOG` wins over the settings.
 pub fn start_logging(filter: &str) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(filter));
-    let logging = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let logging = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        // Colours are for people; a log file or journald gets plain text.
+        .with_ansi(std::io::stderr().is_terminal());
     if let Err(error) = logging.try_init() {
         eprintln!("logging was started before: {error}");
     }

@@ -31,7 +31,8 @@ struct State {
     live: BTreeMap<String, Arc<Run>>,
     progress: BTreeMap<(String, u32), Progress>,
     breakers: BTreeMap<String, serde_json::Value>,
-    disk_full: Option<String>,
+    /// Where there is no room, and what was said about it.
+    disk_full: BTreeMap<&'static str, String>,
     recovered: bool,
     emergency: Option<String>,
 }
@@ -105,16 +106,19 @@ impl Board {
         self.lock().breakers.clone()
     }
 
-    /// Answers whether this was news.
-    pub fn set_disk_full(&self, why: Option<String>) -> bool {
+    /// Notes that `place` (journal, artefacts, work) has or has no room. Answers whether this was news.
+    pub fn set_disk_full(&self, place: &'static str, why: Option<String>) -> bool {
         let mut state = self.lock();
-        let news = state.disk_full.is_some() != why.is_some();
-        state.disk_full = why;
-        news
+        match why {
+            Some(why) => state.disk_full.insert(place, why).is_none(),
+            None => state.disk_full.remove(place).is_some(),
+        }
     }
 
     pub fn disk_full(&self) -> Option<String> {
-        self.lock().disk_full.clone()
+        let state = self.lock();
+        let words: Vec<&str> = state.disk_full.values().map(String::as_str).collect();
+        (!words.is_empty()).then(|| words.join("; "))
     }
 
     /// Every acknowledged run is visible from here on.

@@ -223,10 +223,9 @@ async fn set_up(
     let bytes =
         serde_json::to_vec_pretty(&plan).map_err(|e| worker_drive::permanent("EX-0514", e.to_string()))?;
     let length = bytes.len() as u64;
-    let artefacts = std::sync::Arc::clone(&shared.artefacts);
-    let digest = tokio::task::spawn_blocking(move || artefacts.put(&bytes))
+    let digest = shared
+        .store(move |artefacts| artefacts.put(&bytes))
         .await
-        .map_err(|e| worker_drive::transient("EX-0013", e.to_string()))?
         .map_err(|e| worker_drive::transient("EX-0013", e.to_string()))?;
     let output =
         ArtefactRef { name: "backend_plan.json".to_owned(), digest: digest.to_string(), bytes: length };

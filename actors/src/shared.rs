@@ -5,7 +5,7 @@
 use crate::board::Board;
 use crate::clock::Clock;
 use engine::run::Run;
-use journal::{AppendError, Artefacts, Checkpoints, Journal, NewRecord};
+use journal::{AppendError, ArtefactError, Artefacts, Checkpoints, Digest, Journal, NewRecord};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +18,8 @@ const BUSY_WAIT: Duration = Duration::from_millis(5);
 const BUSY_TRIES: u32 = 1_000;
 /// Waiting between two tries on a full disk; somebody has to make room first.
 const FULL_WAIT: Duration = Duration::from_secs(1);
+/// Less free than this is not worth another try: a stage's outputs are rarely smaller.
+const ROOM_BYTES: u64 = 1024 * 1024;
 
 /// Where things lie and how much is allowed. Set once at start from the settings.
 #[derive(Debug, Clone)]
@@ -90,7 +92,7 @@ impl Shared {
                 self.journal.append(batch.clone(), self.clock.now_ms(), self.journal.incarnation()).await;
             match answer {
                 Ok(positions) => {
-                    self.board.set_disk_full(None);
+                    self.board.set_disk_full("journal", None);
                     return Ok(positions);
                 }
                 Err(AppendError::Busy) if tries < BUSY_TRIES => {
@@ -98,7 +100,7 @@ impl Shared {
                     tokio::time::sleep(BUSY_WAIT).await;
                 }
                 Err(error @ AppendError::DiskFull { .. }) => {
-                    if self.board.set_disk_full(Some(error.to_string())) {
+                    if self.board.set_disk_full("journal", Some(error.to_string())) {
                         tracing::error!(%error, "The disk is full: runs wait until there is room again.");
                     }
                     tokio::time::sleep(FULL_WAIT).await;
@@ -109,6 +111,50 @@ impl Shared {
                     }
                     return Err(error);
                 }
+            }
+        }
+    }
+
+    /// Stores an artefact; waits out a full disk for as long as it lasts, charging nobody for it.
+    ///
+    /// # Errors
+    /// What waiting cannot mend.
+    pub async fn store<F>(&self, store: F) -> Result<Digest, ArtefactError>
+    where
+        F: Fn(&Artefacts) -> Result<Digest, ArtefactError> + Send + Sync + 'static,
+    {
+        let store = Arc::new(store);
+        loop {
+            let (artefacts, store) = (Arc::clone(&self.artefacts), Arc::clone(&store));
+            let stored = tokio::task::spawn_blocking(move || store(&artefacts)).await;
+            match stored {
+                Ok(Err(error @ ArtefactError::DiskFull)) => {
+                    self.wait_for_room("artefacts", error.to_string()).await
+                }
+                Ok(other) => {
+                    self.board.set_disk_full("artefacts", None);
+                    return other;
+                }
+                Err(panicked) => {
+                    return Err(ArtefactError::Io {
+                        doing: "store",
+                        path: self.limits.state_dir.display().to_string(),
+                        source: std::io::Error::other(panicked),
+                    });
+                }
+            }
+        }
+    }
+
+    /// Says that there is no room, then rests until there is a little.
+    pub async fn wait_for_room(&self, place: &'static str, why: String) {
+        if self.board.set_disk_full(place, Some(why.clone())) {
+            tracing::error!(place, why, "The disk is full: runs wait until there is room again.");
+        }
+        loop {
+            tokio::time::sleep(FULL_WAIT).await;
+            if self.journal.status().disk_free_bytes >= ROOM_BYTES {
+                return;
             }
         }
     }

@@ -68,7 +68,10 @@ pub async fn fresh_dir(shared: &Shared, work: &Work) -> Result<PathBuf, StageErr
     })
     .await
     .map_err(|error| transient("EX-0501", format!("the attempt's directory could not be made: {error}")))?
-    .map_err(|error| transient("EX-0501", format!("{}: {error}", dir.display())))?;
+    .map_err(|error| {
+        let full = error.kind() == std::io::ErrorKind::StorageFull;
+        transient(if full { "EX-0013" } else { "EX-0501" }, format!("{}: {error}", dir.display()))
+    })?;
     Ok(dir)
 }
 
@@ -78,6 +81,23 @@ pub async fn fresh_dir(shared: &Shared, work: &Work) -> Result<PathBuf, StageErr
 /// A [`StageError`] with the code of what happened: crash EX-0501, silence EX-0502, garbage EX-0503,
 /// no result EX-0504, out of memory EX-0506, or the worker's own error.
 pub async fn drive(
+    shared: &Shared,
+    work: &Work,
+    events: &mpsc::UnboundedSender<DriveEvent>,
+) -> Result<Finished, StageError> {
+    loop {
+        match drive_once(shared, work, events).await {
+            // A full disk is nobody's failed attempt: the same attempt goes on when there is room.
+            Err(error) if error.code == "EX-0013" => shared.wait_for_room("work", error.message).await,
+            result => {
+                shared.board.set_disk_full("work", None);
+                return result;
+            }
+        }
+    }
+}
+
+async fn drive_once(
     shared: &Shared,
     work: &Work,
     events: &mpsc::UnboundedSender<DriveEvent>,
@@ -245,11 +265,10 @@ pub async fn adopt(shared: &Shared, dir: &Path, file: TaskFile) -> Result<Artefa
     if path.parent() != Some(dir) {
         return Err(transient("EX-0503", format!("{} lies outside the attempt's directory", file.path)));
     }
-    let artefacts = std::sync::Arc::clone(&shared.artefacts);
-    let stored = tokio::task::spawn_blocking(move || artefacts.put_file(&path))
+    let stored = shared
+        .store(move |artefacts| artefacts.put_file(&path))
         .await
-        .map_err(|error| transient("EX-0501", error.to_string()))?
-        .map_err(|error| transient("EX-0013", format!("{} could not be stored: {error}", file.name)))?;
+        .map_err(|error| transient("EX-0501", format!("{} could not be stored: {error}", file.name)))?;
     if !file.digest.is_empty() && stored.to_string() != file.digest {
         return Err(transient(
             "EX-0017",

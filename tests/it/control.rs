@@ -552,6 +552,5 @@ fn what_is_logged_into_a_file_holds_no_colours_of_a_terminal() {
         let log = daemon.log();
         log.contains("Ready").then_some(log)
     });
-    // Not kept at present.
     assert!(!log.contains('\x1b'), "{log:?}");
 }

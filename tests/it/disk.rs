@@ -25,7 +25,7 @@ fn a_run_waits_while_the_disk_is_full_and_succeeds_once_there_is_room() {
     let run = daemon.submit(&small_run(&files, &pause));
     daemon.stage_reaches(&run, "feasible-enumeration/constraint-validation", "running");
     disk.fill();
-    // Not kept at present: only a full journal waits; an artefact that finds no room costs attempts.
+
     wait_for("the full disk is noticed", PATIENCE, || {
         expect_open(&daemon, &run);
         let health = daemon.ctl(&["health"]);

@@ -325,10 +325,10 @@ async fn load(books: &Books, artefact: &ArtefactRef) -> Result<Vec<u8>, StageErr
 async fn store(books: &Books, name: &str, value: &Value) -> Result<ArtefactRef, StageError> {
     let bytes = serde_json::to_vec_pretty(value).map_err(|e| permanent("EX-0521", e.to_string()))?;
     let length = bytes.len() as u64;
-    let artefacts = std::sync::Arc::clone(&books.shared.artefacts);
-    let digest = tokio::task::spawn_blocking(move || artefacts.put(&bytes))
+    let digest = books
+        .shared
+        .store(move |artefacts| artefacts.put(&bytes))
         .await
-        .map_err(|e| transient("EX-0013", e.to_string()))?
         .map_err(|e| transient("EX-0013", format!("{name} could not be stored: {e}")))?;
     Ok(ArtefactRef { name: name.to_owned(), digest: digest.to_string(), bytes: length })
 }

@@ -87,8 +87,12 @@ impl Work {
 
     fn put(&self, name: &str, bytes: &[u8]) -> Result<TaskFile, StageError> {
         let path = self.path(name);
-        std::fs::write(&path, bytes)
-            .map_err(|error| fail::transient("EX-0501", format!("{name} cannot be written: {error}")))?;
+        std::fs::write(&path, bytes).map_err(|error| {
+            // The daemon waits for room on this code instead of charging the attempt.
+            let full = error.kind() == std::io::ErrorKind::StorageFull;
+            let code = if full { "EX-0013" } else { "EX-0501" };
+            fail::transient(code, format!("{name} cannot be written: {error}"))
+        })?;
         Ok(TaskFile {
             name: name.to_owned(),
             digest: inputs::digest(bytes),
