@@ -74,6 +74,10 @@ impl Default for Settings {
 
 /// Heartbeats more often than this cost more than they tell.
 const HEARTBEAT_MS_MIN: u64 = 50;
+/// Slots are actors and processes; a machine with more cores than this is not known to us.
+const SLOTS_MAX: u32 = 1_024;
+/// The worker program alone, with HiGHS, needs about this much.
+const WORKER_MEMORY_MIB_MIN: u64 = 64;
 /// Slower heartbeats leave a hung worker unnoticed for minutes.
 const HEARTBEAT_MS_MAX: u64 = 60_000;
 
@@ -114,6 +118,18 @@ impl Settings {
             return wrong(format!(
                 "heartbeat_ms: expected {HEARTBEAT_MS_MIN} to {HEARTBEAT_MS_MAX}, got {}",
                 self.heartbeat_ms
+            ));
+        }
+        if self.simulator_jobs == 0 || self.simulator_jobs > SLOTS_MAX || self.worker_slots > SLOTS_MAX {
+            return wrong(format!(
+                "expected simulator_jobs 1 to {SLOTS_MAX} and worker_slots 0 to {SLOTS_MAX}, got {} and {}",
+                self.simulator_jobs, self.worker_slots
+            ));
+        }
+        if self.worker_memory_mib < WORKER_MEMORY_MIB_MIN {
+            return wrong(format!(
+                "worker_memory_mib: expected at least {WORKER_MEMORY_MIB_MIN}, got {}",
+                self.worker_memory_mib
             ));
         }
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get() as u32);

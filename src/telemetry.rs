@@ -10,12 +10,28 @@ use tracing_subscriber::EnvFilter;
 const LATENCY_BUCKETS_SECONDS: [f64; 12] =
     [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 60.0, 300.0, 1_800.0, 14_400.0, 86_400.0];
 
+/// Stderr whose failures nobody hears: a full disk under the log must not end the daemon.
+struct Forgiving(std::io::Stderr);
+
+impl std::io::Write for Forgiving {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let _ = self.0.write_all(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        let _ = self.0.flush();
+        Ok(())
+    }
+}
+
 /// Starts logging. `RUST_LOG` wins over the settings.
 pub fn start_logging(filter: &str) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(filter));
     let logging = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(|| Forgiving(std::io::stderr()))
+        .log_internal_errors(false)
         // Colours are for people; a log file or journald gets plain text.
         .with_ansi(std::io::stderr().is_terminal());
     if let Err(error) = logging.try_init() {

@@ -135,7 +135,7 @@ impl Deployer {
             Job::Stage { work, undo } => {
                 let result = match (work.kind, undo) {
                     (StageKind::Deployment, false) => steps::deploy(&books, &work).await,
-                    (StageKind::ReleaseAssessment, false) => steps::assess(&books, &work).await,
+                    (StageKind::ReleaseAssessment, false) => steps::assess(&books).await,
                     (StageKind::ReleaseRollback, false) => steps::roll_back_stage(&books, &work).await,
                     (StageKind::Deployment | StageKind::ReleaseRollback, true) => {
                         steps::undo(&books, &work).await

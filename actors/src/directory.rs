@@ -3,7 +3,6 @@
 //! Rule: built once by the tree; tells go anywhere, asks only downwards (src/tree.rs lists them).
 
 use crate::deployer::Deployer;
-use crate::orchestrator::Orchestrator;
 use crate::quantum_proxy::QuantumProxy;
 use crate::resources::ResourceManager;
 use crate::scheduler::Scheduler;
@@ -29,6 +28,3 @@ impl std::fmt::Debug for Directory {
             .finish_non_exhaustive()
     }
 }
-
-/// Reference to the orchestrator, which is started after those who serve it.
-pub type OrchestratorRef = ActorRef<Orchestrator>;

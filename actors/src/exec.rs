@@ -18,6 +18,9 @@ use tokio::sync::mpsc;
 /// Output of a program kept as `stdout.txt`; what a person reads fits, a flood does not fill the disk.
 const STDOUT_BYTES_MAX: usize = 1024 * 1024;
 
+/// After a program has ended, its last words are in the pipe already; what comes later is somebody else's.
+const LAST_WORDS_WAIT: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// Runs the stage's `command` (or, to undo it, its `undo`).
 ///
 /// # Errors
@@ -66,8 +69,16 @@ pub async fn run(
         .map_err(|error| permanent("EX-0530", format!("{program} could not be started: {error}")))?;
     let _ = events.send(DriveEvent::Started { pid: process.pid, start_time_ticks: process.start_time_ticks });
     drop(process.stdin.take());
-    let (stdout, stderr) = tokio::join!(read_some(process.stdout.take()), read_some(process.stderr.take()));
-    let exit = (&mut process.exit).await;
+    let (stdout, stderr) = (process.stdout.take(), process.stderr.take());
+    let mut reading = std::pin::pin!(async { tokio::join!(read_some(stdout), read_some(stderr)) });
+    // The program's end counts, not the end of its pipes: something it started may hold those for ever.
+    let (exit, (stdout, stderr)) = tokio::select! {
+        read = &mut reading => ((&mut process.exit).await, read),
+        exit = &mut process.exit => {
+            let read = tokio::time::timeout(LAST_WORDS_WAIT, reading).await;
+            (exit, read.unwrap_or_default())
+        }
+    };
     let words = String::from_utf8_lossy(&stderr).trim().to_owned();
     match exit {
         ExitKind::Code(0) => collect(shared, work, &dir, &stdout, undo).await,
@@ -151,7 +162,7 @@ pub(crate) fn find_program(name: &str) -> std::path::PathBuf {
     found.unwrap_or_else(|| name.into())
 }
 
-async fn read_some<R: tokio::io::AsyncRead + Unpin>(pipe: Option<R>) -> Vec<u8> {
+pub(crate) async fn read_some<R: tokio::io::AsyncRead + Unpin>(pipe: Option<R>) -> Vec<u8> {
     let Some(mut pipe) = pipe else { return Vec::new() };
     let (mut kept, mut buffer) = (Vec::new(), vec![0; 16 * 1024]);
     // Reads on past the limit: a program blocked on a full pipe would never end.

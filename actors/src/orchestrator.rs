@@ -13,10 +13,10 @@ use crate::run_actor::{Drive, DriveError, RUN_MAILBOX, RunActor};
 use crate::shared::Shared;
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, Supervised, WrapFuture};
 use engine::protocol::Submission;
-use engine::run::{Event, Input, Refusal, Run};
+use engine::run::{Event, Input, Run};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use supervisors::{ActorRef, ChildError, ChildSpec, Restart, SupervisorRef, TellError, actor_child_with};
+use supervisors::{ActorRef, ChildSpec, Restart, SupervisorRef, TellError, actor_child_with};
 use tokio::sync::oneshot;
 
 /// Requests of clients that may wait.
@@ -95,10 +95,11 @@ impl Orchestrator {
 
     /// Starts the actor of a run; an input may ride along and is delivered when it is up.
     fn start(&mut self, id: String, first: Option<Drive>, ctx: &mut Context<Self>) {
+        self.live.retain(|_, actor| !actor.is_down());
         let (actor, spec) = self.child(&id);
         self.live.insert(id.clone(), actor.clone());
         let runs = self.runs.clone();
-        ctx.spawn(async move { start_child(runs, spec).await }.into_actor(self).map(
+        ctx.spawn(async move { runs.start_child(spec).await }.into_actor(self).map(
             move |started, this, _| match started {
                 Ok(()) => {
                     if let Some(drive) = first {
@@ -120,11 +121,6 @@ impl Orchestrator {
         });
         (actor, spec.restart(Restart::Transient))
     }
-}
-
-/// A run that ends stays listed for the blink until its supervisor has seen the exit.
-async fn start_child(runs: SupervisorRef, spec: ChildSpec) -> Result<(), ChildError> {
-    runs.start_child(spec).await
 }
 
 impl Actor for Orchestrator {
@@ -205,9 +201,7 @@ impl Handler<Submit> for Orchestrator {
                 return;
             }
         };
-        if let Some(key) = submission.key {
-            self.keys.insert(key, Keyed { run: run.clone(), content });
-        }
+        let keyed = submission.key.map(|key| (key, Keyed { run: run.clone(), content }));
         let shared = self.shared.clone();
         let accepted = Accepted { run, workflow: prepared.workflow, warnings: prepared.warnings };
         ctx.wait(async move { shared.append(batch).await }.into_actor(self).map(move |result, this, ctx| {
@@ -218,6 +212,9 @@ impl Handler<Submit> for Orchestrator {
                     match Run::submitted(position, time, &event) {
                         Ok(run) => this.shared.board.publish(&run),
                         Err(error) => tracing::error!(%error, "A run just journaled cannot be read."),
+                    }
+                    if let Some((key, keyed)) = keyed {
+                        this.keys.insert(key, keyed);
                     }
                     this.start(accepted.run.clone(), None, ctx);
                     metrics::counter!("executing_runs_submitted_total").increment(1);
@@ -295,9 +292,4 @@ impl Handler<PanicRun> for Orchestrator {
     fn handle(&mut self, message: PanicRun, _: &mut Self::Context) -> bool {
         self.live.get(&message.run).is_some_and(|actor| actor.tell_control(crate::run_actor::Panic).is_ok())
     }
-}
-
-/// Refusals that clients see as "not now" rather than as errors of the run.
-pub const fn is_stale(error: &DriveError) -> bool {
-    matches!(error, DriveError::Refused(Refusal::Stale))
 }

@@ -324,12 +324,9 @@ impl Handler<Abandon> for QuantumProxy {
             && let Some(job) = self.jobs.remove(&key)
         {
             ctx.cancel_future(job.handle);
-            // An abandoned call says nothing about the backend.
-            if let Ok(event) = self
-                .breaker
-                .decide(self.shared.clock.now_ms(), breaker::Input::Succeeded { generation: job.generation })
-            {
-                self.breaker.apply(event);
+            // An abandoned call says nothing about the backend; if it was a probe, another may be made.
+            if matches!(self.breaker.phase(), Phase::HalfOpen { .. }) {
+                self.breaker.recover();
             }
             let led = Led::read(&self.shared, format!("{}@{}", stage_stream(&job.work), job.work.fence));
             ctx.spawn(

@@ -226,9 +226,28 @@ impl RunActor {
 
     fn perform(&mut self, commands: Vec<Command>, ctx: &mut Context<Self>) {
         for command in commands {
-            if self.try_perform(&command, ctx) == Err(TellError::Busy) {
-                // Full mailboxes drain; the command is offered again, never dropped.
-                ctx.run_later(BUSY_PAUSE, move |actor, ctx| actor.perform(vec![command], ctx));
+            match (self.try_perform(&command, ctx), &command) {
+                (Ok(()), _) => {}
+                (Err(TellError::Busy), _) => {
+                    // Full mailboxes drain; the command is offered again, never dropped.
+                    ctx.run_later(BUSY_PAUSE, move |actor, ctx| actor.perform(vec![command], ctx));
+                }
+                (Err(TellError::Down), Command::Dispatch { stage, .. }) => {
+                    // Its executor is gone for now; the attempt failed, and the next may find it restarted.
+                    if let Some(fence) = self.run.as_ref().and_then(|run| run.fence(*stage)) {
+                        let error = crate::worker_drive::transient(
+                            "EX-0501",
+                            "the stage's executor is being restarted".to_owned(),
+                        );
+                        self.drive(
+                            Input::Failed { stage: *stage, fence, error },
+                            Principal::system(),
+                            None,
+                            ctx,
+                        );
+                    }
+                }
+                (Err(TellError::Down), _) => {}
             }
         }
     }
@@ -240,6 +259,9 @@ impl RunActor {
                 let spec = &run.definition().stages[stage.0 as usize];
                 let mut demand = demand.clone();
                 demand.backend = stages::backend(spec);
+                if demand.memory_mib == 0 && stages::uses_worker_process(spec.kind) {
+                    demand.memory_mib = self.shared.limits.worker_memory_mib;
+                }
                 self.directory.scheduler.tell(scheduler::Enqueue {
                     ask: Ask {
                         key: (self.id.clone(), stage.0),
@@ -277,6 +299,9 @@ impl RunActor {
                 tracing::info!(run = %self.id, phase = run.phase_name(), "The run ended.");
                 metrics::counter!("executing_runs_ended_total", "phase" => run.phase_name()).increment(1);
                 crate::health::observe_run_end(run);
+                // Results are in the store; what stages left lying about is of no use to anybody.
+                let left = crate::worker_drive::environment_of(&self.shared.limits.state_dir, &self.id);
+                drop(tokio::task::spawn_blocking(move || std::fs::remove_dir_all(left)));
                 use actix::ActorContext;
                 ctx.stop();
                 Ok(())

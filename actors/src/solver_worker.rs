@@ -15,6 +15,7 @@ use actix::{
 };
 use engine::definition::StageIndex;
 use engine::run::{Fence, Input, StageError};
+use std::collections::VecDeque;
 use std::time::Duration;
 use supervisors::{TellError, Teller};
 use tokio::sync::mpsc;
@@ -38,6 +39,8 @@ pub struct SolverWorker {
     name: String,
     shared: Shared,
     current: Option<InFlight>,
+    /// Undos that came while another stage's attempt holds the slot; they are not placed by the scheduler.
+    waiting: VecDeque<Execute>,
 }
 
 impl std::fmt::Debug for SolverWorker {
@@ -48,13 +51,23 @@ impl std::fmt::Debug for SolverWorker {
 
 impl SolverWorker {
     pub fn new(name: String, shared: Shared) -> Self {
-        Self { name, shared, current: None }
+        Self { name, shared, current: None, waiting: VecDeque::new() }
     }
 
-    fn finish(&mut self, fence: u64, result: Result<Finished, StageError>) {
+    fn finish(&mut self, fence: u64, result: Result<Finished, StageError>, ctx: &mut Context<Self>) {
         let Some(current) = self.current.take_if(|current| current.fence == fence) else { return };
         self.shared.board.set_progress(&current.run, current.stage.0, None);
         report_end(&current.report_to, current.stage, current.fence, current.undo, result);
+        self.next(ctx);
+    }
+
+    /// The slot is free: whoever waited for it begins.
+    fn next(&mut self, ctx: &mut Context<Self>) {
+        if self.current.is_none()
+            && let Some(execute) = self.waiting.pop_front()
+        {
+            self.begin(execute, ctx);
+        }
     }
 }
 
@@ -67,7 +80,7 @@ pub(crate) fn report_end(
     result: Result<Finished, StageError>,
 ) {
     let fence = Fence(fence);
-    let input = match (result, undo) {
+    let input = match (within_limits(result), undo) {
         (Ok(done), false) => Input::Succeeded { stage, fence, outputs: done.outputs, facts: done.facts },
         (Ok(_), true) => Input::Compensated { stage, fence },
         (Err(error), false) => Input::Failed { stage, fence, error },
@@ -130,6 +143,36 @@ impl Supervised for SolverWorker {
     }
 }
 
+/// Longest message of an error that goes into the journal: a person reads no more, and a record has a limit.
+const MESSAGE_BYTES_MAX: usize = 4 * 1024;
+/// Largest facts of one stage. Facts are small values for predicates; anything larger is an artefact.
+const FACTS_BYTES_MAX: usize = 16 * 1024;
+
+/// Cuts a message at a character, keeping its beginning and saying that it was cut.
+fn shortened(mut error: StageError) -> StageError {
+    if error.message.len() > MESSAGE_BYTES_MAX {
+        let end = (0..=MESSAGE_BYTES_MAX).rev().find(|i| error.message.is_char_boundary(*i)).unwrap_or(0);
+        error.message.truncate(end);
+        error.message.push_str(" .. (cut)");
+    }
+    error
+}
+
+/// What a run may be told: within the limits of a record.
+fn within_limits(result: Result<Finished, StageError>) -> Result<Finished, StageError> {
+    match result {
+        Ok(done) if done.facts.len() > FACTS_BYTES_MAX => Err(worker_drive::permanent(
+            "EX-0511",
+            format!(
+                "the stage's facts have {} bytes, allowed are {FACTS_BYTES_MAX}: leave large values as an artefact",
+                done.facts.len()
+            ),
+        )),
+        Ok(done) => Ok(done),
+        Err(error) => Err(shortened(error)),
+    }
+}
+
 /// Carry out one attempt (or undo it). Answered by exactly one report to `work.report_to`.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
@@ -142,6 +185,18 @@ impl Handler<Execute> for SolverWorker {
     type Result = ();
 
     fn handle(&mut self, message: Execute, ctx: &mut Self::Context) {
+        let other =
+            |current: &InFlight| current.run != message.work.run || current.stage != message.work.stage;
+        if self.current.as_ref().is_some_and(other) {
+            self.waiting.push_back(message);
+        } else {
+            self.begin(message, ctx);
+        }
+    }
+}
+
+impl SolverWorker {
+    fn begin(&mut self, message: Execute, ctx: &mut Context<Self>) {
         let Execute { work, undo } = message;
         if let Some(old) = self.current.take()
             && let Some(handle) = old.handle
@@ -171,11 +226,11 @@ impl Handler<Execute> for SolverWorker {
             result
         };
         let handle = ctx.spawn(
-            attempt.into_actor(self).map(move |result, actor, _| {
+            attempt.into_actor(self).map(move |result, actor, ctx| {
                 if let Err(error) = &result {
                     tracing::warn!(worker = %actor.name, code = error.code, error = error.message, "Attempt failed.");
                 }
-                actor.finish(fence, result);
+                actor.finish(fence, result, ctx);
             }),
         );
         self.current = Some(InFlight { run, stage, fence, undo, report_to, handle: Some(handle) });
@@ -204,6 +259,12 @@ impl Handler<Abandon> for SolverWorker {
             tracing::info!(worker = %self.name, run = %current.run, "Attempt abandoned.");
             ctx.cancel_future(handle);
         }
+        self.waiting.retain(|waiting| {
+            waiting.work.run != message.run
+                || waiting.work.stage != message.stage
+                || waiting.work.fence != message.fence.0
+        });
+        self.next(ctx);
     }
 }
 
@@ -223,6 +284,7 @@ impl Handler<AbandonAll> for SolverWorker {
             tracing::warn!(worker = %self.name, run = %current.run, "Attempt ended by an emergency stop.");
             ctx.cancel_future(handle);
         }
+        self.waiting.clear();
     }
 }
 

@@ -265,6 +265,12 @@ pub async fn adopt(shared: &Shared, dir: &Path, file: TaskFile) -> Result<Artefa
     if path.parent() != Some(dir) {
         return Err(transient("EX-0503", format!("{} lies outside the attempt's directory", file.path)));
     }
+    // Only a plain file: a pipe would never end and a link may lead anywhere.
+    let bytes = match std::fs::symlink_metadata(&path) {
+        Ok(found) if found.is_file() => found.len(),
+        Ok(_) => return Err(permanent("EX-0503", format!("{} is not a plain file", file.path))),
+        Err(error) => return Err(transient("EX-0503", format!("{}: {error}", file.path))),
+    };
     let stored = shared
         .store(move |artefacts| artefacts.put_file(&path))
         .await
@@ -275,7 +281,7 @@ pub async fn adopt(shared: &Shared, dir: &Path, file: TaskFile) -> Result<Artefa
             format!("{}: announced as {}, is {stored}", file.name, file.digest),
         ));
     }
-    Ok(ArtefactRef { name: file.name, digest: stored.to_string(), bytes: file.bytes })
+    Ok(ArtefactRef { name: file.name, digest: stored.to_string(), bytes })
 }
 
 fn collect_stderr(process: &mut Process) -> tokio::task::JoinHandle<String> {

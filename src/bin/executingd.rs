@@ -12,7 +12,7 @@ use executing::settings::Settings;
 use executing::tree::{self, Size};
 use executing::{catalog, systemd, telemetry};
 use std::fs::{File, OpenOptions};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -100,8 +100,12 @@ fn prepare(options: &Options) -> Result<(Settings, File), Failure> {
             ),
         )
     };
-    std::fs::create_dir_all(&settings.state).map_err(unusable)?;
-    std::fs::set_permissions(&settings.state, std::fs::Permissions::from_mode(0o700)).map_err(unusable)?;
+    if !settings.state.exists() {
+        std::fs::create_dir_all(&settings.state).map_err(unusable)?;
+        std::fs::set_permissions(&settings.state, std::fs::Permissions::from_mode(0o700))
+            .map_err(unusable)?;
+    }
+    refuse_foreign(&settings.state).map_err(unusable)??;
     let path = settings.state.join("lock");
     let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(unusable)?;
     let begun = Instant::now();
@@ -131,6 +135,28 @@ fn prepare(options: &Options) -> Result<(Settings, File), Failure> {
     Ok((settings, lock))
 }
 
+/// A directory that holds other things is somebody's, and this daemon cleans up behind itself.
+///
+/// The outer error is the file system's, the inner one ours.
+fn refuse_foreign(state: &Path) -> std::io::Result<Result<(), Failure>> {
+    if state.join("lock").exists() || state.join("journal").is_dir() {
+        return Ok(Ok(()));
+    }
+    for entry in std::fs::read_dir(state)? {
+        let name = entry?.file_name();
+        // What a file system puts into a fresh mount.
+        if name != "lost+found" {
+            let message = format!(
+                "{} holds other things ({}): expected a state directory, an empty directory or a new name",
+                state.display(),
+                name.to_string_lossy()
+            );
+            return Ok(Err(Failure::new(EXIT_INVALID, "EX-0012", message)));
+        }
+    }
+    Ok(Ok(()))
+}
+
 fn run(settings: Settings, _lock: File) -> Result<(), Failure> {
     telemetry::start_logging(&settings.log);
     supervisors::install_panic_hook();
@@ -146,7 +172,8 @@ fn run(settings: Settings, _lock: File) -> Result<(), Failure> {
 /// Workers die with their daemon; should one have outlived it, it ends here.
 fn end_leftovers(state: &Path) {
     let Ok(entries) = std::fs::read_dir(state.join("workers")) else { return };
-    for path in entries.flatten().map(|entry| entry.path()) {
+    let is_pid_file = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "pid");
+    for path in entries.flatten().map(|entry| entry.path()).filter(is_pid_file) {
         let text = std::fs::read_to_string(&path).unwrap_or_default();
         let mut words = text.split_whitespace();
         if let (Some(Ok(pid)), Some(Ok(ticks))) = (words.next().map(str::parse), words.next().map(str::parse))
@@ -156,9 +183,12 @@ fn end_leftovers(state: &Path) {
         }
         let _ = std::fs::remove_file(path);
     }
-    // Nothing in there is of use without the process that wrote it.
-    let work = state.join("work");
-    let _ = std::fs::remove_dir_all(&work).and_then(|()| std::fs::create_dir_all(&work));
+    // Nothing of a run in there is of use without the process that wrote it.
+    for entry in std::fs::read_dir(state.join("work")).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with("run-") {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 fn open_stores(settings: &Settings) -> Result<(Shared, Releases), Failure> {
@@ -206,8 +236,10 @@ async fn serve(settings: Settings, shared: Shared, releases: Releases) -> Result
     let metrics = telemetry::start_metrics(&settings.state)
         .map_err(|e| Failure::new(EXIT_TRY_LATER, "EX-0012", format!("metrics: {e}")))?;
     let socket = settings.socket.clone().unwrap_or_default();
-    // The lock is held, so a socket that is there belongs to nobody.
-    let _ = std::fs::remove_file(&socket);
+    // The lock is held, so a socket that is there belongs to nobody; anything else is not ours to remove.
+    if std::fs::symlink_metadata(&socket).is_ok_and(|found| found.file_type().is_socket()) {
+        let _ = std::fs::remove_file(&socket);
+    }
     let listener = tokio::net::UnixListener::bind(&socket)
         .map_err(|e| Failure::new(EXIT_TRY_LATER, "EX-0012", format!("{}: {e}", socket.display())))?;
     let _ = std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o660));

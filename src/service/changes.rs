@@ -10,6 +10,7 @@ use engine::definition::StageIndex;
 use engine::protocol::{ErrorReply, Request, Submission};
 use engine::run::Input;
 use serde_json::{Value, json};
+use std::rc::Rc;
 use tokio::sync::oneshot;
 
 fn principal(who: &Caller) -> Principal {
@@ -48,7 +49,7 @@ pub(super) async fn submit(inner: &Inner, who: Caller, submission: Submission) -
 }
 
 /// Every other changing verb.
-pub(super) async fn change(inner: &Inner, who: Caller, request: Request) -> Result<Value, ErrorReply> {
+pub(super) async fn change(inner: &Rc<Inner>, who: Caller, request: Request) -> Result<Value, ErrorReply> {
     let by = who.name.clone();
     if let (Request::Resume { .. } | Request::Retry { .. }, Some(reason)) =
         (&request, inner.shared.board.emergency())
@@ -137,8 +138,31 @@ async fn freeze(inner: &Inner, who: &Caller, frozen: bool) -> Result<(), ErrorRe
     answer("the deployer", answered).await?.map_err(replies::from_stage)
 }
 
+/// An emergency stop waits so long for each of its records, and holds without them.
+const EMERGENCY_RECORD_WAIT: std::time::Duration = std::time::Duration::from_millis(500);
+
+async fn tell_runs(inner: &Inner, who: &Caller) -> bool {
+    let all = ToAll { input: Input::EmergencyStop, by: principal(who) };
+    inner.orchestrator.ask_control(all, EMERGENCY_RECORD_WAIT).await.is_ok()
+}
+
+/// Quantum jobs that are being worked on, by the name of their stream.
+fn open_jobs(inner: &Inner) -> Vec<String> {
+    let mut jobs = Vec::new();
+    for run in inner.shared.board.live_runs() {
+        for (i, stage) in run.definition().stages.iter().enumerate() {
+            let fence = run.fence(StageIndex(i as u32));
+            if let (engine::definition::StageKind::QaoaOptimization, Some(fence)) = (stage.kind, fence) {
+                jobs.push(format!("jobs/{}/{}@{}", run.id(), stage.path, fence.0));
+            }
+        }
+    }
+    jobs
+}
+
 /// Stops all work now. The order matters: refuse new work, end what runs, then freeze deployments.
-async fn emergency_stop(inner: &Inner, who: &Caller, reason: String) -> Result<Value, ErrorReply> {
+async fn emergency_stop(inner: &Rc<Inner>, who: &Caller, reason: String) -> Result<Value, ErrorReply> {
+    let jobs = open_jobs(inner);
     inner.shared.board.set_emergency(Some(reason.clone()));
     let busy_workers = inner
         .shared
@@ -153,11 +177,6 @@ async fn emergency_stop(inner: &Inner, who: &Caller, reason: String) -> Result<V
         .flatten()
         .count();
     tracing::error!(by = who.name, reason, "Emergency stop.");
-    let stopped = inner
-        .orchestrator
-        .ask_control(ToAll { input: Input::EmergencyStop, by: principal(who) }, ANSWER_WAIT)
-        .await
-        .map_err(|e| replies::from_ask("the orchestrator", e))?;
     // The records may have to wait for a full disk; the processes may not.
     for worker in inner.directory.workers.values() {
         let _ = worker.tell_control(solver_worker::AbandonAll);
@@ -165,10 +184,28 @@ async fn emergency_stop(inner: &Inner, who: &Caller, reason: String) -> Result<V
     for proxy in inner.directory.backends.values() {
         let _ = proxy.tell_control(solver_worker::AbandonAll);
     }
-    freeze(inner, who, true).await?;
-    Ok(
-        json!({ "stopped_runs": stopped, "killed_workers": busy_workers, "cancelled_jobs": [], "not_cancellable": [] }),
-    )
+    let stopped: Vec<String> = inner.shared.board.live_runs().iter().map(|run| run.id().to_owned()).collect();
+    let told = tell_runs(inner, who).await;
+    if !told {
+        // The orchestrator waits for the disk. It is told as soon as it hears; nothing runs meanwhile.
+        let (inner, who) = (Rc::clone(inner), who.clone());
+        tokio::task::spawn_local(async move {
+            while !tell_runs(&inner, &who).await {
+                tokio::time::sleep(EMERGENCY_RECORD_WAIT).await;
+            }
+        });
+    }
+    let frozen = match tokio::time::timeout(EMERGENCY_RECORD_WAIT, freeze(inner, who, true)).await {
+        Ok(frozen) => frozen.is_ok(),
+        Err(_) => false,
+    };
+    if !frozen {
+        tracing::error!("The emergency stop is in force but not journaled yet: the disk does not take it.");
+    }
+    Ok(json!({
+        "stopped_runs": stopped, "killed_workers": busy_workers, "cancelled_jobs": jobs, "not_cancellable": [],
+        "journaled": told && frozen,
+    }))
 }
 
 async fn emergency_clear(inner: &Inner, who: &Caller, reason: Option<String>) -> Result<Value, ErrorReply> {

@@ -65,7 +65,9 @@ impl Following {
     fn look(&mut self) -> Result<(), ErrorReply> {
         // Read before the events: what ended by now has all its events in the journal.
         let run = self.inner.run(&self.run)?;
-        for (position, mut event) in queries::page(&self.inner, &self.run, self.from, &run)? {
+        let page = queries::page(&self.inner, &self.run, self.from, &run)?;
+        let whole = page.is_empty();
+        for (position, mut event) in page {
             self.from = position + 1;
             event["type"] = json!("event");
             self.ready.push_back(event);
@@ -82,7 +84,8 @@ impl Following {
             self.last_progress = progress.clone();
             self.ready.push_back(progress);
         }
-        self.ended = run.phase().is_ended();
+        // Only when nothing was left to tell: a long run has more than one page of events.
+        self.ended = whole && run.phase().is_ended();
         Ok(())
     }
 }

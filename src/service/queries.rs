@@ -28,6 +28,9 @@ impl Inner {
     }
 }
 
+/// A page of events ends beyond this; with the largest single event it still fits a frame.
+const PAGE_BYTES: usize = 512 * 1024;
+
 pub(super) fn time(ms: u64) -> String {
     let at = std::time::UNIX_EPOCH + std::time::Duration::from_millis(ms);
     humantime::format_rfc3339_millis(at).to_string()
@@ -149,7 +152,7 @@ fn describe(event: &Event, run: &Run, into: &mut Map<String, Value>) {
 pub(super) fn page(inner: &Inner, id: &str, from: u64, run: &Run) -> Result<Vec<(u64, Value)>, ErrorReply> {
     let stream = records::run_stream(id);
     let mut found = Vec::new();
-    let mut sequence = 1;
+    let (mut sequence, mut bytes) = (1, 0);
     loop {
         let records = inner
             .shared
@@ -158,9 +161,13 @@ pub(super) fn page(inner: &Inner, id: &str, from: u64, run: &Run) -> Result<Vec<
             .map_err(|e| error("EX-0014", exit::TRY_LATER, e.to_string()))?;
         let Some(last) = records.last() else { return Ok(found) };
         sequence = last.stream_seq + 1;
-        found.extend(records.iter().filter(|r| r.position >= from).map(|r| (r.position, event(r, run))));
-        if found.len() >= PAGE_RECORDS_MAX {
-            return Ok(found);
+        for record in records.iter().filter(|record| record.position >= from) {
+            let shown = event(record, run);
+            bytes += shown.to_string().len();
+            found.push((record.position, shown));
+            if found.len() >= PAGE_RECORDS_MAX || bytes >= PAGE_BYTES {
+                return Ok(found);
+            }
         }
     }
 }

@@ -59,7 +59,7 @@ pub(super) fn from_submit(refused: SubmitError) -> ErrorReply {
             let code = problems.first().map_or("EX-0100", |p| p.code.as_str()).to_owned();
             ErrorReply { code, message, exit: exit::INVALID, problems }
         }
-        SubmitError::InputMissing { .. } | SubmitError::NotUploaded { .. } => {
+        SubmitError::InputMissing { .. } | SubmitError::NotUploaded { .. } | SubmitError::InputName(_) => {
             error("EX-0015", exit::INVALID, message)
         }
         SubmitError::KeyReused { .. } => error("EX-0023", exit::CONFLICT, message),

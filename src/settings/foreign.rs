@@ -40,9 +40,10 @@ fn collect<'a>(value: &'a Value, path: String, into: &mut Vec<(String, &'a Value
 /// Takes the key over if this version acts on it.
 fn honour(settings: &mut Settings, key: &str, value: &Value) -> bool {
     match (key, value.as_u64(), value.as_str()) {
-        ("resources.max_cpu_cores", Some(cores), _) => settings.cpu_cores = cores as u32,
-        ("resources.max_memory_gb", Some(gib), _) => settings.memory_mib = gib * 1_024,
-        ("execution.max_parallel_workflows", Some(runs), _) => settings.simulator_jobs = runs as u32,
+        ("resources.max_cpu_cores", Some(cores), _) => {
+            settings.cpu_cores = u32::try_from(cores).unwrap_or(u32::MAX)
+        }
+        ("resources.max_memory_gb", Some(gib), _) => settings.memory_mib = gib.saturating_mul(1_024),
         ("monitoring.log_level", _, Some(level)) => settings.log = level.to_lowercase(),
         // True of this daemon whatever the file says, so it is honoured when it asks for it.
         ("monitoring.metrics_collection" | "security.audit_logging", _, _) => {

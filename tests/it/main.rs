@@ -11,6 +11,7 @@ mod deployment;
 mod disk;
 mod exec;
 mod harness;
+mod hostile;
 mod kill;
 mod programs;
 mod repeat;

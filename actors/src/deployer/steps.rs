@@ -12,7 +12,6 @@ use engine::run::{ArtefactRef, StageError};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use supervisors::process::{ExitKind, SpawnRequest};
-use tokio::io::AsyncReadExt;
 
 /// Artefacts that make up a release, as far as the run has them.
 const RELEASE_FILES: [&str; 4] =
@@ -55,7 +54,15 @@ pub(super) async fn deploy(books: &Books, work: &Work) -> Result<Finished, Stage
         )
         .await?;
     let active = match switch(books, Some(&release)).await {
-        Ok(()) => verify(books, work, &release, "active").await,
+        Ok(()) => verify(books, work, &release, "active").await.and_then(|words| {
+            match books.shared.board.emergency() {
+                Some(reason) => Err(transient(
+                    "EX-0018",
+                    format!("an emergency stop came during the activation: {reason}"),
+                )),
+                None => Ok(words),
+            }
+        }),
         Err(error) => Err(error),
     };
     let active = match active {
@@ -100,7 +107,7 @@ pub(super) async fn undo(books: &Books, work: &Work) -> Result<Finished, StageEr
 }
 
 /// Says what is active, whether it is whole, and what a rollback would go back to.
-pub(super) async fn assess(books: &Books, work: &Work) -> Result<Finished, StageError> {
+pub(super) async fn assess(books: &Books) -> Result<Finished, StageError> {
     let now = books.now();
     let intact = match now.active() {
         Some(release) => books.releases.check(release).map_or_else(|e| json!(e.to_string()), |_| json!(true)),
@@ -115,7 +122,6 @@ pub(super) async fn assess(books: &Books, work: &Work) -> Result<Finished, Stage
         "frozen_by": now.frozen_by(),
         "activations": now.history().len(),
     });
-    let _ = work;
     let outputs = vec![store(books, "assessment_report.json", &report).await?];
     let facts = json!({ "rollback_possible": target.is_some() }).to_string();
     Ok(Finished { outputs, facts })
@@ -268,13 +274,10 @@ async fn verify(books: &Books, work: &Work, release: &str, when: &str) -> Result
     drop(process.stdin.take());
     let limit = books.shared.limits.check_timeout;
     let conversation = async {
-        let (mut stdout, mut stderr) = (process.stdout.take(), process.stderr.take());
-        let mut words = Vec::new();
-        let mut ignored = Vec::new();
-        if let (Some(stdout), Some(stderr)) = (&mut stdout, &mut stderr) {
-            let _ = tokio::join!(stdout.read_to_end(&mut ignored), stderr.read_to_end(&mut words));
-        }
-        words.extend(ignored);
+        let (stdout, stderr) = (process.stdout.take(), process.stderr.take());
+        let (stdout, mut words) =
+            tokio::join!(crate::exec::read_some(stdout), crate::exec::read_some(stderr));
+        words.extend(stdout);
         words.truncate(CHECK_WORDS_BYTES);
         ((&mut process.exit).await, String::from_utf8_lossy(&words).trim().to_owned())
     };

@@ -30,6 +30,8 @@ pub enum SubmitError {
     Invalid(Vec<Problem>),
     #[error("expected inputs {expected}, got {got}. Name them with --set, for example --set space=FILE")]
     InputMissing { expected: String, got: String },
+    #[error("an input may be named with letters, digits, `.`, `_` and `-`, got {0:?}")]
+    InputName(String),
     #[error("input {name} ({digest}) was not uploaded; upload it first")]
     NotUploaded { name: String, digest: String },
     #[error("key {key} was used for {run} with other content; use another key")]
@@ -108,6 +110,10 @@ pub(super) fn prepare(
     check_inputs(&definition, &inputs)?;
     let mut stored = Vec::with_capacity(inputs.len());
     for (name, digest) in &inputs {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        if name.is_empty() || name.starts_with('.') || !name.chars().all(plain) {
+            return Err(SubmitError::InputName(name.clone()));
+        }
         let missing = || SubmitError::NotUploaded { name: name.clone(), digest: digest.clone() };
         let parsed = digest.parse().map_err(|_| missing())?;
         let bytes = std::fs::metadata(shared.artefacts.path(&parsed)).map_err(|_| missing())?.len();

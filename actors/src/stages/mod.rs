@@ -51,6 +51,11 @@ pub const fn slot(kind: StageKind) -> Option<SlotKind> {
     }
 }
 
+/// Whether attempts of this kind run the worker program and so take its memory.
+pub const fn uses_worker_process(kind: StageKind) -> bool {
+    matches!(executor(kind), Executor::Worker) || matches!(kind, StageKind::QaoaOptimization)
+}
+
 /// The quantum backend a stage asks for: as it says, or the simulator, which is always there.
 pub fn backend(spec: &StageSpec) -> Option<String> {
     match executor(spec.kind) {

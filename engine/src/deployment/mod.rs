@@ -188,7 +188,12 @@ impl Deployments {
 
     /// What the activation of a run's release replaced: where its undo goes back to.
     pub fn replaced_by_run(&self, run: &str) -> Option<&Activation> {
-        self.history.iter().rev().find(|a| a.run.as_deref() == Some(run) && a.outcome == Outcome::Succeeded)
+        self.history
+            .iter()
+            .rev()
+            .filter(|a| a.run.as_deref() == Some(run) && a.outcome == Outcome::Succeeded)
+            // Activating again what was active replaced nothing.
+            .find(|a| a.release != a.previous)
     }
 }
 
