@@ -1,13 +1,14 @@
 # Two commands are enough: `make demo` and `make test`. Both install what is missing on a bare Debian.
 SHELL := /bin/bash
 CARGO ?= cargo
-.PHONY: help setup highs build demo test quick lint simulate drill clean
+.PHONY: help setup highs build demo test quick lint bench simulate drill clean
 
 help:
 	@echo 'make demo      watch a whole optimisation run, from design space to deployed release'
 	@echo 'make test      all tests (needs a Rust toolchain and nothing else)'
 	@echo 'make quick     tests of the pure crates only, no HiGHS'
 	@echo 'make lint      formatting and clippy'
+	@echo 'make bench     start, recovery, journal and QAOA, all rounds printed'
 	@echo 'make simulate  SEEDS=1000000 seeded runs of the run machine'
 	@echo 'make drill     KILLS=200 kills of the real daemon'
 
@@ -32,6 +33,11 @@ quick:
 lint: highs
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+bench: highs
+	$(CARGO) bench --bench daemon
+	$(CARGO) bench -p journal --bench throughput
+	$(CARGO) bench -p quantum --bench evaluation
 
 SEEDS ?= 1000000
 simulate:

@@ -233,7 +233,7 @@ impl RunActor {
                     ctx.run_later(BUSY_PAUSE, move |actor, ctx| actor.perform(vec![command], ctx));
                 }
                 (Err(TellError::Down), Command::Dispatch { stage, .. }) => {
-                    // Its executor is gone for now; the attempt failed, and the next may find it restarted.
+                    // Its executor is gone; this attempt failed, and the next may find it restarted.
                     if let Some(fence) = self.run.as_ref().and_then(|run| run.fence(*stage)) {
                         let error = crate::worker_drive::transient(
                             "EX-0501",
