@@ -34,6 +34,8 @@ struct State {
     /// Where there is no room, and what was said about it.
     disk_full: BTreeMap<&'static str, String>,
     recovered: bool,
+    /// Runs that are acknowledged but cannot be read, and why.
+    unreadable: BTreeMap<String, String>,
     emergency: Option<String>,
 }
 
@@ -128,6 +130,14 @@ impl Board {
 
     pub fn is_recovered(&self) -> bool {
         self.lock().recovered
+    }
+
+    pub fn set_unreadable(&self, run: &str, why: String) {
+        self.lock().unreadable.insert(run.to_owned(), why);
+    }
+
+    pub fn unreadable(&self) -> BTreeMap<String, String> {
+        self.lock().unreadable.clone()
     }
 
     pub fn set_emergency(&self, reason: Option<String>) {

@@ -98,6 +98,8 @@ pub struct Deployer {
     books: Books,
     waiting: VecDeque<Job>,
     at_work: bool,
+    /// The stage being worked on: whom to tell if this actor panics over it.
+    current: Option<(Box<Work>, bool)>,
 }
 
 impl std::fmt::Debug for Deployer {
@@ -109,7 +111,12 @@ impl std::fmt::Debug for Deployer {
 impl Deployer {
     pub fn new(shared: Shared, releases: Releases) -> Self {
         let machine = Arc::new(Mutex::new((Deployments::default(), 0)));
-        Self { books: Books { shared, releases, machine }, waiting: VecDeque::new(), at_work: false }
+        Self {
+            books: Books { shared, releases, machine },
+            waiting: VecDeque::new(),
+            at_work: false,
+            current: None,
+        }
     }
 
     /// Takes the next job, if none is being done.
@@ -119,9 +126,14 @@ impl Deployer {
         }
         let Some(job) = self.waiting.pop_front() else { return };
         self.at_work = true;
+        self.current = match &job {
+            Job::Stage { work, undo } => Some((work.clone(), *undo)),
+            Job::Rollback { .. } | Job::Recover => None,
+        };
         let books = self.books.clone();
         ctx.spawn(Self::carry_out(books, job).into_actor(self).map(|(), actor, ctx| {
             actor.at_work = false;
+            actor.current = None;
             actor.next(ctx);
         }));
     }
@@ -166,6 +178,11 @@ impl Supervised for Deployer {
     fn restarting(&mut self, _: &mut Self::Context) {
         // The future at work died with the old incarnation; `started` reverts what it left open.
         self.at_work = false;
+        if let Some((work, undo)) = self.current.take() {
+            let error =
+                crate::worker_drive::transient("EX-0521", "the deployer panicked over the stage".to_owned());
+            report_end(&work.report_to, work.stage, work.fence, undo, Err(error));
+        }
     }
 }
 

@@ -124,11 +124,13 @@ impl Handler<Look> for Health {
         let board = &self.shared.board;
         let journal_ok = status.poisoned.is_none();
         let disk = board.disk_full();
-        let healthy = journal_ok && disk.is_none() && board.is_recovered();
+        let unreadable = board.unreadable();
+        let recovered = board.is_recovered() && unreadable.is_empty();
+        let healthy = journal_ok && disk.is_none() && recovered;
         let components = json!({
             "journal": { "ok": journal_ok, "poisoned": status.poisoned, "records": status.records, "head": self.shared.journal.head().position },
             "disk": { "ok": disk.is_none(), "full": disk, "free_bytes": status.disk_free_bytes },
-            "recovery": { "ok": board.is_recovered() },
+            "recovery": { "ok": recovered, "unreadable_runs": unreadable },
             "runs": { "ok": true, "open": board.live_runs().len() },
             "emergency_stop": board.emergency(),
         });

@@ -69,7 +69,10 @@ impl Orchestrator {
                         self.start(id.to_owned(), None, ctx);
                     }
                 }
-                Err(error) => tracing::error!(run = id, %error, "A run cannot be read; it is left as it is."),
+                Err(error) => {
+                    tracing::error!(run = id, %error, "A run cannot be read; it is left as it is.");
+                    self.shared.board.set_unreadable(id, error.to_string());
+                }
             }
         }
         self.shared.board.set_recovered();
