@@ -310,14 +310,30 @@ impl Checkpoints {
     }
 }
 
+/// How long a lock may outlive the store that held it before it counts as somebody else's.
+const LOCK_WAIT: std::time::Duration = std::time::Duration::from_secs(2);
+
 impl Store {
     fn open(path: &Path) -> Result<Store, sled::Error> {
-        let db = sled::Config::new()
-            .path(path)
-            .cache_capacity(CACHE_BYTES)
-            // Only `flush` decides when; a timer would add writes that nobody waits for.
-            .flush_every_ms(None)
-            .open()?;
+        let begun = std::time::Instant::now();
+        let db = loop {
+            let opened = sled::Config::new()
+                .path(path)
+                .cache_capacity(CACHE_BYTES)
+                // Only `flush` decides when; a timer would add writes that nobody waits for.
+                .flush_every_ms(None)
+                .open();
+            match opened {
+                // sled gives its lock back from a thread of its own, a moment after the last handle went.
+                Err(sled::Error::Io(error))
+                    if error.to_string().contains("could not acquire lock")
+                        && begun.elapsed() < LOCK_WAIT =>
+                {
+                    std::thread::sleep(std::time::Duration::from_millis(10));
+                }
+                other => break other?,
+            }
+        };
         let tree = db.open_tree("checkpoints-1")?;
         Ok(Store { tree, db, file: path.join("db"), writing: Mutex::default() })
     }
