@@ -13,6 +13,7 @@ use futures::future::LocalBoxFuture;
 use tokio::sync::{Mutex, oneshot};
 
 use crate::Exit;
+use crate::Pulse;
 use crate::decision::{Backoff, Policy, Restart, Shutdown};
 use crate::supervisor::SupervisorRef;
 
@@ -121,6 +122,18 @@ impl Future for StopSignal {
     }
 }
 
+/// How a hang of the child is found: its pulse stands still for longer than `patience`.
+///
+/// The supervisor asks for a beat and looks at the count twice per patience, so a hang is seen after
+/// 1 to 1.5 times the patience. The child is then killed and its end counts as a failure.
+#[derive(Debug, Clone)]
+pub struct Watchdog {
+    /// Beaten by the child, or by whoever speaks for it.
+    pub pulse: Pulse,
+    /// How long the pulse may stand still.
+    pub patience: Duration,
+}
+
 /// How full a mailbox is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MailboxInfo {
@@ -148,6 +161,8 @@ pub struct ChildSpec {
     pub mailbox: Option<Rc<dyn Fn() -> MailboxInfo>>,
     /// The handle of the supervisor it is, if it is one.
     pub supervisor: Option<SupervisorRef>,
+    /// How a hang is found; `None`: not at all.
+    pub watchdog: Option<Watchdog>,
 }
 
 impl ChildSpec {
@@ -163,6 +178,7 @@ impl ChildSpec {
             starter: Box::new(starter),
             mailbox: None,
             supervisor: None,
+            watchdog: None,
         }
     }
 

@@ -78,14 +78,16 @@ mod adapter;
 mod child;
 mod exit;
 mod panics;
+mod pulse;
 mod supervisor;
 mod task;
 
 pub use adapter::{ActorRef, AskError, CONTROL_CAPACITY, TellError, Teller, actor_child, actor_child_with};
-pub use child::{ChildSpec, MailboxInfo, Running, STOP_PATIENCE, Started, Starter, StopSignal};
+pub use child::{ChildSpec, MailboxInfo, Running, STOP_PATIENCE, Started, Starter, StopSignal, Watchdog};
 pub use decision::{Backoff, Intensity, Refusal, Restart, Shutdown, Strategy};
 pub use exit::Exit;
 pub use panics::install_panic_hook;
+pub use pulse::Pulse;
 pub use supervisor::{
     ChildCounts, ChildError, ChildInfo, ChildState, SupervisorRef, SupervisorSpec, TreeNode, start,
     supervisor_child,
