@@ -13,7 +13,7 @@ use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, Supe
 use engine::definition::StageIndex;
 use engine::placement::Ask;
 use engine::run::{Command, Event, Fence, Input, Refusal, Run};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 use supervisors::{ActorRef, TellError};
 use tokio::sync::oneshot;
@@ -63,6 +63,9 @@ pub struct RunActor {
     checkpointed: u64,
     /// Where the scheduler placed each running stage; nothing runs over a restart, so it need not last.
     placed_on: BTreeMap<u32, String>,
+    /// Between `decide` and `apply`: whatever comes up waits in `due`.
+    committing: bool,
+    due: VecDeque<Input>,
     shared: Shared,
     directory: Directory,
     me: ActorRef<Self>,
@@ -76,6 +79,8 @@ impl RunActor {
             sequence: 0,
             checkpointed: 0,
             placed_on: BTreeMap::new(),
+            committing: false,
+            due: VecDeque::new(),
             shared,
             directory,
             me,
@@ -126,30 +131,44 @@ impl RunActor {
             self.perform(commands, ctx);
             answer(reply, Ok(()));
             if then_look {
-                self.look(ctx);
+                self.due.push_back(Input::Woke);
             }
-            return;
+            return self.settle_due(ctx);
         }
         let batch = match records::run_records(&self.id, self.sequence, &events, &by) {
             Ok(batch) => batch,
             Err(error) => return answer(reply, Err(DriveError::NotDurable(error.to_string()))),
         };
+        self.committing = true;
         let shared = self.shared.clone();
         let durable = async move { shared.append(batch).await }.into_actor(self);
-        ctx.wait(durable.map(move |result, actor, ctx| match result {
-            Ok(positions) => {
-                actor.apply(&events, &positions);
-                actor.perform(commands, ctx);
-                answer(reply, Ok(()));
-                if then_look {
-                    actor.look(ctx);
+        ctx.wait(durable.map(move |result, actor, ctx| {
+            actor.committing = false;
+            match result {
+                Ok(positions) => {
+                    actor.apply(&events, &positions);
+                    actor.perform(commands, ctx);
+                    answer(reply, Ok(()));
+                    if then_look {
+                        actor.due.push_back(Input::Woke);
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(run = %actor.id, %error, "Events of a run could not be journaled.");
+                    answer(reply, Err(DriveError::NotDurable(error.to_string())));
                 }
             }
-            Err(error) => {
-                tracing::error!(run = %actor.id, %error, "Events of a run could not be journaled.");
-                answer(reply, Err(DriveError::NotDurable(error.to_string())));
-            }
+            actor.settle_due(ctx);
         }));
+    }
+
+    /// Takes what came up while commands were performed, one decision after the other.
+    fn settle_due(&mut self, ctx: &mut Context<Self>) {
+        while !self.committing
+            && let Some(input) = self.due.pop_front()
+        {
+            self.drive(input, Principal::system(), None, ctx);
+        }
     }
 
     fn apply(&mut self, events: &[Event], positions: &[u64]) {
@@ -226,11 +245,18 @@ impl RunActor {
 
     fn perform(&mut self, commands: Vec<Command>, ctx: &mut Context<Self>) {
         for command in commands {
+            if let Some(done) = self.done_at_once(&command) {
+                self.due.push_back(done);
+                continue;
+            }
             match (self.try_perform(&command, ctx), &command) {
                 (Ok(()), _) => {}
                 (Err(TellError::Busy), _) => {
                     // Full mailboxes drain; the command is offered again, never dropped.
-                    ctx.run_later(BUSY_PAUSE, move |actor, ctx| actor.perform(vec![command], ctx));
+                    ctx.run_later(BUSY_PAUSE, move |actor, ctx| {
+                        actor.perform(vec![command], ctx);
+                        actor.settle_due(ctx);
+                    });
                 }
                 (Err(TellError::Down), Command::Dispatch { stage, .. }) => {
                     // Its executor is gone; this attempt failed, and the next may find it restarted.
@@ -239,17 +265,26 @@ impl RunActor {
                             "EX-0501",
                             "the stage's executor is being restarted".to_owned(),
                         );
-                        self.drive(
-                            Input::Failed { stage: *stage, fence, error },
-                            Principal::system(),
-                            None,
-                            ctx,
-                        );
+                        self.due.push_back(Input::Failed { stage: *stage, fence, error });
                     }
                 }
                 (Err(TellError::Down), _) => {}
             }
         }
+    }
+
+    /// The report of a stage that needs nobody else. It is taken when this commit is over, so the start
+    /// of a stage and its end are two records, and each is durable before what follows from it.
+    fn done_at_once(&self, command: &Command) -> Option<Input> {
+        let (run, Command::Dispatch { stage, .. }) = (self.run.as_ref()?, command) else { return None };
+        if !run.definition().stages.get(stage.0 as usize)?.kind.is_immediate() {
+            return None;
+        }
+        let (stage, fence) = (*stage, run.fence(*stage)?);
+        Some(match run.check(stage) {
+            Ok(facts) => Input::Succeeded { stage, fence, outputs: Vec::new(), facts },
+            Err(error) => Input::Failed { stage, fence, error },
+        })
     }
 
     fn try_perform(&mut self, command: &Command, ctx: &mut Context<Self>) -> Result<(), TellError> {
@@ -380,7 +415,7 @@ impl RunActor {
                 }
             }
             (Executor::Deployer, _) => self.directory.deployer.tell(deployer::Execute { work, undo }),
-            (Executor::People, _) => Ok(()),
+            (Executor::People | Executor::Daemon, _) => Ok(()),
         };
         if sent == Err(TellError::Down) {
             tracing::error!(run = %self.id, placed_on, "The executor of a placed stage is gone.");
@@ -417,6 +452,8 @@ impl Supervised for RunActor {
     fn restarting(&mut self, _ctx: &mut Self::Context) {
         // `started` runs next and reads the journal; nothing of the broken state is kept.
         self.run = None;
+        self.committing = false;
+        self.due.clear();
     }
 }
 

@@ -139,6 +139,7 @@ fn needs_space(definition: &Definition) -> bool {
             stage.kind,
             StageKind::Exec
                 | StageKind::Approval
+                | StageKind::Check
                 | StageKind::QuantumBackendSetup
                 | StageKind::ReleaseAssessment
                 | StageKind::ReleaseRollback

@@ -10,6 +10,7 @@
 //! changes a run.
 
 mod apply;
+mod check;
 mod commands;
 mod control;
 mod decide;
