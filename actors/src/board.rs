@@ -86,6 +86,16 @@ impl Board {
         self.lock().followers.entry(run.to_owned()).or_default().subscribe()
     }
 
+    /// Shows a run that ended before this start.
+    pub fn publish_ended(&self, summary: Summary) {
+        self.lock().summaries.insert(summary.run.clone(), summary);
+    }
+
+    /// How many runs have not ended.
+    pub fn live_count(&self) -> usize {
+        self.lock().live.len()
+    }
+
     pub fn summaries(&self) -> Vec<Summary> {
         self.lock().summaries.values().cloned().collect()
     }

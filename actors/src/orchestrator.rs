@@ -5,7 +5,7 @@
 
 mod submit;
 
-pub use submit::{Catalog, SubmitError};
+pub use submit::{Catalog, SubmitError, content_digest};
 
 use crate::directory::Directory;
 use crate::records::{self, Principal};
@@ -22,6 +22,9 @@ use tokio::sync::oneshot;
 /// Requests of clients that may wait.
 pub const ORCHESTRATOR_MAILBOX: usize = 1024;
 
+/// Addresses of ended runs that may lie about; each is a few hundred bytes.
+const LIVE_SLACK: usize = 256;
+
 /// A run made before under a key, and the digest of what was submitted.
 #[derive(Debug, Clone)]
 struct Keyed {
@@ -37,6 +40,7 @@ pub struct Orchestrator {
     runs: SupervisorRef,
     live: BTreeMap<String, ActorRef<RunActor>>,
     keys: BTreeMap<String, Keyed>,
+    live_after_sweep: usize,
     /// Number of the newest run.
     newest: u64,
 }
@@ -49,24 +53,44 @@ impl std::fmt::Debug for Orchestrator {
 
 impl Orchestrator {
     pub fn new(shared: Shared, directory: Directory, catalog: Arc<Catalog>, runs: SupervisorRef) -> Self {
-        Self { shared, directory, catalog, runs, live: BTreeMap::new(), keys: BTreeMap::new(), newest: 0 }
+        Self {
+            shared,
+            directory,
+            catalog,
+            runs,
+            live: BTreeMap::new(),
+            live_after_sweep: 0,
+            keys: BTreeMap::new(),
+            newest: 0,
+        }
     }
 
     /// Finds every acknowledged run in the journal, shows it, and starts those that are not finished.
     fn recover(&mut self, ctx: &mut Context<Self>) {
         let mut unfinished = 0;
-        for (stream, _) in self.shared.journal.streams(records::run_prefix()) {
+        for (stream, records) in self.shared.journal.streams(records::run_prefix()) {
             let Some(id) = records::run_of_stream(&stream) else { continue };
             if let Some(number) = id.strip_prefix("run-").and_then(|n| n.parse::<u64>().ok()) {
                 self.newest = self.newest.max(number);
             }
+            if let Some(ended) = self.shared.checkpointer.ended(id).filter(|ended| ended.sequence == records)
+            {
+                self.shared.board.publish_ended(ended.summary());
+                if let Some((key, content)) = ended.key {
+                    self.keys.insert(key, Keyed { run: id.to_owned(), content });
+                }
+                continue;
+            }
             self.remember_key(id, &stream);
-            match records::rebuild_run(&self.shared.journal, id, self.shared.checkpoint_of(id)) {
-                Ok((run, _)) => {
+            match crate::records::rebuild_run(&self.shared.journal, id, self.shared.checkpoint_of(id)) {
+                Ok((run, sequence)) => {
                     self.shared.board.publish(&run);
+                    if run.phase().is_ended() {
+                        self.shared.checkpoint_end(&run, sequence, run.applied().0);
+                    }
                     if !run.phase().is_ended() && !self.is_live(id) {
                         unfinished += 1;
-                        self.start(id.to_owned(), None, ctx);
+                        self.start(id.to_owned(), None, Some((run, sequence)), ctx);
                     }
                 }
                 Err(error) => {
@@ -97,9 +121,19 @@ impl Orchestrator {
     }
 
     /// Starts the actor of a run; an input may ride along and is delivered when it is up.
-    fn start(&mut self, id: String, first: Option<Drive>, ctx: &mut Context<Self>) {
-        self.live.retain(|_, actor| !actor.is_down());
-        let (actor, spec) = self.child(&id);
+    fn start(
+        &mut self,
+        id: String,
+        first: Option<Drive>,
+        known: Option<(Run, u64)>,
+        ctx: &mut Context<Self>,
+    ) {
+        // Those that ended are forgotten from time to time, so that a start costs the same at any number.
+        if self.live.len() >= 2 * self.live_after_sweep + LIVE_SLACK {
+            self.live.retain(|_, actor| !actor.is_down());
+            self.live_after_sweep = self.live.len();
+        }
+        let (actor, spec) = self.child(&id, known);
         self.live.insert(id.clone(), actor.clone());
         let runs = self.runs.clone();
         ctx.spawn(async move { runs.start_child(spec).await }.into_actor(self).map(
@@ -117,10 +151,11 @@ impl Orchestrator {
         ));
     }
 
-    fn child(&self, id: &str) -> (ActorRef<RunActor>, ChildSpec) {
+    fn child(&self, id: &str, mut known: Option<(Run, u64)>) -> (ActorRef<RunActor>, ChildSpec) {
         let (shared, directory, run) = (self.shared.clone(), self.directory.clone(), id.to_owned());
         let (actor, spec) = actor_child_with(id, RUN_MAILBOX, move |me: &ActorRef<RunActor>| {
-            RunActor::new(run.clone(), shared.clone(), directory.clone(), me.clone())
+            // Whoever starts it may know the run already; a restart reads the journal.
+            RunActor::new(run.clone(), known.take(), shared.clone(), directory.clone(), me.clone())
         });
         (actor, spec.restart(Restart::Transient))
     }
@@ -181,7 +216,7 @@ impl Handler<Submit> for Orchestrator {
             let _ = reply.send(answer);
             return;
         }
-        let open = self.shared.board.live_runs().len();
+        let open = self.shared.board.live_count();
         if open >= engine::limits::RUNS_OPEN_MAX {
             let _ = reply.send(Err(SubmitError::Busy { open }));
             return;
@@ -212,14 +247,20 @@ impl Handler<Submit> for Orchestrator {
                 Ok(positions) => {
                     let position = positions.first().copied().unwrap_or_default();
                     let time = this.shared.time_of(position).unwrap_or_else(|| this.shared.clock.now_ms());
-                    match Run::submitted(position, time, &event) {
-                        Ok(run) => this.shared.board.publish(&run),
-                        Err(error) => tracing::error!(%error, "A run just journaled cannot be read."),
-                    }
+                    let known = match Run::submitted(position, time, &event) {
+                        Ok(run) => {
+                            this.shared.board.publish(&run);
+                            Some((run, 1))
+                        }
+                        Err(error) => {
+                            tracing::error!(%error, "A run just journaled cannot be read.");
+                            None
+                        }
+                    };
                     if let Some((key, keyed)) = keyed {
                         this.keys.insert(key, keyed);
                     }
-                    this.start(accepted.run.clone(), None, ctx);
+                    this.start(accepted.run.clone(), None, known, ctx);
                     metrics::counter!("executing_runs_submitted_total").increment(1);
                     Ok(accepted)
                 }
@@ -251,7 +292,7 @@ impl Handler<Control> for Orchestrator {
         }
         let drive = Drive { input, by, reply: Some(reply) };
         if !self.is_live(&run) {
-            return self.start(run, Some(drive), ctx);
+            return self.start(run, Some(drive), None, ctx);
         }
         // A drive that is not taken drops its reply, and the asker reads that as busy.
         if let Some(actor) = self.live.get(&run)

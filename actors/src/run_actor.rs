@@ -58,6 +58,8 @@ pub enum DriveError {
 pub struct RunActor {
     id: String,
     run: Option<Run>,
+    /// For the first start only.
+    known: Option<(Run, u64)>,
     /// Records in the run's stream.
     sequence: u64,
     checkpointed: u64,
@@ -72,10 +74,18 @@ pub struct RunActor {
 }
 
 impl RunActor {
-    pub fn new(id: String, shared: Shared, directory: Directory, me: ActorRef<Self>) -> Self {
+    /// `known`: the run as its journal says, if whoever starts it has just read or written that.
+    pub fn new(
+        id: String,
+        known: Option<(Run, u64)>,
+        shared: Shared,
+        directory: Directory,
+        me: ActorRef<Self>,
+    ) -> Self {
         Self {
             id,
             run: None,
+            known,
             sequence: 0,
             checkpointed: 0,
             placed_on: BTreeMap::new(),
@@ -89,11 +99,17 @@ impl RunActor {
 
     /// Reads the run from checkpoint and journal, interrupts what was in flight, and goes on.
     fn resume(&mut self, ctx: &mut Context<Self>) {
-        // Whatever an earlier incarnation held is given back before anything is asked for again.
-        let _ = self.directory.resources.tell_control(resources::ReleaseRun { run: self.id.clone() });
-        let _ = self.directory.scheduler.tell_control(scheduler::WithdrawRun { run: self.id.clone() });
-        let checkpoint = self.shared.checkpoint_of(&self.id);
-        let rebuilt = records::rebuild_run(&self.shared.journal, &self.id, checkpoint);
+        let rebuilt = match self.known.take() {
+            Some(known) => Ok(known),
+            None => {
+                // Whatever an earlier incarnation held is given back before anything is asked for again.
+                let _ = self.directory.resources.tell_control(resources::ReleaseRun { run: self.id.clone() });
+                let _ =
+                    self.directory.scheduler.tell_control(scheduler::WithdrawRun { run: self.id.clone() });
+                let checkpoint = self.shared.checkpoint_of(&self.id);
+                records::rebuild_run(&self.shared.journal, &self.id, checkpoint)
+            }
+        };
         let (run, sequence) = match rebuilt {
             Ok(rebuilt) => rebuilt,
             Err(error) => {
@@ -174,20 +190,23 @@ impl RunActor {
     fn apply(&mut self, events: &[Event], positions: &[u64]) {
         let now = self.shared.clock.now_ms();
         let Some(run) = &mut self.run else { return };
+        // The journal's own time of the records, so that replay and life agree to the millisecond; one
+        // batch has one time.
+        let time = positions.first().and_then(|first| self.shared.time_of(*first)).unwrap_or(now);
         for (event, position) in events.iter().zip(positions) {
-            // The journal's own time of the record, so that replay and life agree to the millisecond.
-            let time = self.shared.time_of(*position).unwrap_or(now);
             run.apply(*position, time, event);
             if let Event::StageStarted { stage, placed_on, .. } = event {
                 self.placed_on.insert(stage.0, placed_on.clone());
             }
-            tracing::info!(run = %self.id, position, event = event.name(), "Journaled.");
+            tracing::debug!(run = %self.id, position, event = event.name(), "Journaled.");
             metrics::counter!("executing_run_events_total", "event" => event.name()).increment(1);
         }
         self.sequence += events.len() as u64;
         self.shared.board.publish(run);
         let last = positions.last().copied().unwrap_or_default();
-        if run.phase().is_ended() || self.sequence - self.checkpointed >= CHECKPOINT_EVERY {
+        if run.phase().is_ended() {
+            self.shared.checkpoint_end(run, self.sequence, last);
+        } else if self.sequence - self.checkpointed >= CHECKPOINT_EVERY {
             self.checkpointed = self.sequence;
             self.shared.checkpoint_run(run, self.sequence, last);
         }
@@ -335,8 +354,10 @@ impl RunActor {
                 metrics::counter!("executing_runs_ended_total", "phase" => run.phase_name()).increment(1);
                 crate::health::observe_run_end(run);
                 // Results are in the store; what stages left lying about is of no use to anybody.
-                let left = crate::worker_drive::environment_of(&self.shared.limits.state_dir, &self.id);
-                drop(tokio::task::spawn_blocking(move || std::fs::remove_dir_all(left)));
+                if run.definition().stages.iter().any(|stage| !stage.kind.is_immediate()) {
+                    let left = crate::worker_drive::environment_of(&self.shared.limits.state_dir, &self.id);
+                    drop(tokio::task::spawn_blocking(move || std::fs::remove_dir_all(left)));
+                }
                 use actix::ActorContext;
                 ctx.stop();
                 Ok(())

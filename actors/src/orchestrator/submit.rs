@@ -55,7 +55,7 @@ pub(super) struct Prepared {
 }
 
 /// What makes two submissions the same.
-pub(super) fn content_digest(definition: &[u8], inputs: &[ArtefactRef], seed: u64) -> String {
+pub fn content_digest(definition: &[u8], inputs: &[ArtefactRef], seed: u64) -> String {
     let mut hasher = blake3::Hasher::new();
     hasher.update(definition);
     for input in inputs {

@@ -35,6 +35,7 @@ pub use view::{Timing, Wait};
 use crate::definition::{Definition, StageIndex, StageSpec};
 use serde::{Deserialize, Serialize};
 use state::StageProgress;
+use std::sync::Arc;
 
 /// One execution of a definition.
 ///
@@ -42,7 +43,8 @@ use state::StageProgress;
 /// last record applied, and a restored run goes on from the records after it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Run {
-    terms: Terms,
+    /// Shared, so that showing a run after each event does not copy its definition.
+    terms: Arc<Terms>,
     progress: Progress,
 }
 
@@ -109,7 +111,7 @@ impl Run {
         let order = needs_first(&definition.stages)
             .map_err(|at| SubmitError::NeedsBroken { position, stage: definition.stages[at].path.clone() })?;
         let stages = vec![StageProgress::default(); definition.stages.len()];
-        let terms = Terms {
+        let terms = Arc::new(Terms {
             id: run.clone(),
             workflow: workflow.clone(),
             definition,
@@ -119,7 +121,7 @@ impl Run {
             submitted_by: submitted_by.clone(),
             seed: *seed,
             submitted_ms: time_ms,
-        };
+        });
         let progress = Progress {
             phase: Phase::Pending,
             paused: false,
