@@ -126,6 +126,10 @@ impl RunActor {
             // Started to be asked something (`retry`): the question is in the mailbox.
             return;
         }
+        if self.shared.board.emergency().is_some() {
+            // Submitted or restarted while the stop came: it is told like the others, before it goes on.
+            self.due.push_back(Input::EmergencyStop);
+        }
         self.commit(events, commands, Principal::system(), None, true, ctx);
     }
 
@@ -174,8 +178,16 @@ impl RunActor {
                     answer(reply, Err(DriveError::NotDurable(error.to_string())));
                 }
             }
-            actor.settle_due(ctx);
+            actor.settle_due_in_turn(ctx);
         }));
+    }
+
+    /// As [`Self::settle_due`], after the messages that wait already: a chain of stages that each end at
+    /// once must not keep a pause or a cancel out.
+    fn settle_due_in_turn(&mut self, ctx: &mut Context<Self>) {
+        if !self.due.is_empty() && self.me.tell(SettleDue).is_err() {
+            self.settle_due(ctx);
+        }
     }
 
     /// Takes what came up while commands were performed, one decision after the other.
@@ -483,6 +495,19 @@ impl Handler<Drive> for RunActor {
 
     fn handle(&mut self, message: Drive, ctx: &mut Self::Context) {
         self.drive(message.input, message.by, message.reply, ctx);
+    }
+}
+
+/// Something came up while commands were performed.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct SettleDue;
+
+impl Handler<SettleDue> for RunActor {
+    type Result = ();
+
+    fn handle(&mut self, _: SettleDue, ctx: &mut Self::Context) {
+        self.settle_due(ctx);
     }
 }
 

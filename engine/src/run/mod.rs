@@ -103,11 +103,28 @@ impl Run {
     /// # Errors
     /// [`SubmitError`] if the record is another one or its definition is unusable.
     pub fn submitted(position: u64, time_ms: u64, event: &Event) -> Result<Self, SubmitError> {
-        let Event::RunSubmitted { run, workflow, definition, inputs, key, submitted_by, seed } = event else {
+        let Event::RunSubmitted { definition, .. } = event else {
             return Err(SubmitError::NotFirst { position, event: event.name() });
         };
         let definition: Definition = serde_json::from_slice(definition)
             .map_err(|e| SubmitError::Undecodable { position, reason: e.to_string() })?;
+        Self::submitted_with(position, time_ms, event, definition)
+    }
+
+    /// As [`Run::submitted`], for a caller that has the record's definition at hand and need not read
+    /// it again.
+    ///
+    /// # Errors
+    /// As [`Run::submitted`].
+    pub fn submitted_with(
+        position: u64,
+        time_ms: u64,
+        event: &Event,
+        definition: Definition,
+    ) -> Result<Self, SubmitError> {
+        let Event::RunSubmitted { run, workflow, inputs, key, submitted_by, seed, .. } = event else {
+            return Err(SubmitError::NotFirst { position, event: event.name() });
+        };
         let order = needs_first(&definition.stages)
             .map_err(|at| SubmitError::NeedsBroken { position, stage: definition.stages[at].path.clone() })?;
         let stages = vec![StageProgress::default(); definition.stages.len()];
