@@ -8,6 +8,8 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
+use crate::compaction::{Begun, CompactError};
+use crate::index::{FileIndex, Weighed};
 use crate::journal::{AppendError, RecoverError, Recovery};
 use crate::record::{NewRecord, Position};
 
@@ -18,6 +20,19 @@ const URGENT_MAX: usize = 256;
 pub(crate) enum Request {
     Append(Append),
     Recover(oneshot::Sender<Result<Recovery, RecoverError>>),
+    BeginCompaction { streams: Vec<Weighed>, reply: oneshot::Sender<Result<Begun, CompactError>> },
+    FinishCompaction(Finish),
+    /// Takes back what the beginning of a compaction refused to appends.
+    GiveUpCompaction,
+}
+
+/// A snapshot that is durable and waits for its record in the chain.
+pub(crate) struct Finish {
+    pub confirmation: NewRecord,
+    pub number: u64,
+    pub files: Vec<FileIndex>,
+    pub time_ms: u64,
+    pub reply: oneshot::Sender<Result<Position, CompactError>>,
 }
 
 pub(crate) struct Append {
@@ -58,7 +73,8 @@ impl Queue {
     pub fn push(&self, request: Request) -> Result<(), (Refused, Request)> {
         let urgent = match &request {
             Request::Append(append) => append.urgent,
-            Request::Recover(_) => true,
+            // At most one of these waits at a time.
+            _ => true,
         };
         let max = if urgent { self.max + URGENT_MAX } else { self.max };
         let mut state = self.lock();

@@ -22,6 +22,7 @@ fn options() -> Options {
         record_bytes_max: 64 * 1024,
         queue_max: 16,
         clock: Box::new(|| 1_000),
+        ..Options::default()
     }
 }
 
