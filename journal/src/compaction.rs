@@ -25,6 +25,7 @@ use crate::disk::{Disk, DiskFile, is_full};
 use crate::frame::{self, ChainState, FrameFault, FrameKind, HEADER_BYTES};
 use crate::index::{Index, Weighed};
 use crate::journal::Shared;
+use crate::mutants::{Mutant, on};
 use crate::opening::keep_sidecar;
 use crate::queue::{Finish, Request};
 use crate::record::{CHAIN_START, Position, SNAPSHOTS_STREAM};
@@ -168,6 +169,17 @@ pub(crate) fn compact(
             return Err(error);
         }
     };
+    let mut compaction = Compaction {
+        dropped_streams: confirmation.dropped_streams,
+        dropped_records: confirmation.dropped_records,
+        kept_records: confirmation.records,
+        position: confirmation.position,
+        snapshot_bytes: confirmation.bytes,
+        ..Compaction::default()
+    };
+    if on(Mutant::TrimmedBeforeConfirmed) {
+        remove_older(disk.as_ref(), begun.number, &mut compaction);
+    }
     let (reply, finished) = tokio::sync::oneshot::channel();
     let finish = Finish {
         confirmation: confirmation.to_record(by.principal, by.role),
@@ -179,14 +191,6 @@ pub(crate) fn compact(
     ask(shared, Request::FinishCompaction(finish), drive)?;
     // On an error the snapshot stays: whether its record is durable is for the next opening to find out.
     finished.blocking_recv().unwrap_or(Err(CompactError::Closed))?;
-    let mut compaction = Compaction {
-        dropped_streams: confirmation.dropped_streams,
-        dropped_records: confirmation.dropped_records,
-        kept_records: confirmation.records,
-        position: confirmation.position,
-        snapshot_bytes: confirmation.bytes,
-        ..Compaction::default()
-    };
     remove_older(disk.as_ref(), begun.number, &mut compaction);
     Ok(compaction)
 }
@@ -293,7 +297,7 @@ fn write_snapshot(shared: &Shared, disk: &dyn Disk, begun: &Begun) -> Result<Wri
     }
     let finish = |output: &mut Output| -> io::Result<()> {
         output.flush()?;
-        if !crate::mutants::on(crate::mutants::Mutant::SnapshotNotSynced) {
+        if !on(Mutant::SnapshotNotSynced) {
             output.file.sync_data()?;
         }
         disk.rename(&temporary(begun.number), &name)?;

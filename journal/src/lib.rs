@@ -11,12 +11,16 @@
 //! for the bytes on disk, scan.rs for what counts as damage, writer.rs for the order of write, sync, answer.
 
 pub mod artefacts;
+mod backup;
 pub mod checkpoints;
 pub mod codec;
+mod collect;
 mod compaction;
 mod digest;
 pub mod disk;
+mod export;
 mod frame;
+mod import;
 mod index;
 mod journal;
 mod mark;
@@ -32,14 +36,19 @@ pub mod sim;
 #[cfg(test)]
 mod simulation;
 mod snapshot;
+mod space;
 mod verify;
 mod writer;
 
 pub use artefacts::{ArtefactError, Artefacts, Upload};
+pub use backup::{BackupError, BackupReport, RebuildError, RebuildReport, backup, rebuild};
 pub use checkpoints::{CheckpointError, CheckpointReport, Checkpoints};
+pub use collect::{COLLECT_GRACE, CollectError, Collected, Roots};
 pub use compaction::{By, CompactError, Compaction, Keep, Weight};
 pub use digest::{Digest, DigestError};
 pub use disk::{Disk, DiskFile, ForeignOwner, RealDisk};
+pub use export::{ExportError, ExportReport, export};
+pub use import::{HeadError, ImportError, import};
 pub use journal::{
     AppendError, Journal, OpenError, OpenReport, Options, ReadError, RecoverError, Recovery, Status,
 };
@@ -48,4 +57,5 @@ pub use record::{
     SNAPSHOTS_STREAM,
 };
 pub use scan::{Problem, Tail};
+pub use space::{FreeSpace, Space, Verdict, Watermark, free_space, space};
 pub use verify::{VerifyError, VerifyReport, verify, verify_against, verify_against_on, verify_on};

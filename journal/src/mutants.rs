@@ -16,14 +16,14 @@ pub(crate) enum Mutant {
     ConflictIgnored,
     /// A frame is not compared with the one before it.
     ChainNotCompared,
-    /// The records of a frame are not compared with its checksum.
-    ChecksumNotCompared,
+    /// A frame's header is not compared with its checksum.
+    HeaderChecksumNotCompared,
     /// A new segment's name is not made durable.
     SegmentNameNotSynced,
     /// An unfinished write is cut off one frame's alignment too early.
     TailCutTooEarly,
-    /// After a failed sync the writer goes on.
-    PoisonIgnored,
+    /// A failed sync is tried again and then believed.
+    SyncRetried,
     /// A snapshot's bytes are not made durable before older segments go.
     SnapshotNotSynced,
     /// Older segments go before the chain names the snapshot.

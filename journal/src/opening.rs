@@ -12,6 +12,7 @@ use crate::frame::{self, ChainState, FrameFault, FrameKind, RecordView};
 use crate::index::{Index, Known};
 use crate::journal::{OpenError, OpenReport, Options};
 use crate::mark::{self, MarkFile};
+use crate::mutants::{Mutant, on};
 use crate::record::{ChainHash, Head, Position, SNAPSHOTS_STREAM};
 use crate::scan::{Reading, StoreScan, Visitor, scan_store};
 use crate::segment::{
@@ -139,6 +140,9 @@ pub(crate) fn open(disk: &dyn Disk, options: &Options) -> Result<Opened, OpenErr
                 target: options.segment_bytes,
             };
             if scan.tail.is_some() {
+                if on(Mutant::TailCutTooEarly) {
+                    segment.tail -= frame::ALIGNMENT as u64;
+                }
                 kept_tail = set_aside(disk, &segment, chain.incarnation);
                 segment.file.set_len(segment.tail).map_err(failed("cutting off an unfinished write"))?;
                 segment.allocated = segment.tail;

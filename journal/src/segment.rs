@@ -23,6 +23,7 @@ use std::sync::Arc;
 
 use crate::disk::{Disk, DiskFile};
 use crate::frame::{ChainState, u16_at, u32_at, u64_at};
+use crate::mutants::{Mutant, on};
 use crate::record::{ChainHash, Position};
 
 pub(crate) const SEGMENT_HEADER_BYTES: u64 = 128;
@@ -84,7 +85,7 @@ impl SegmentHeader {
         }
     }
 
-    fn to_bytes(self) -> [u8; SEGMENT_HEADER_BYTES as usize] {
+    pub fn to_bytes(self) -> [u8; SEGMENT_HEADER_BYTES as usize] {
         let mut bytes = [0; SEGMENT_HEADER_BYTES as usize];
         bytes[..8].copy_from_slice(&MAGIC);
         bytes[8..10].copy_from_slice(&self.format.to_le_bytes());
@@ -160,7 +161,8 @@ pub(crate) fn create_segment(
             return Err(error);
         }
     };
-    match disk.rename(&temporary, &name).and_then(|()| disk.sync_directory()) {
+    let sync = || if on(Mutant::SegmentNameNotSynced) { Ok(()) } else { disk.sync_directory() };
+    match disk.rename(&temporary, &name).and_then(|()| sync()) {
         Ok(()) => Ok(file),
         // Whether the name stands is unknown, so this is never the harmless "no space".
         Err(error) => Err(io::Error::other(format!("naming {name}: {error}"))),

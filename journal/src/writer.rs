@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -21,6 +22,7 @@ use crate::frame::{self, ChainState, FrameKind};
 use crate::index::{Known, Weighed};
 use crate::journal::{AppendError, Options, RecoverError, Recovery, Shared};
 use crate::mark::MarkFile;
+use crate::mutants::{Mutant, on};
 use crate::opening::{keep_sidecar, sidecar_of};
 use crate::queue::{Append, Finish, Request};
 use crate::record::{
@@ -31,6 +33,11 @@ use crate::sidecar::sidecar_name;
 
 /// One write takes at most about this much; a larger group is split. Keeps an fdatasync near 10 ms.
 const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Part of the last commit's time that the writer spends at most on waiting for the callers of that commit.
+const GATHER_SHARE: u32 = 4;
+/// And never longer than this, however slow the disk is.
+const GATHER_MAX: Duration = Duration::from_millis(1);
 
 pub(crate) struct Writer {
     pub disk: Arc<dyn Disk>,
@@ -84,8 +91,17 @@ enum Room {
 
 impl Writer {
     pub fn run(mut self) {
-        while let Some(requests) = self.shared.queue.drain() {
+        let (mut together, mut patience) = (1, Duration::ZERO);
+        while self.shared.queue.wait() {
+            if together > 1 {
+                self.shared.queue.gather(together, patience);
+            }
+            let requests = self.shared.queue.drain();
+            together = requests.len();
+            let begun = Instant::now();
             self.work(requests);
+            // A short wait for one more is repaid by the sync that it saves.
+            patience = (begun.elapsed() / GATHER_SHARE).min(GATHER_MAX);
         }
         if self.poisoned.is_none()
             && let Err(error) = self.mark.sync()
@@ -97,7 +113,7 @@ impl Writer {
     /// Works off what waits now; a simulation's turn of the thread.
     #[cfg(test)]
     pub fn step(&mut self) {
-        let requests = self.shared.queue.drain_now();
+        let requests = self.shared.queue.drain();
         self.work(requests);
     }
 
@@ -181,7 +197,7 @@ impl Writer {
             return Err(AppendError::Poisoned { why: why.clone() });
         }
         let current = self.chain.incarnation;
-        if incarnation != current {
+        if incarnation != current && !on(Mutant::StaleWriterAccepted) {
             return Err(AppendError::StaleWriter { given: incarnation, current });
         }
         too_large("records in one batch", batch.len(), BATCH_RECORDS_MAX)?;
@@ -211,11 +227,13 @@ impl Writer {
                 Some(length) => *length,
                 None => match view.index.known_to_append(stream) {
                     Known::Holds(length) => length,
+                    Known::Retired if on(Mutant::RetiredStreamReopened) => 0,
                     Known::Retired => return Err(AppendError::Retired { stream: record.stream.clone() }),
                 },
             };
             if let Some(expected) = record.expected_seq
                 && expected != actual
+                && !on(Mutant::ConflictIgnored)
             {
                 return Err(AppendError::Conflict { stream: record.stream.clone(), expected, actual });
             }
@@ -364,6 +382,10 @@ impl Writer {
             answer(group.answers);
             return;
         };
+        let mut group = group;
+        if on(Mutant::AnsweredBeforeSync) {
+            answer(std::mem::take(&mut group.answers));
+        }
         let tail = self.segment.tail;
         if let Err(error) = self.segment.file.write_at(tail, &group.bytes) {
             let error = if is_full(&error) {
@@ -374,7 +396,11 @@ impl Writer {
             refuse(group.answers, &error);
             return;
         }
-        if let Err(error) = self.segment.file.sync_data() {
+        let mut synced = if on(Mutant::SyncSkipped) { Ok(()) } else { self.segment.file.sync_data() };
+        if synced.is_err() && on(Mutant::SyncRetried) {
+            synced = self.segment.file.sync_data();
+        }
+        if let Err(error) = synced {
             let error = self.poison("fdatasync", &error);
             refuse(group.answers, &error);
             return;
