@@ -25,6 +25,8 @@ mod index;
 mod journal;
 mod mark;
 mod mutants;
+#[cfg(test)]
+mod mutants_caught;
 mod opening;
 mod queue;
 mod reading;
@@ -35,6 +37,8 @@ mod sidecar;
 pub mod sim;
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod simulation_of_compaction;
 mod snapshot;
 mod space;
 mod verify;

@@ -62,6 +62,8 @@ pub(crate) struct ScannedSegment {
     pub number: u64,
     /// Chain hash before its first record.
     pub before: ChainHash,
+    /// Of the writer that made it.
+    pub incarnation: u64,
     /// End of the last frame.
     pub end: u64,
     pub len: u64,
@@ -312,7 +314,7 @@ fn scan_from<V: Visitor>(
                 time_ms: header.time_ms,
             };
         }
-        let (first, state_before) = (state.position + 1, state.hash);
+        let (first, state_before, made_by) = (state.position + 1, state.hash, state.incarnation);
         visitor.segment(*number, &name, first);
         if let (true, Ok(header), Some(Ok(next)), false) = (reading.believe, header, next_header, after_gap) {
             let believed = believe(disk, &name, file.as_ref(), header, next).map_err(failed(&name))?;
@@ -331,7 +333,7 @@ fn scan_from<V: Visitor>(
                 scan.records += sidecar.head.records;
                 scan.believed += 1;
                 scan.confirmed = confirmed.or(scan.confirmed);
-                scan.segments.push(ScannedSegment { number: *number, before: state_before, end: len, len });
+                scan.segments.push(ScannedSegment { number: *number, before: state_before, incarnation: made_by, end: len, len });
                 continue;
             }
         }
@@ -374,7 +376,7 @@ fn scan_from<V: Visitor>(
         if newest {
             scan.newest = Some(file);
         }
-        scan.segments.push(ScannedSegment { number: *number, before: state_before, end, len });
+        scan.segments.push(ScannedSegment { number: *number, before: state_before, incarnation: made_by, end, len });
         if !scan.problems.is_empty() && !reading.keep_going {
             break;
         }

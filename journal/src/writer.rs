@@ -59,6 +59,8 @@ pub(crate) struct Segment {
     /// Position of its first record, and the chain hash before it.
     pub first: Position,
     pub before: ChainHash,
+    /// Of the writer that made it.
+    pub incarnation: u64,
     pub file: Arc<dyn DiskFile>,
     /// End of the last durable frame.
     pub tail: u64,
@@ -302,6 +304,7 @@ impl Writer {
             number,
             first: header.first,
             before: header.before,
+            incarnation,
             file: file.clone(),
             tail: SEGMENT_HEADER_BYTES,
             allocated: target,
@@ -320,7 +323,11 @@ impl Writer {
             return Err(CompactError::Poisoned { why: why.clone() });
         }
         // Programs that know nothing of snapshots must refuse what follows one.
-        if self.segment.first != self.chain.position + 1 || self.format != FORMAT_SNAPSHOT {
+        // What stands in the snapshot must not be newer than the header of the segment behind it.
+        let fresh = self.segment.first == self.chain.position + 1
+            && self.segment.incarnation == self.chain.incarnation
+            && self.format == FORMAT_SNAPSHOT;
+        if !fresh {
             let rotated = self.rotate(self.options.reserve_bytes, self.chain.incarnation, FORMAT_SNAPSHOT);
             if let Err(error) = rotated {
                 if is_full(&error) {
