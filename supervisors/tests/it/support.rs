@@ -146,12 +146,12 @@ impl Starter for Puppet {
 }
 
 pub fn supervisor(strategy: Strategy, restarts: u32, children: Vec<ChildSpec>) -> SupervisorSpec {
-    SupervisorSpec {
-        id: "top".to_owned(),
+    SupervisorSpec::new(
+        "top",
         strategy,
-        intensity: Intensity { restarts, period: Duration::from_secs(5) },
+        Intensity { restarts, period: Duration::from_secs(5) },
         children,
-    }
+    )
 }
 
 /// One child with this restart type under a one-for-one supervisor that tolerates 10 restarts.

@@ -1,0 +1,7 @@
+//! Random histories: the decision core against a checker, the supervisor against Erlang's own.
+
+#![allow(clippy::unwrap_used)]
+
+mod checker;
+mod invariants;
+mod random;
