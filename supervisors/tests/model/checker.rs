@@ -592,8 +592,9 @@ impl Checker {
             };
             assert!(due.is_none_or(|at| at > now), "{key:?} is overdue: {seen:?}");
             wakes.extend(due);
-            if let Some((_, _, latest)) = seen.wanted {
-                wakes.extend((latest > now).then_some(latest));
+            if let Some((_, earliest, latest)) = seen.wanted {
+                // Between the two it may be due already and wait for its turn.
+                wakes.extend((earliest > now).then_some(latest));
                 assert!(latest > now || !self.is_its_turn(*key), "{key:?} does not start: {seen:?}");
             }
         }

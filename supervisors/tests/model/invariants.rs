@@ -14,7 +14,7 @@ use supervisors::{AutoShutdown, Backoff, Boot, Exit, Intensity, Restart, Setting
 use crate::checker::{Checker, Place};
 use crate::random::Random;
 
-const STEPS_DEFAULT: u64 = 200_000;
+const STEPS_DEFAULT: u64 = 400_000;
 const STEPS_PER_EPISODE: u64 = 150;
 const CHILDREN_MAX: usize = 7;
 

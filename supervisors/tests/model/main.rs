@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod beam;
 mod checker;
 mod invariants;
 mod random;
