@@ -60,7 +60,8 @@
 //! - A supervisor that gave up ends with [`Exit::Escalated`], which is abnormal; OTP's `shutdown` would
 //!   leave a transient supervisor down.
 //! - Requests and exits are heard while children start and stop; OTP's wait. So siblings that wait for
-//!   their turn in a group restart are seen, as `restarting`, and can be terminated out of it.
+//!   their turn in a group restart are seen, as `restarting`, and still come up when the one they wait
+//!   for is terminated meanwhile (OTP: `undefined`, and they stay down).
 //! - Children of [`Strategy::Dynamic`] have ids and specs of their own instead of one template, and may
 //!   be given at the start.
 //! - Children are listed in start order, OTP lists the newest first.

@@ -39,11 +39,7 @@ pub struct SpecErrors {
 
 impl SpecErrors {
     pub(crate) fn unless_empty(supervisor: &str, faults: Vec<SpecFault>) -> Result<(), SpecErrors> {
-        if faults.is_empty() {
-            Ok(())
-        } else {
-            Err(SpecErrors { supervisor: supervisor.to_owned(), faults })
-        }
+        if faults.is_empty() { Ok(()) } else { Err(SpecErrors { supervisor: supervisor.to_owned(), faults }) }
     }
 }
 

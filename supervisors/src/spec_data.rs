@@ -161,20 +161,29 @@ impl SupervisorData {
         if self.id.is_empty() {
             place.fault("id", "a name", "nothing", "name the supervisor");
         }
-        let strategy = one_of(&mut place, "strategy", &self.strategy, &[
-            ("one_for_one", Strategy::OneForOne),
-            ("one_for_all", Strategy::OneForAll),
-            ("rest_for_one", Strategy::RestForOne),
-            ("dynamic", Strategy::Dynamic),
-            ("simple_one_for_one", Strategy::Dynamic),
-        ]);
-        let auto_shutdown = one_of(&mut place, "auto_shutdown", &self.auto_shutdown, &[
-            ("never", AutoShutdown::Never),
-            ("any_significant", AutoShutdown::AnySignificant),
-            ("all_significant", AutoShutdown::AllSignificant),
-        ]);
-        let boot =
-            one_of(&mut place, "boot", &self.boot, &[("fail", Boot::Fail), ("retry", Boot::Retry)]);
+        let strategy = one_of(
+            &mut place,
+            "strategy",
+            &self.strategy,
+            &[
+                ("one_for_one", Strategy::OneForOne),
+                ("one_for_all", Strategy::OneForAll),
+                ("rest_for_one", Strategy::RestForOne),
+                ("dynamic", Strategy::Dynamic),
+                ("simple_one_for_one", Strategy::Dynamic),
+            ],
+        );
+        let auto_shutdown = one_of(
+            &mut place,
+            "auto_shutdown",
+            &self.auto_shutdown,
+            &[
+                ("never", AutoShutdown::Never),
+                ("any_significant", AutoShutdown::AnySignificant),
+                ("all_significant", AutoShutdown::AllSignificant),
+            ],
+        );
+        let boot = one_of(&mut place, "boot", &self.boot, &[("fail", Boot::Fail), ("retry", Boot::Retry)]);
         let restarts = at_least(&mut place, "intensity", self.intensity, 0, i64::from(u32::MAX));
         let period = at_least(&mut place, "period_ms", self.period_ms, 1, i64::MAX);
         let mut seen = BTreeMap::new();
@@ -208,21 +217,28 @@ impl ChildData {
         if self.id.is_empty() {
             place.fault("id", "a name", "nothing", "name the child, unlike its siblings");
         }
-        let restart = one_of(&mut place, "restart", &self.restart, &[
-            ("permanent", Restart::Permanent),
-            ("transient", Restart::Transient),
-            ("temporary", Restart::Temporary),
-        ]);
+        let restart = one_of(
+            &mut place,
+            "restart",
+            &self.restart,
+            &[
+                ("permanent", Restart::Permanent),
+                ("transient", Restart::Transient),
+                ("temporary", Restart::Temporary),
+            ],
+        );
         let shutdown = match &self.shutdown {
             None => None,
             Some(ShutdownData::Milliseconds(ms)) => {
                 let ms = at_least(&mut place, "shutdown", *ms, 0, i64::MAX);
                 Some(Shutdown::Deadline(Duration::from_millis(ms)))
             }
-            Some(ShutdownData::Word(word)) => one_of(&mut place, "shutdown", word, &[
-                ("brutal_kill", Shutdown::Brutal),
-                ("infinity", Shutdown::Infinity),
-            ]),
+            Some(ShutdownData::Word(word)) => one_of(
+                &mut place,
+                "shutdown",
+                word,
+                &[("brutal_kill", Shutdown::Brutal), ("infinity", Shutdown::Infinity)],
+            ),
         };
         if self.supervisor.is_some() && !self.start.is_empty() {
             let remedy = "leave one of the two out";

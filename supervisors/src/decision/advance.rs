@@ -59,7 +59,7 @@ impl Decision {
     fn begin_stop(&mut self, key: Key, now: Duration, out: &mut Vec<Action>) {
         let begun = self.roster.update(key, |child| {
             // The roster lists only doomed children.
-            let Some(fate) = child.doomed() else { return None };
+            let fate = child.doomed()?;
             let (status, action) = match child.policy.shutdown {
                 Shutdown::Brutal => {
                     let give_up_at = now.saturating_add(KILL_PATIENCE);

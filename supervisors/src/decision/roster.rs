@@ -167,13 +167,9 @@ impl Roster {
         if child.status == Status::Idle {
             return;
         }
-        for set in [
-            &mut self.ready,
-            &mut self.coming,
-            &mut self.coming_first,
-            &mut self.doomed,
-            &mut self.going,
-        ] {
+        for set in
+            [&mut self.ready, &mut self.coming, &mut self.coming_first, &mut self.doomed, &mut self.going]
+        {
             set.remove(&key);
         }
         self.present -= 1;

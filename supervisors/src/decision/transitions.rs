@@ -80,14 +80,7 @@ impl Decision {
         }
     }
 
-    pub(super) fn exited(
-        &mut self,
-        key: Key,
-        exit: Exit,
-        now: Duration,
-        random: f64,
-        out: &mut Vec<Action>,
-    ) {
+    pub(super) fn exited(&mut self, key: Key, exit: Exit, now: Duration, random: f64, out: &mut Vec<Action>) {
         let Some(child) = self.roster.get(key) else { return };
         let again = match child.policy.restart {
             Restart::Permanent => true,
@@ -121,8 +114,7 @@ impl Decision {
         out: &mut Vec<Action>,
     ) {
         if let Fate::Hung(patience) = fate {
-            let again =
-                self.roster.get(key).is_some_and(|child| child.policy.restart != Restart::Temporary);
+            let again = self.roster.get(key).is_some_and(|child| child.policy.restart != Restart::Temporary);
             self.failed(key, Exit::Hung(patience), again, Duration::ZERO, now, random, out);
         } else {
             self.note_exit(key, &exit);

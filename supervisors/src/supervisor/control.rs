@@ -167,10 +167,7 @@ impl SupervisorRef {
     ///
     /// # Errors
     /// [`Refusal::NotFound`], [`ChildError::NotUp`], [`ChildError::SupervisorGone`].
-    pub async fn watch_child(
-        &self,
-        id: &str,
-    ) -> Result<impl Future<Output = Exit> + use<>, ChildError> {
+    pub async fn watch_child(&self, id: &str) -> Result<impl Future<Output = Exit> + use<>, ChildError> {
         let (answer, answered) = oneshot::channel();
         self.send(Request::Watch(id.to_owned(), answer)).await?;
         let ended = answered.await.map_err(|_| self.gone())??;

@@ -73,11 +73,7 @@ impl SupervisorSpec {
     }
 
     fn settings(&self) -> Settings {
-        Settings {
-            strategy: self.strategy,
-            intensity: self.intensity,
-            auto_shutdown: self.auto_shutdown,
-        }
+        Settings { strategy: self.strategy, intensity: self.intensity, auto_shutdown: self.auto_shutdown }
     }
 }
 

@@ -17,7 +17,7 @@ mod tree;
 
 pub use control::{ChildError, SupervisorRef};
 pub use info::{ChildCounts, ChildInfo, ChildState};
-pub use launch::{StartError, SupervisorSpec, launch, start};
 pub(crate) use launch::Plan;
+pub use launch::{StartError, SupervisorSpec, launch, start};
 pub use nested::{supervisor_child, supervisor_child_with};
 pub use tree::TreeNode;

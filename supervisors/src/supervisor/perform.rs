@@ -160,9 +160,10 @@ impl Shell {
         }
         self.answer(key, AwaitedState::Down, &Ok(()));
         // Whoever waits for this child to come up would wait in vain if it was stopped meanwhile.
-        let coming_up = self.decision.child(key).is_some_and(|child| {
-            matches!(child.status, Status::Pending { .. } | Status::Starting { .. })
-        });
+        let coming_up = self
+            .decision
+            .child(key)
+            .is_some_and(|child| matches!(child.status, Status::Pending { .. } | Status::Starting { .. }));
         if !coming_up {
             let failed = Err(ChildError::StartFailed { id, exit: exit.clone() });
             self.answer(key, AwaitedState::Up, &failed);

@@ -81,17 +81,10 @@ fn kid(random: &mut Random, id: usize, auto: AutoShutdown, may_fail: bool) -> Ki
 }
 
 fn history(random: &mut Random) -> History {
-    let strategy = *random.pick(&[
-        Strategy::OneForOne,
-        Strategy::OneForAll,
-        Strategy::RestForOne,
-        Strategy::Dynamic,
-    ]);
-    let auto = *random.pick(&[
-        AutoShutdown::Never,
-        AutoShutdown::AnySignificant,
-        AutoShutdown::AllSignificant,
-    ]);
+    let strategy =
+        *random.pick(&[Strategy::OneForOne, Strategy::OneForAll, Strategy::RestForOne, Strategy::Dynamic]);
+    let auto =
+        *random.pick(&[AutoShutdown::Never, AutoShutdown::AnySignificant, AutoShutdown::AllSignificant]);
     let hanging = random.chance(5) && matches!(strategy, Strategy::OneForOne | Strategy::Dynamic);
     let restarts = if hanging { 1_000_000 } else { *random.pick(&[0, 1, 2, 5, 50]) };
     let template = kid(random, 0, auto, false);
@@ -106,7 +99,7 @@ fn history(random: &mut Random) -> History {
         ops.push(match random.below(20) {
             0..=8 => {
                 let reasons = ["normal", "shutdown", "{shutdown,x}", "crash", "crash", "kill"];
-                Op::Exit(id, *random.pick::<&str>(&reasons))
+                Op::Exit(id, random.pick::<&str>(&reasons))
             }
             9..=11 => {
                 let some = 1 + u32::try_from(random.below(3)).unwrap();
@@ -492,5 +485,10 @@ fn after_every_operation_the_supervisor_of_erlang_and_this_one_agree() {
         }
     }
     println!("{compared} observations compared; ends: {ends:?}");
-    assert!(differing.is_empty(), "{} differ:\n{}", differing.len(), differing[..differing.len().min(5)].join("\n"));
+    assert!(
+        differing.is_empty(),
+        "{} differ:\n{}",
+        differing.len(),
+        differing[..differing.len().min(5)].join("\n")
+    );
 }

@@ -457,7 +457,11 @@ impl Checker {
                     let place = self.children[key].place;
                     assert!(matches!(place, Place::Going { killed: false, .. }), "stopped instead of killed");
                 } else {
-                    assert_ne!(self.children[key].policy.shutdown, Shutdown::Brutal, "asked instead of killed");
+                    assert_ne!(
+                        self.children[key].policy.shutdown,
+                        Shutdown::Brutal,
+                        "asked instead of killed"
+                    );
                     self.see_stop(*key, false);
                 }
             }

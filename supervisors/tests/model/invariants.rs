@@ -36,8 +36,7 @@ struct World {
 fn policy(random: &mut Random, id: usize, auto: AutoShutdown) -> Policy {
     let mut policy = Policy::new(format!("c{id}"));
     policy.restart = *random.pick(&[Restart::Permanent, Restart::Transient, Restart::Temporary]);
-    policy.shutdown =
-        *random.pick(&[Shutdown::Deadline(ms(500)), Shutdown::Brutal, Shutdown::Infinity]);
+    policy.shutdown = *random.pick(&[Shutdown::Deadline(ms(500)), Shutdown::Brutal, Shutdown::Infinity]);
     policy.significant =
         auto != AutoShutdown::Never && policy.restart != Restart::Permanent && random.chance(50);
     policy.watchdog = random.chance(30).then_some(ms(400));
@@ -57,11 +56,8 @@ impl World {
             Strategy::Dynamic,
         ]);
         let boot = *random.pick(&[Boot::Fail, Boot::Retry]);
-        let auto = *random.pick(&[
-            AutoShutdown::Never,
-            AutoShutdown::AnySignificant,
-            AutoShutdown::AllSignificant,
-        ]);
+        let auto =
+            *random.pick(&[AutoShutdown::Never, AutoShutdown::AnySignificant, AutoShutdown::AllSignificant]);
         let restarts = *random.pick(&[0, 1, 3, 1_000]);
         let intensity = Intensity { restarts, period: ms(2_000) };
         let count = random.below(5);
@@ -139,9 +135,8 @@ impl World {
         match self.random.below(100) {
             0..=34 => self.start_ends(),
             35..=54 => {
-                let running = |place: &Place| {
-                    matches!(place, Place::Up | Place::Going { was_starting: false, .. })
-                };
+                let running =
+                    |place: &Place| matches!(place, Place::Up | Place::Going { was_starting: false, .. });
                 if let Some((key, generation, _)) = self.some(running) {
                     let exit = self.exit();
                     self.send(Event::Exited { key, generation, exit });
@@ -182,19 +177,14 @@ impl World {
 
     /// A start in progress ends, also one that was asked to stop meanwhile.
     fn start_ends(&mut self) {
-        let starting = |place: &Place| {
-            matches!(place, Place::Starting | Place::Going { was_starting: true, .. })
-        };
+        let starting =
+            |place: &Place| matches!(place, Place::Starting | Place::Going { was_starting: true, .. });
         let Some((key, generation, place)) = self.some(starting) else { return };
         let event = match self.random.below(10) {
             0 => Event::Ignored { key, generation },
             1 | 2 => Event::StartFailed { key, generation, error: Exit::Error("no".into()) },
-            3 if place == Place::Starting => {
-                Event::StartFailed { key, generation, error: Exit::Shutdown }
-            }
-            3..=6 if place != Place::Starting => {
-                Event::Exited { key, generation, exit: Exit::Shutdown }
-            }
+            3 if place == Place::Starting => Event::StartFailed { key, generation, error: Exit::Shutdown },
+            3..=6 if place != Place::Starting => Event::Exited { key, generation, exit: Exit::Shutdown },
             _ => Event::Started { key, generation },
         };
         self.send(event);
@@ -263,7 +253,12 @@ fn episode(seed: u64) -> (u64, bool) {
         Err(panic) => {
             let trace = world.trace.borrow();
             let last = &trace[trace.len().saturating_sub(40)..];
-            eprintln!("SEED={seed}\n{:?} {:?}\n{}", world.checker.strategy, world.checker.boot, last.join("\n"));
+            eprintln!(
+                "SEED={seed}\n{:?} {:?}\n{}",
+                world.checker.strategy,
+                world.checker.boot,
+                last.join("\n")
+            );
             resume_unwind(panic)
         }
     }
