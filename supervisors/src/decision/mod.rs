@@ -5,7 +5,7 @@
 //! state ([`Status::Stopping`]), so exits of siblings that arrive meanwhile are ordinary events.
 //!
 //! The one rule: wishes are recorded on the children (`Pending`, a `fate`), and one place
-//! ([`advance`]) turns wishes into starts and stops in the right order.
+//! (`advance`) turns wishes into starts and stops in the right order.
 //! Absent on purpose: clocks, randomness, I/O, starters. Start at [`Decision::handle`].
 
 mod advance;

@@ -18,7 +18,7 @@ use crate::spec::SpecErrors;
 pub(super) const REQUESTS_MAX: usize = 64;
 
 /// Why a request about a child failed.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ChildError {
     /// The request does not fit the child's state.
     #[error(transparent)]

@@ -121,7 +121,7 @@ pub fn start(spec: SupervisorSpec) -> (SupervisorRef, JoinHandle<Exit>) {
 }
 
 /// Why a supervisor did not come up.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StartError {
     /// Its spec is wrong; nothing was started.
     #[error(transparent)]

@@ -4,5 +4,6 @@
 
 mod beam;
 mod checker;
+mod history;
 mod invariants;
 mod random;
