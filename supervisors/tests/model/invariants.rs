@@ -55,10 +55,11 @@ impl World {
             Strategy::RestForOne,
             Strategy::Dynamic,
         ]);
-        let boot = *random.pick(&[Boot::Fail, Boot::Retry]);
+        // Weighted towards long lives.
+        let boot = *random.pick(&[Boot::Fail, Boot::Retry, Boot::Retry]);
         let auto =
             *random.pick(&[AutoShutdown::Never, AutoShutdown::AnySignificant, AutoShutdown::AllSignificant]);
-        let restarts = *random.pick(&[0, 1, 3, 1_000]);
+        let restarts = *random.pick(&[0, 1, 3, 1_000, 1_000, 1_000, 1_000]);
         let intensity = Intensity { restarts, period: ms(2_000) };
         let count = random.below(5);
         let children: Vec<(Key, Policy)> =
@@ -165,7 +166,7 @@ impl World {
             92..=96 => self.stale(),
             97..=98 => {
                 let strategy = *self.random.pick(&[self.checker.strategy, Strategy::OneForAll]);
-                let restarts = *self.random.pick(&[1, 3, 1_000]);
+                let restarts = *self.random.pick(&[3, 1_000, 1_000, 1_000]);
                 let intensity = Intensity { restarts, ..self.checker.intensity };
                 let settings = Settings { strategy, intensity, auto_shutdown: self.checker.auto };
                 self.send(Event::Reconfigure(settings));
@@ -182,9 +183,9 @@ impl World {
         let Some((key, generation, place)) = self.some(starting) else { return };
         let event = match self.random.below(10) {
             0 => Event::Ignored { key, generation },
-            1 | 2 => Event::StartFailed { key, generation, error: Exit::Error("no".into()) },
-            3 if place == Place::Starting => Event::StartFailed { key, generation, error: Exit::Shutdown },
-            3..=6 if place != Place::Starting => Event::Exited { key, generation, exit: Exit::Shutdown },
+            1 => Event::StartFailed { key, generation, error: Exit::Error("no".into()) },
+            2 if place == Place::Starting => Event::StartFailed { key, generation, error: Exit::Shutdown },
+            2..=6 if place != Place::Starting => Event::Exited { key, generation, exit: Exit::Shutdown },
             _ => Event::Started { key, generation },
         };
         self.send(event);
