@@ -11,40 +11,46 @@ use actix::Actor;
 use super::actor_ref::{Shared, TellError};
 use super::parcel::BoxedParcel;
 
-/// Allocates nothing while nobody waits.
+/// Allocates nothing until somebody waits, since most mailboxes never see that.
 #[derive(Default)]
-pub(super) struct Line {
+pub(super) struct Line(Option<Box<Standing>>);
+
+#[derive(Default)]
+struct Standing {
     waiting: VecDeque<(u64, Waker)>,
     next_ticket: u64,
 }
 
 impl Line {
     pub(super) fn len(&self) -> usize {
-        self.waiting.len()
+        self.0.as_ref().map_or(0, |line| line.waiting.len())
     }
 
     /// How many stand before the holder of `ticket`. Without a ticket it gets one, at the end.
     pub(super) fn stand(&mut self, ticket: &mut Option<u64>, waker: &Waker) -> usize {
+        let line = self.0.get_or_insert_default();
         if let Some(ticket) = *ticket
-            && let Some(place) = self.waiting.iter().position(|(held, _)| *held == ticket)
+            && let Some(place) = line.waiting.iter().position(|(held, _)| *held == ticket)
         {
-            self.waiting[place].1.clone_from(waker);
+            line.waiting[place].1.clone_from(waker);
             return place;
         }
-        *ticket = Some(self.next_ticket);
-        self.waiting.push_back((self.next_ticket, waker.clone()));
-        self.next_ticket += 1;
-        self.waiting.len() - 1
+        *ticket = Some(line.next_ticket);
+        line.waiting.push_back((line.next_ticket, waker.clone()));
+        line.next_ticket += 1;
+        line.waiting.len() - 1
     }
 
     pub(super) fn leave(&mut self, ticket: &mut Option<u64>) {
-        let Some(ticket) = ticket.take() else { return };
-        self.waiting.retain(|(held, _)| *held != ticket);
+        if let (Some(ticket), Some(line)) = (ticket.take(), &mut self.0) {
+            line.waiting.retain(|(held, _)| *held != ticket);
+        }
     }
 
     /// The wakers of the first `count`; they keep their places.
     pub(super) fn call(&self, count: usize) -> Vec<Waker> {
-        self.waiting.iter().take(count).map(|(_, waker)| waker.clone()).collect()
+        let Some(line) = &self.0 else { return Vec::new() };
+        line.waiting.iter().take(count).map(|(_, waker)| waker.clone()).collect()
     }
 }
 
