@@ -135,11 +135,8 @@ pub async fn spawn_many(supervised: bool, count: usize) -> (Vec<ActorRef<Adder>>
     top.wait_for_startup().await;
     let mut actors = Vec::with_capacity(count);
     for _ in 0..count {
-        let actor = if supervised {
-            Adder::supervise(&top, QUIET).spawn().await
-        } else {
-            Adder::spawn(QUIET)
-        };
+        let actor =
+            if supervised { Adder::supervise(&top, QUIET).spawn().await } else { Adder::spawn(QUIET) };
         actors.push(actor);
     }
     for actor in &actors {

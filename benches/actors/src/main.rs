@@ -78,14 +78,17 @@ fn main() {
     let spans = cfg!(feature = "spans");
     if spans {
         use tracing_subscriber::layer::SubscriberExt;
-        let subscriber = tracing_subscriber::registry()
-            .with(tracing_subscriber::filter::LevelFilter::INFO);
+        let subscriber = tracing_subscriber::registry().with(tracing_subscriber::filter::LevelFilter::INFO);
         tracing::subscriber::set_global_default(subscriber).expect("the first");
         let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
         metrics::set_global_recorder(recorder).expect("the first");
-        println!("With spans on all sides, a subscriber at level info, a Prometheus recorder, in an info span.");
+        println!(
+            "With spans on all sides, a subscriber at level info, a Prometheus recorder, in an info span."
+        );
     } else {
-        println!("Without a subscriber and without a metrics recorder; kameo and ractor built without spans.");
+        println!(
+            "Without a subscriber and without a metrics recorder; kameo and ractor built without spans."
+        );
     }
     let span = tracing::info_span!("run", run = 7);
     let _entered = span.enter();

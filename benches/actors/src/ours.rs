@@ -137,8 +137,8 @@ pub async fn spawn_many(bare: bool, count: usize) -> (Vec<ActorRef<Adder>>, Vec<
     for supervisor in 0..count.div_ceil(SIBLINGS) {
         let mut children = Vec::new();
         for child in 0..SIBLINGS.min(count - supervisor * SIBLINGS) {
-            let (actor, child) = spec(format!("adder-{child}"), 64, bare)
-                .child(move || Adder { sum: 0, notes_starts: false });
+            let (actor, child) =
+                spec(format!("adder-{child}"), 64, bare).child(move || Adder { sum: 0, notes_starts: false });
             actors.push(actor);
             children.push(child);
         }

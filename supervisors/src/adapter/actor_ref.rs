@@ -16,8 +16,8 @@ use super::lanes::{Lane, Lanes, Receivers};
 use super::life::Lives;
 use super::parcel::{Bare, BoxedParcel, Full};
 use super::room::Room;
-use super::teller::Teller;
 use super::telemetry::{Telemetry, short_name};
+use super::teller::Teller;
 use crate::Exit;
 use crate::child::{Handling, MailboxInfo, Waiting};
 

@@ -106,8 +106,7 @@ impl ActorSpec {
         let pulse = self.patience.map(|_| Pulse::new());
         let starter = ActorStarter::new(actor.clone(), receivers, pulse.clone(), factory);
         let mut child = ChildSpec::new(self.id, starter);
-        child.watchdog =
-            pulse.zip(self.patience).map(|(pulse, patience)| Watchdog { pulse, patience });
+        child.watchdog = pulse.zip(self.patience).map(|(pulse, patience)| Watchdog { pulse, patience });
         let probe = actor.clone();
         child.mailbox = Some(Rc::new(move || probe.mailbox()));
         (actor, child)

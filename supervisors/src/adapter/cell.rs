@@ -68,12 +68,7 @@ where
     A: Actor<Context = actix::Context<A>> + Supervised,
     F: FnMut(&ActorRef<A>) -> A + 'static,
 {
-    pub(super) fn new(
-        actor: ActorRef<A>,
-        receivers: Receivers<A>,
-        pulse: Option<Pulse>,
-        factory: F,
-    ) -> Self {
+    pub(super) fn new(actor: ActorRef<A>, receivers: Receivers<A>, pulse: Option<Pulse>, factory: F) -> Self {
         ActorStarter {
             actor,
             lanes: Some(Rc::new(RefCell::new(receivers))),

@@ -74,8 +74,7 @@ where
         let Some(telemetry) = &desk.shared.telemetry else { return };
         let begun = desk.now.get();
         telemetry.queued(begun.saturating_sub(accepted));
-        let child =
-            debug_span!(parent: &span, "handle", actor = %desk.shared.id, message = short_name(name));
+        let child = debug_span!(parent: &span, "handle", actor = %desk.shared.id, message = short_name(name));
         // Where the level leaves out the handler's own span, its records still say whose work it is.
         let _entered = if child.is_disabled() { span.enter() } else { child.enter() };
         let handling = Handling::begin(desk, telemetry, index, begun);

@@ -1,8 +1,8 @@
 //! An actor that does what it is told, and the runtimes it is run on.
 
 use std::future::Future;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -160,4 +160,3 @@ pub fn puppet(spec: ActorSpec) -> (ActorRef<Puppet>, SupervisorRef) {
     let (top, _) = under(3, child.restart(Restart::Permanent));
     (actor, top)
 }
-

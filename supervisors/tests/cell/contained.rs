@@ -71,7 +71,11 @@ fn play(scene: &str) {
             assert_eq!(actor.ask(Seen, PATIENCE).await, Ok(vec![]));
             return;
         }
-        if scene == "restarting" || scene == "payload in restarting" || scene == "started" || scene == "payload in started" {
+        if scene == "restarting"
+            || scene == "payload in restarting"
+            || scene == "started"
+            || scene == "payload in started"
+        {
             let act_now: fn() = match scene {
                 "restarting" | "started" => || panic!("told to"),
                 _ => || std::panic::panic_any(Bomb("payload")),

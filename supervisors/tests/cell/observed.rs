@@ -103,7 +103,10 @@ fn a_bare_cell_says_nothing_of_ages_and_times_but_counts() {
         actor.tell(Note(1)).unwrap();
         tokio::time::sleep(SECOND).await;
         let info = actor.mailbox();
-        assert_eq!((info.oldest, info.handling_total, info.depth, info.handled), (None, Duration::ZERO, 1, 1));
+        assert_eq!(
+            (info.oldest, info.handling_total, info.depth, info.handled),
+            (None, Duration::ZERO, 1, 1)
+        );
         assert_eq!(actor.ask(Seen, 60 * SECOND).await, Ok(vec![1]));
         assert_eq!(actor.mailbox().handled, 3);
     });

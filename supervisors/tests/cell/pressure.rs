@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use supervisors::{ActorSpec, AskError, TellError};
 
-use crate::actor::{Later, Note, PATIENCE, Puppet, Seen, act, hold, in_real_time, in_virtual_time, puppet, settle, wait_for, under};
+use crate::actor::{
+    Later, Note, PATIENCE, Puppet, Seen, act, hold, in_real_time, in_virtual_time, puppet, settle, under,
+    wait_for,
+};
 
 fn cells(capacity: usize) -> [ActorSpec; 2] {
     [ActorSpec::new("puppet", capacity).bare(), ActorSpec::new("puppet", capacity)]

@@ -79,6 +79,8 @@ fn who_waits_for_an_actor_that_goes_down_is_told_so_at_once() {
     in_virtual_time(async {
         let (actor, top) = puppet(ActorSpec::new("puppet", 1));
         actor.tell(hold(Duration::from_secs(3600))).unwrap();
+        settle().await;
+        actor.tell(Note(0)).unwrap();
         let waiting = tokio::spawn(actor.tell_wait(Note(1), Duration::MAX));
         settle().await;
         top.terminate_child("puppet").await.unwrap();
