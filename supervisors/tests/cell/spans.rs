@@ -62,8 +62,7 @@ fn spans_in_handler(level: LevelFilter, spec: ActorSpec) -> Vec<String> {
             settle().await;
         });
     });
-    let seen = events.0.lock().unwrap().clone();
-    seen
+    events.0.lock().unwrap().clone()
 }
 
 #[test]
