@@ -137,13 +137,46 @@ pub struct Watchdog {
     pub patience: Duration,
 }
 
-/// How full a mailbox is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How full a mailbox is, and what its owner is busy with.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct MailboxInfo {
-    /// Messages accepted and not yet handled.
+    /// Ordinary messages accepted and not finished: those that wait, and those in a handler or its
+    /// future.
     pub depth: usize,
-    /// Messages that are accepted at most at one time.
+    /// Ordinary messages that are accepted at most at one time.
     pub capacity: usize,
+    /// As `depth`, of the control lane.
+    pub control_depth: usize,
+    /// How long the oldest message that no handler has seen yet has waited. `None`: none waits, or
+    /// the actor has no telemetry.
+    pub oldest: Option<Duration>,
+    /// Messages handled, over all restarts; a message whose handler panicked is not among them.
+    pub handled: u64,
+    /// Time spent in handlers, over all restarts; 0 without telemetry. The time of a future that a
+    /// handler answers with is not in it.
+    pub handling_total: Duration,
+    /// What is in the handler now. `None`: nothing, or the actor has no telemetry.
+    pub handling: Option<Handling>,
+    /// What the actor waits for while it lets no message in, and how long already.
+    pub waiting: Option<Waiting>,
+}
+
+/// A message in its handler.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Handling {
+    /// The message's type, without its path.
+    pub message: &'static str,
+    /// How long the handler has run.
+    pub since: Duration,
+}
+
+/// An actor that lets no message in until something happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waiting {
+    /// What it waits for, as its spec says.
+    pub what: &'static str,
+    /// How long it has waited.
+    pub since: Duration,
 }
 
 /// Everything a supervisor needs to run a child.

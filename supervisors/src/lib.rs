@@ -91,8 +91,13 @@ mod spec_data;
 mod supervisor;
 mod task;
 
-pub use adapter::{ActorRef, AskError, CONTROL_CAPACITY, TellError, Teller, actor_child, actor_child_with};
-pub use child::{ChildSpec, MailboxInfo, Running, STOP_PATIENCE, Started, Starter, StopSignal, Watchdog};
+pub use adapter::{
+    ActorRef, ActorSpec, AskError, CONTROL_CAPACITY, TellError, Teller, WeakActorRef, actor_child,
+    actor_child_with,
+};
+pub use child::{
+    ChildSpec, Handling, MailboxInfo, Running, STOP_PATIENCE, Started, Starter, StopSignal, Waiting, Watchdog,
+};
 pub use decision::{
     AutoShutdown, Backoff, Boot, Intensity, Policy, Refusal, Restart, Settings, Shutdown, Strategy,
 };

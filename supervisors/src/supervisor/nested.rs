@@ -9,7 +9,7 @@ use super::{Plan, SupervisorRef, SupervisorSpec, shell};
 use crate::Exit;
 use crate::child::{ChildSpec, Running, Started, Starter};
 use crate::decision::Shutdown;
-use crate::panics::text_of;
+use crate::panics::into_text;
 
 /// A supervisor as a child: permanent, and waited for without limit when it stops, because its own
 /// children have their limits. It counts as up when its children are up. A restart begins with the
@@ -66,7 +66,7 @@ where
             let task = tokio::task::spawn_local(async move {
                 // A defect of the loop itself: its drop killed the children, the parent restarts all.
                 let ended = AssertUnwindSafe(run).catch_unwind().await;
-                let exit = ended.unwrap_or_else(|panic| Exit::Panicked(text_of(&*panic)));
+                let exit = ended.unwrap_or_else(|panic| Exit::Panicked(into_text(panic)));
                 // Err: the parent is gone, and with it everyone who would want to know.
                 let _ = done.send(exit);
             });

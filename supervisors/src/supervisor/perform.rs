@@ -11,7 +11,7 @@ use super::shell::{AwaitedState, Link, Shell};
 use crate::Exit;
 use crate::child::{Started, Starter};
 use crate::decision::{Action, Event, Key, Status};
-use crate::panics::text_of;
+use crate::panics::{contained, into_text};
 
 /// What a child's start or its watch reports.
 pub(super) struct Report {
@@ -130,7 +130,7 @@ impl Shell {
             async move {
                 let what = match start.await {
                     Err(_aborted) => What::StartCancelled,
-                    Ok(Err(panic)) => What::StartFailed(Exit::Panicked(text_of(&*panic))),
+                    Ok(Err(panic)) => What::StartFailed(Exit::Panicked(into_text(panic))),
                     Ok(Ok(Err(text))) => What::StartFailed(Exit::Error(text)),
                     Ok(Ok(Ok(started))) => What::Started(started),
                 };
@@ -176,10 +176,9 @@ impl Shell {
         entry.link = Link::Down;
         // Locked only during a start, and a child whose start is in progress is not let go.
         if let Ok(mut starter) = entry.held.starter.try_lock() {
-            let done = std::panic::catch_unwind(AssertUnwindSafe(|| act(&mut starter)));
-            if let Err(panic) = done {
+            if let Err(text) = contained(|| act(&mut starter)) {
                 let child = &entry.held.policy.id;
-                error!(%supervisor, %child, text = %text_of(&*panic), "Panic while letting go of a child.");
+                error!(%supervisor, %child, %text, "Panic while letting go of a child.");
             }
         }
     }

@@ -51,7 +51,7 @@ fn a_supervisors_own_panic_kills_its_children_and_its_parent_restarts_it() {
             if trigger.take() {
                 std::panic::resume_unwind(Box::new("a defect of the loop"));
             }
-            MailboxInfo { depth: 0, capacity: 1 }
+            MailboxInfo { capacity: 1, ..MailboxInfo::default() }
         }));
         let mut spec = supervisor(Strategy::OneForOne, 1, vec![mine, stage.puppet("c")]);
         spec.id = "inner".to_owned();
