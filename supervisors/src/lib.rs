@@ -81,6 +81,7 @@ mod panics;
 mod pulse;
 mod supervisor;
 mod task;
+mod thread;
 
 pub use adapter::{ActorRef, AskError, CONTROL_CAPACITY, TellError, Teller, actor_child, actor_child_with};
 pub use child::{ChildSpec, MailboxInfo, Running, STOP_PATIENCE, Started, Starter, StopSignal, Watchdog};
@@ -93,3 +94,4 @@ pub use supervisor::{
     supervisor_child,
 };
 pub use task::task_child;
+pub use thread::{StopFlag, ThreadPulse, abandoned_threads, is_abandoned, thread_child};
