@@ -79,16 +79,21 @@ mod child;
 mod exit;
 mod panics;
 mod pulse;
+mod registry;
 mod supervisor;
 mod task;
 mod thread;
 
-pub use adapter::{ActorRef, AskError, CONTROL_CAPACITY, TellError, Teller, actor_child, actor_child_with};
+pub use adapter::{
+    ActorRef, AskError, CONTROL_CAPACITY, TellError, Teller, actor_child, actor_child_with,
+    hosted_actor_child,
+};
 pub use child::{ChildSpec, MailboxInfo, Running, STOP_PATIENCE, Started, Starter, StopSignal, Watchdog};
 pub use decision::{Backoff, Intensity, Refusal, Restart, Shutdown, Strategy};
 pub use exit::Exit;
 pub use panics::install_panic_hook;
 pub use pulse::Pulse;
+pub use registry::{AlreadyRegistered, LookupError, Named, Registration, Registry};
 pub use supervisor::{
     ChildCounts, ChildError, ChildInfo, ChildState, SupervisorRef, SupervisorSpec, TreeNode, start,
     supervisor_child,

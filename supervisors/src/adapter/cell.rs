@@ -25,16 +25,16 @@ use crate::child::{Running, Started, Starter};
 use crate::panics::{self, text_of};
 
 /// An actor with its context.
-struct Cell<A: Actor<Context = actix::Context<A>>> {
+pub(super) struct Cell<A: Actor<Context = actix::Context<A>>> {
     /// `None` only after it was taken apart.
-    context: Option<ContextFut<A, actix::Context<A>>>,
+    pub(super) context: Option<ContextFut<A, actix::Context<A>>>,
     /// actix restarts a context only while somebody holds its address.
     _address: Addr<A>,
     id: Arc<str>,
 }
 
 impl<A: Actor<Context = actix::Context<A>>> Cell<A> {
-    fn new(id: Arc<str>, actor: A) -> Self {
+    pub(super) fn new(id: Arc<str>, actor: A) -> Self {
         let context = actix::Context::new();
         let address = context.address();
         Cell { context: Some(context.into_future(actor)), _address: address, id }
@@ -53,7 +53,7 @@ impl<A: Actor<Context = actix::Context<A>>> Drop for Cell<A> {
     }
 }
 
-type Parking<A> = Rc<RefCell<Option<Cell<A>>>>;
+pub(super) type Parking<A> = Rc<RefCell<Option<Cell<A>>>>;
 
 pub(super) struct ActorStarter<A: Actor<Context = actix::Context<A>>, F> {
     actor: ActorRef<A>,
@@ -159,11 +159,11 @@ impl<A: Actor<Context = actix::Context<A>>, F> Drop for ActorStarter<A, F> {
 }
 
 /// One life of the actor. Dropped (killed), it takes the actor with it.
-struct Incarnation<A: Actor<Context = actix::Context<A>>> {
-    cell: Option<Cell<A>>,
-    parking: Parking<A>,
-    stop: Option<oneshot::Receiver<()>>,
-    stop_heard: bool,
+pub(super) struct Incarnation<A: Actor<Context = actix::Context<A>>> {
+    pub(super) cell: Option<Cell<A>>,
+    pub(super) parking: Parking<A>,
+    pub(super) stop: Option<oneshot::Receiver<()>>,
+    pub(super) stop_heard: bool,
 }
 
 // Nothing is pinned structurally: the context is Unpin as actix demands it.

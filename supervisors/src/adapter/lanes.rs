@@ -87,7 +87,7 @@ pub(super) fn lanes<A: Actor>() -> (Senders<A>, Receivers<A>) {
 
 impl<A: Actor> Receivers<A> {
     /// Control first. `None` cannot come while the actor lives: its own address keeps the lanes.
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<BoxedParcel<A>>> {
+    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<BoxedParcel<A>>> {
         if let Poll::Ready(Some(parcel)) = self.control.poll_recv(cx) {
             return Poll::Ready(Some(parcel));
         }

@@ -4,6 +4,7 @@
 //! because actix has no real mailbox bound, no exits and no restart after a panic:
 //! - [`lanes`]: two bounded queues in front of the actor. They outlive its incarnations.
 //! - [`cell`]: polls the actor's `ContextFut` under `catch_unwind`, stops, kills and restarts it.
+//! - [`hosted`]: the same on a thread of the actor's own.
 //! - [`actor_ref`]: the address others hold, with `tell` and `ask`.
 //!
 //! The one rule: a context is restarted or terminated, never just dropped, because the drop of a live
@@ -11,12 +12,14 @@
 
 mod actor_ref;
 mod cell;
+mod hosted;
 mod lanes;
 mod teller;
 
 use std::rc::Rc;
 
 pub use actor_ref::{ActorRef, AskError, TellError};
+pub use hosted::hosted_actor_child;
 pub use lanes::CONTROL_CAPACITY;
 pub use teller::Teller;
 

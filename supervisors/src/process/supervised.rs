@@ -1,12 +1,14 @@
 //! An operating system process as a child.
 
+use std::any::Any;
 use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
-use futures::future::LocalBoxFuture;
+use futures::future::{FusedFuture, LocalBoxFuture};
 use nix::sys::signal::Signal;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{ChildStdin, ChildStdout};
@@ -16,7 +18,7 @@ use super::handle::{ExitKind, Process};
 use super::spawner::{SpawnError, SpawnRequest, Spawner};
 use super::warm::WarmPool;
 use crate::child::{ChildSpec, Running, Started, Starter, StopSignal, Watchdog};
-use crate::{Exit, Pulse};
+use crate::{Exit, Pulse, panics};
 
 /// Last words of a process kept for its exit: the message of a crash fits.
 const LAST_WORDS_BYTES: usize = 2_048;
@@ -106,13 +108,15 @@ where
     C: FnMut(Conversation) -> LocalBoxFuture<'static, ()> + 'static,
 {
     let pulse = Pulse::new();
-    let starter = ProcessStarter { source, converse, pulse: pulse.clone() };
+    let id = id.into();
+    let starter = ProcessStarter { id: id.as_str().into(), source, converse, pulse: pulse.clone() };
     let mut spec = ChildSpec::new(id, starter);
     spec.watchdog = patience.map(|patience| Watchdog { pulse, patience });
     spec
 }
 
 struct ProcessStarter<C> {
+    id: Arc<str>,
     source: ProcessSource,
     converse: C,
     pulse: Pulse,
@@ -128,12 +132,21 @@ where
             let killer = process.killer();
             let (stop, stopped) = oneshot::channel();
             let (done, exit) = oneshot::channel();
-            let conversation = (self.converse)(Conversation {
-                pid: process.pid,
-                stdin: process.stdin.take(),
-                stdout: process.stdout.take(),
-                pulse: self.pulse.clone(),
+            let mut conversation = {
+                let _running = panics::Running::child(&self.id);
+                (self.converse)(Conversation {
+                    pid: process.pid,
+                    stdin: process.stdin.take(),
+                    stdout: process.stdout.take(),
+                    pulse: self.pulse.clone(),
+                })
+            };
+            let id = self.id.clone();
+            let conversation = std::future::poll_fn(move |cx| {
+                let _running = panics::Running::child(&id);
+                conversation.poll_unpin(cx)
             });
+            let conversation = AssertUnwindSafe(conversation).catch_unwind();
             let killed = Arc::new(AtomicBool::new(false));
             let watch = watch(process, StopSignal::new(stopped), killed.clone(), conversation);
             tokio::task::spawn_local(async move {
@@ -153,14 +166,16 @@ async fn watch(
     mut process: Process,
     mut stop: StopSignal,
     killed: Arc<AtomicBool>,
-    mut conversation: LocalBoxFuture<'static, ()>,
+    conversation: impl Future<Output = Result<(), Box<dyn Any + Send>>>,
 ) -> Exit {
     let killer = process.killer();
+    let mut conversation = std::pin::pin!(conversation.fuse());
+    let mut panicked = None;
     let mut words = VecDeque::new();
     let kind = {
         let stderr = process.stderr.take();
         let mut listening = std::pin::pin!(keep_last_words(stderr, &mut words));
-        let (mut asked, mut talking, mut heard_all) = (false, true, false);
+        let (mut asked, mut heard_all) = (false, false);
         let kind = loop {
             tokio::select! {
                 biased;
@@ -170,11 +185,12 @@ async fn watch(
                     killer.terminate_group();
                 }
                 () = &mut listening, if !heard_all => heard_all = true,
-                // A panic in it ends this task, and the drop of `process` the group.
-                () = &mut conversation, if talking => talking = false,
+                said = &mut conversation, if !conversation.is_terminated() => if let Err(panic) = said {
+                    panicked = Some(panics::text_of(&*panic));
+                    killer.kill_group();
+                },
             }
         };
-        drop(conversation);
         let unasked = !asked && !killed.load(Ordering::Relaxed);
         if unasked && kind != ExitKind::Code(0) && !heard_all {
             let _ = tokio::time::timeout(LAST_WORDS_WAIT, listening).await;
@@ -184,6 +200,9 @@ async fn watch(
         }
         kind
     };
+    if let Some(text) = panicked {
+        return Exit::Panicked(text);
+    }
     if killed.load(Ordering::Relaxed) && kind == KILLED {
         return Exit::Killed;
     }

@@ -68,10 +68,6 @@ impl Life {
         self.state.load(Ordering::Acquire) == ABANDONED
     }
 
-    pub(crate) fn has_ended(&self) -> bool {
-        self.state.load(Ordering::Acquire) == ENDED
-    }
-
     /// Does `act` unless the thread was abandoned; the abandonment waits meanwhile, so `act` is short.
     pub(crate) fn unless_abandoned(&self, act: impl FnOnce()) {
         let _fence = self.fence();
