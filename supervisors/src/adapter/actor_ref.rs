@@ -62,6 +62,13 @@ struct Shared<A: Actor> {
     restarts: AtomicU64,
 }
 
+/// Room held by a thread that was abandoned.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Held {
+    ordinary: usize,
+    control: usize,
+}
+
 #[derive(Clone, Copy)]
 enum Lane {
     Ordinary,
@@ -206,6 +213,33 @@ impl<A: Actor<Context = actix::Context<A>>> ActorRef<A> {
         };
         let permit = semaphore.clone().try_acquire_owned().map_err(|_| TellError::Busy)?;
         sender.send(Box::new(Packed { message, reply, permit })).map_err(|_| TellError::Down)
+    }
+
+    /// Makes up for the room held by an abandoned thread: all that is taken and not queued.
+    pub(super) fn make_room(&self, receivers: &Receivers<A>) -> Held {
+        // Nobody is half-way between a permit and the queue under this lock.
+        let _senders = self.0.senders.lock().unwrap_or_else(PoisonError::into_inner);
+        let (ordinary, control) = receivers.queued();
+        let taken = |capacity: usize, lane: &Semaphore, queued: usize| {
+            let held = capacity.saturating_sub(lane.available_permits()).saturating_sub(queued);
+            lane.add_permits(held);
+            held
+        };
+        Held {
+            ordinary: taken(self.0.ordinary_capacity, &self.0.ordinary, ordinary),
+            control: taken(CONTROL_CAPACITY, &self.0.control, control),
+        }
+    }
+
+    /// The abandoned thread has ended and gave its room back: takes the substitute away again. Waits
+    /// until there is as much room.
+    pub(super) async fn take_back(&self, held: Held) {
+        for (lane, held) in [(&self.0.ordinary, held.ordinary), (&self.0.control, held.control)] {
+            // Err: more than a semaphore counts; lanes are closed by other means.
+            if let Ok(permits) = lane.acquire_many(u32::try_from(held).unwrap_or(u32::MAX)).await {
+                permits.forget();
+            }
+        }
     }
 
     /// Opens the address again after [`Self::close`].

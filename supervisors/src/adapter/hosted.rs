@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, LocalSet};
 use tracing::warn;
 
-use super::actor_ref::ActorRef;
+use super::actor_ref::{ActorRef, Held};
 use super::cell::{Cell, Incarnation, Parking};
 use super::lanes::Receivers;
 use crate::child::{ChildSpec, Running, Started, Starter, Watchdog};
@@ -75,11 +75,18 @@ where
     (actor, spec)
 }
 
-/// The receiving ends, lent to the thread of the moment. `None`: taken away from it.
-struct Lent<A: Actor>(Mutex<Option<Receivers<A>>>);
+/// What is lent to the thread of the moment.
+struct Loan<A: Actor> {
+    /// The receiving ends; `None`: taken away from it.
+    receivers: Option<Receivers<A>>,
+    /// What its messages held of the mailbox when it was abandoned.
+    held: Held,
+}
+
+struct Lent<A: Actor>(Mutex<Loan<A>>);
 
 impl<A: Actor> Lent<A> {
-    fn lock(&self) -> MutexGuard<'_, Option<Receivers<A>>> {
+    fn lock(&self) -> MutexGuard<'_, Loan<A>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -148,7 +155,8 @@ where
 
     async fn new_host(&mut self) -> Result<Host<A>, String> {
         let receivers = self.receivers.take().unwrap_or_else(|| self.actor.reopen());
-        let lent = Arc::new(Lent(Mutex::new(Some(receivers))));
+        let loan = Loan { receivers: Some(receivers), held: Held::default() };
+        let lent = Arc::new(Lent(Mutex::new(loan)));
         let life = Arc::new(Life::default());
         let (orders, queue) = mpsc::unbounded_channel();
         let tenant = Tenancy {
@@ -162,7 +170,7 @@ where
         match launched {
             Ok(()) => Ok(Host { orders, life, lent }),
             Err(error) => {
-                self.receivers = lent.lock().take();
+                self.receivers = lent.lock().receivers.take();
                 Err(format!("no thread: {error}"))
             }
         }
@@ -172,8 +180,13 @@ where
     fn let_go(&mut self) -> bool {
         let Some(host) = self.host.take() else { return false };
         // First the lanes: from here on it finds no message.
-        let taken = host.lent.lock().take();
-        self.receivers = taken;
+        {
+            let mut loan = host.lent.lock();
+            self.receivers = loan.receivers.take();
+            if let Some(receivers) = &self.receivers {
+                loan.held = self.actor.make_room(receivers);
+            }
+        }
         host.life.abandon()
     }
 }
@@ -200,7 +213,7 @@ where
             self.let_go();
         }
         if let Some(host) = self.host.take() {
-            let lost = host.lent.lock().take();
+            let lost = host.lent.lock().receivers.take();
             drop(lost);
         }
         self.receivers = None;
@@ -240,7 +253,7 @@ where
             }
         };
         let local = LocalSet::new();
-        local.block_on(&runtime, async move {
+        local.block_on(&runtime, async {
             let parking = Parking::default();
             while let Some(order) = orders.recv().await {
                 // Err: the start was cancelled.
@@ -249,6 +262,10 @@ where
                 }
             }
         });
+        // With the actor goes what it held of the mailbox.
+        drop(local);
+        let held = self.lent.lock().held;
+        runtime.block_on(self.actor.take_back(held));
     }
 
     fn start(&self, parking: &Parking<A>) -> Result<Strings, String> {
@@ -325,7 +342,7 @@ impl<A: Actor<Context = actix::Context<A>>> ActorFuture<A> for HostedPump<A> {
                 return Poll::Pending;
             }
             // The lock ends before the handler runs: the lanes can be taken away meanwhile.
-            let next = match &mut *self.lent.lock() {
+            let next = match &mut self.lent.lock().receivers {
                 None => return Poll::Ready(()),
                 Some(receivers) => {
                     // A long queue of short messages is no hang.

@@ -93,6 +93,11 @@ impl<A: Actor> Receivers<A> {
         }
         self.ordinary.poll_recv(cx)
     }
+
+    /// Messages that wait in the ordinary lane, and in the one for control.
+    pub(super) fn queued(&self) -> (usize, usize) {
+        (self.ordinary.len(), self.control.len())
+    }
 }
 
 /// Hands the parcels to the actor. Lives among the actor's own futures, so `ctx.wait` holds it back

@@ -226,7 +226,8 @@ async fn wedge(
         actor.tell(Add(i)).unwrap();
     }
     blow.notify_one();
-    assert_eq!(restarted(&top, "tally", 1).await, Exit::Unkillable);
+    until("the actor is replaced", || actor.restarts() == 1).await;
+    assert_eq!(child(&top, "tally").await.last_exit, Some(Exit::Unkillable));
     assert_eq!(abandoned_threads(), before + 1);
     (actor, log, gate, before, top, end)
 }

@@ -27,7 +27,6 @@ pub fn supervisor(strategy: Strategy, children: Vec<ChildSpec>) -> SupervisorSpe
 }
 
 /// Looks until it is so.
-#[track_caller]
 pub async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let began = std::time::Instant::now();
     while !is_so() {

@@ -16,9 +16,13 @@ fn a_thread_runs_beside_its_supervisor_and_its_exit_is_the_childs() {
         let here = std::thread::current().id();
         let elsewhere = Arc::new(Mutex::new(None));
         let seen = elsewhere.clone();
-        let worker = thread_child("worker", None, move |_, _| {
-            *seen.lock().unwrap() = Some(std::thread::current().id());
-            Exit::Error("told so".to_owned())
+        let worker = thread_child("worker", None, move |stop, _| {
+            let before = seen.lock().unwrap().replace(std::thread::current().id());
+            if before.is_none() {
+                return Exit::Error("told so".to_owned());
+            }
+            stop.wait(PATIENCE);
+            Exit::Shutdown
         });
         let (top, _end) = start(supervisor(Strategy::OneForOne, vec![worker.restart(Restart::Transient)]));
         assert_eq!(restarted(&top, "worker", 1).await, Exit::Error("told so".to_owned()));
@@ -122,9 +126,10 @@ fn a_thread_that_ignores_its_stop_is_abandoned_counted_and_replaced_and_its_late
 fn a_blocked_thread_does_not_keep_its_siblings_from_stopping() {
     let _turn = alone();
     in_real_time(async {
-        let gate = Gate::default();
-        let held = gate.clone();
+        let (gate, running) = (Gate::default(), Arc::new(AtomicU32::new(0)));
+        let (held, began) = (gate.clone(), running.clone());
         let blocked = thread_child("blocked", None, move |_, _| {
+            began.fetch_add(1, Ordering::SeqCst);
             held.pass();
             Exit::Normal
         });
@@ -137,7 +142,8 @@ fn a_blocked_thread_does_not_keep_its_siblings_from_stopping() {
         });
         let before = abandoned_threads();
         let (top, end) = start(supervisor(Strategy::OneForOne, vec![sibling, blocked]));
-        assert_eq!(child(&top, "blocked").await.id, "blocked");
+        // Started last, so its sibling is up.
+        until("it blocks", || running.load(Ordering::SeqCst) == 1).await;
         top.shutdown().await;
         assert_eq!(end.await.unwrap(), Exit::Shutdown);
         assert_eq!(stopped.load(Ordering::SeqCst), 1);
