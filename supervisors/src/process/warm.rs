@@ -218,8 +218,16 @@ impl WarmPool {
     pub async fn take_or_spawn(&self) -> Result<Process, SpawnError> {
         match self.take() {
             Some(process) => Ok(process),
-            None => self.0.spawner.spawn(self.0.request.clone()).await,
+            None => self.spawn().await,
         }
+    }
+
+    /// The same process, spawned now; also while the pool is frozen.
+    ///
+    /// # Errors
+    /// See [`SpawnError`].
+    pub async fn spawn(&self) -> Result<Process, SpawnError> {
+        self.0.spawner.spawn(self.0.request.clone()).await
     }
 
     /// Kills all spares now and keeps none until [`Self::thaw`]. Processes already taken are not its.
