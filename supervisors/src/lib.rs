@@ -3,7 +3,9 @@
 //!
 //! A **supervisor** starts its children in order, watches them, restarts those that die and stops
 //! them in reverse order. A **child** is anything with a [`Starter`]: an actor ([`actor_child`]), an
-//! async task ([`task_child`]), another supervisor ([`supervisor_child`]).
+//! async task ([`task_child`]), another supervisor ([`supervisor_child`]), and what may block: an actor
+//! on a thread of its own ([`hosted_actor_child`]), a thread ([`thread_child`]), an operating system
+//! process ([`process::process_child`]). A [`Registry`] gives them names.
 //!
 //! ```
 //! # use std::time::Duration;
@@ -63,7 +65,8 @@
 //!
 //! # Limits
 //! One thread: supervisors and their actors live on the thread of one `LocalSet` (an actix `System`),
-//! so an actor that blocks, blocks them all; blocking work belongs into a [`process`]. Isolation of
+//! so an actor that blocks, blocks them all; blocking work belongs into a thread or a [`process`], see
+//! docs/actor-hosts.md. Isolation of
 //! panics needs `panic = "unwind"`, and a panic while another one unwinds still aborts the process
 //! (a field's `Drop` that panics during the drop of an actor that panics in its own `Drop`).
 //! An event costs time linear in the number of siblings: thousands are fine, a million is not.

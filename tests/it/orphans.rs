@@ -59,7 +59,7 @@ fn busy_groups(daemon: &Daemon) -> BTreeSet<u32> {
     wait_for("a busy worker, a spare and a program run", RUN_PATIENCE, || {
         let own: Vec<Found> = processes().into_iter().filter(|p| p.parent == daemon.pid()).collect();
         let has = |is: &dyn Fn(&Found) -> bool| own.iter().any(is);
-        let whole = has(&|p| p.name == "executing-worke")
+        let whole = !daemon.workers().is_empty()
             && has(&|p| p.name == "executing-spare")
             && has(&|p| p.arguments.contains(NAP_SECONDS) && p.name == "sleep");
         whole.then(|| own.iter().map(|p| p.group).collect())
