@@ -195,7 +195,7 @@ async fn watch(
         if unasked && kind != ExitKind::Code(0) && !heard_all {
             let _ = tokio::time::timeout(LAST_WORDS_WAIT, listening).await;
         }
-        if asked && matches!(kind, ExitKind::Code(0)) || asked && kind == TERMINATED {
+        if asked && [ExitKind::Code(0), TERMINATED].contains(&kind) {
             return Exit::Shutdown;
         }
         kind

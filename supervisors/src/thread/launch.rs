@@ -53,7 +53,7 @@ pub(crate) async fn launch(
     });
     // A name with a zero byte would be refused; the rest is cut by the system.
     let name = name.replace('\0', "?");
-    let gone = |_| io::Error::other("the thread that starts threads is gone; restart the program");
-    launcher()?.send(Job { name, body, reply }).map_err(|job| gone(drop(job)))?;
-    created.await.map_err(|_| gone(()))?
+    let gone = || io::Error::other("the thread that starts threads is gone; restart the program");
+    launcher()?.send(Job { name, body, reply }).map_err(|_| gone())?;
+    created.await.map_err(|_| gone())?
 }
