@@ -33,7 +33,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use supervisors::process::warm_pool_child;
 use supervisors::{
-    ActorRef, Backoff, ChildSpec, Exit, Intensity, Shutdown, Strategy, SupervisorRef, SupervisorSpec,
+    ActorRef, Backoff, Boot, ChildSpec, Exit, Intensity, Shutdown, Strategy, SupervisorRef, SupervisorSpec,
     actor_child, actor_child_with, supervisor_child,
 };
 use tokio::task::JoinHandle;
@@ -167,5 +167,6 @@ pub fn start(shared: &Shared, catalog: Arc<Catalog>, releases: Releases, size: S
 }
 
 fn group(id: &str, strategy: Strategy, intensity: Intensity, children: Vec<ChildSpec>) -> SupervisorSpec {
-    SupervisorSpec { id: id.to_owned(), strategy, intensity, children }
+    // A child that fails to start at boot is tried again: a full disk or a busy port may pass.
+    SupervisorSpec::new(id, strategy, intensity, children).boot(Boot::Retry)
 }

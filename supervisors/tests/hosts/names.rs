@@ -182,12 +182,12 @@ fn simple_global_supervisor() {
     in_real_time(async {
         let registry = Registry::new();
         let (_, worker) = clerk(&registry, "worker", "worker");
-        let (office, office_spec) = supervisor_child(SupervisorSpec {
-            id: "office".to_owned(),
-            strategy: Strategy::OneForOne,
-            intensity: supervisors::Intensity { restarts: 1, period: Duration::from_secs(60) },
-            children: vec![worker],
-        });
+        let (office, office_spec) = supervisor_child(SupervisorSpec::new(
+            "office",
+            Strategy::OneForOne,
+            supervisors::Intensity { restarts: 1, period: Duration::from_secs(60) },
+            vec![worker],
+        ));
         let office_spec = registry.child("office", &office, office_spec);
         let (top, _end) = start(supervisor(Strategy::OneForOne, vec![office_spec]));
         until("the worker is registered", || registry.names().len() == 2).await;

@@ -4,7 +4,9 @@ use std::future::Future;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use supervisors::{ChildInfo, ChildSpec, Exit, Intensity, Shutdown, Strategy, SupervisorRef, SupervisorSpec};
+use supervisors::{
+    Boot, ChildInfo, ChildSpec, Exit, Intensity, Shutdown, Strategy, SupervisorRef, SupervisorSpec,
+};
 
 /// Far longer than any of this takes; a test that hangs says so instead of hanging.
 pub const PATIENCE: Duration = Duration::from_secs(40);
@@ -18,12 +20,9 @@ pub fn in_real_time<F: Future>(test: F) -> F::Output {
 }
 
 pub fn supervisor(strategy: Strategy, children: Vec<ChildSpec>) -> SupervisorSpec {
-    SupervisorSpec {
-        id: "top".to_owned(),
-        strategy,
-        intensity: Intensity { restarts: 20, period: Duration::from_secs(5) },
-        children: children.into_iter().map(|child| child.shutdown(DEADLINE)).collect(),
-    }
+    let intensity = Intensity { restarts: 20, period: Duration::from_secs(5) };
+    let children = children.into_iter().map(|child| child.shutdown(DEADLINE)).collect();
+    SupervisorSpec::new("top", strategy, intensity, children).boot(Boot::Retry)
 }
 
 /// Looks until it is so.
