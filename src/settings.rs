@@ -27,6 +27,8 @@ pub struct Settings {
     pub memory_mib: u64,
     /// Worker processes at once; 0 means one per core.
     pub worker_slots: u32,
+    /// Idle worker processes kept ready, so that a stage begins without waiting for a new one; 0 for none.
+    pub spare_workers: u32,
     /// Memory of a worker in MiB when its stage does not say.
     pub worker_memory_mib: u64,
     /// Workers say that they live this often, in ms; silence for twice as long means hung.
@@ -63,6 +65,7 @@ impl Default for Settings {
             cpu_cores: 0,
             memory_mib: 0,
             worker_slots: 0,
+            spare_workers: 1,
             worker_memory_mib: 1_024,
             heartbeat_ms: 1_000,
             simulator_jobs: 2,
@@ -82,6 +85,8 @@ impl Default for Settings {
 const HEARTBEAT_MS_MIN: u64 = 50;
 /// Slots are actors and processes; a machine with more cores than this is not known to us.
 const SLOTS_MAX: u32 = 1_024;
+/// More idle workers than this are memory for nothing: stages do not begin that close together.
+const SPARE_WORKERS_MAX: u32 = 16;
 /// The worker program alone, with HiGHS, needs about this much.
 const WORKER_MEMORY_MIB_MIN: u64 = 64;
 /// Slower heartbeats leave a hung worker unnoticed for minutes.
@@ -132,6 +137,12 @@ impl Settings {
                 self.simulator_jobs, self.worker_slots
             ));
         }
+        if self.spare_workers > SPARE_WORKERS_MAX {
+            return wrong(format!(
+                "spare_workers: expected 0 to {SPARE_WORKERS_MAX}, got {}",
+                self.spare_workers
+            ));
+        }
         if self.worker_memory_mib < WORKER_MEMORY_MIB_MIN {
             return wrong(format!(
                 "worker_memory_mib: expected at least {WORKER_MEMORY_MIB_MIN}, got {}",
@@ -153,6 +164,7 @@ impl Settings {
         if self.worker_slots == 0 {
             self.worker_slots = self.cpu_cores;
         }
+        self.spare_workers = self.spare_workers.min(self.worker_slots);
         if self.worker_memory_mib > self.memory_mib {
             self.worker_memory_mib = self.memory_mib;
         }

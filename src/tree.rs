@@ -4,6 +4,7 @@
 //! executing            one_for_one, 20 restarts in 60 s (settings: `supervision`)
 //! ├── resources        ledger of leases
 //! ├── scheduler        queue of ready stages
+//! ├── spares           keeps idle worker processes ready for the workers
 //! ├── workers          one_for_one; one actor per worker slot, each holding one process at most
 //! ├── backends         one_for_one; one proxy per quantum backend
 //! ├── deployer         releases, one activation at a time
@@ -31,6 +32,7 @@ use engine::placement::{Capacity, SlotKind};
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use supervisors::process::warm_pool_child;
 use supervisors::{
     ActorRef, Backoff, ChildSpec, Exit, Shutdown, SupervisorRef, actor_child, actor_child_with,
     supervisor_child,
@@ -150,6 +152,7 @@ pub fn start(
     let children = vec![
         settled(resources_spec),
         settled(scheduler_spec),
+        settled(warm_pool_child("spares", &shared.spares)),
         workers_spec.shutdown(Shutdown::Infinity),
         backends_spec.shutdown(Shutdown::Infinity),
         settled(deployer_spec),

@@ -167,7 +167,7 @@ impl Actor for Deployer {
         self.books.reread();
         if let Some(by) = self.books.now().frozen_by() {
             // An emergency stop outlives the daemon: it ends by an authorised clear and in no other way.
-            self.books.shared.board.set_emergency(Some(format!("declared by {by} before the last restart")));
+            self.books.shared.set_emergency(Some(format!("declared by {by} before the last restart")));
         }
         self.waiting.push_front(Job::Recover);
         self.next(ctx);

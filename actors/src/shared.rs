@@ -10,7 +10,7 @@ use journal::{AppendError, ArtefactError, Artefacts, Checkpoints, Digest, Journa
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use supervisors::process::Spawner;
+use supervisors::process::{SpawnRequest, Spawner, WarmPool, WarmSettings};
 use tokio::sync::watch;
 
 /// Waiting between two tries when the journal's queue is full. The writer drains it in milliseconds.
@@ -27,6 +27,8 @@ const ROOM_BYTES: u64 = 1024 * 1024;
 pub struct Limits {
     pub state_dir: PathBuf,
     pub worker_program: PathBuf,
+    /// Idle worker processes kept ready for the next stages.
+    pub spare_workers: usize,
     /// Memory of one worker process when its stage does not say.
     pub worker_memory_mib: u64,
     /// Silence after which a worker counts as hung is twice this.
@@ -51,6 +53,8 @@ pub struct Shared {
     pub clock: Clock,
     pub board: Board,
     pub spawner: Spawner,
+    /// Worker processes that wait for a task; `tree` runs their keeper.
+    pub spares: WarmPool,
     pub limits: Arc<Limits>,
     fatal: watch::Sender<Option<String>>,
 }
@@ -71,6 +75,22 @@ impl Shared {
         limits: Limits,
     ) -> Self {
         let clock = Clock::start(journal.last_time_ms());
+        let spares = WarmPool::new(
+            spawner.clone(),
+            SpawnRequest {
+                program: limits.worker_program.clone(),
+                args: vec!["task".into(), "--parent".into(), std::process::id().to_string().into()],
+                // A worker needs nothing of the daemon's environment, secrets least of all.
+                env: Vec::new(),
+                // The task names the attempt's directory, and the worker goes there.
+                current_dir: Some(limits.state_dir.clone()),
+            },
+            WarmSettings {
+                spares: limits.spare_workers,
+                pid_dir: Some(limits.state_dir.join("workers")),
+                ..WarmSettings::default()
+            },
+        );
         Self {
             journal,
             checkpoints,
@@ -79,6 +99,7 @@ impl Shared {
             clock,
             board: Board::default(),
             spawner,
+            spares,
             limits: Arc::new(limits),
             fatal: watch::Sender::new(None),
         }
@@ -166,6 +187,15 @@ impl Shared {
     /// The time a record carries: what replay will see, to the millisecond.
     pub fn time_of(&self, position: u64) -> Option<u64> {
         self.journal.read(position, 1).ok()?.first().map(|record| record.time_ms)
+    }
+
+    /// Declares or clears an emergency stop. While one is in force no idle worker process waits either.
+    pub fn set_emergency(&self, reason: Option<String>) {
+        match &reason {
+            Some(_) => self.spares.freeze(),
+            None => self.spares.thaw(),
+        }
+        self.board.set_emergency(reason);
     }
 
     /// Ends the daemon in order; it recovers from the journal when it is started again.

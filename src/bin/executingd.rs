@@ -225,6 +225,7 @@ fn open_stores(settings: &Settings) -> Result<(Shared, Releases), Failure> {
     let limits = Limits {
         state_dir: state.clone(),
         worker_program: settings.worker_program.clone().unwrap_or_default(),
+        spare_workers: settings.spare_workers as usize,
         worker_memory_mib: settings.worker_memory_mib,
         heartbeat: Duration::from_millis(settings.heartbeat_ms),
         check_timeout: Duration::from_secs(settings.deployment_check_seconds),

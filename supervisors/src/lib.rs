@@ -3,7 +3,9 @@
 //!
 //! A **supervisor** starts its children in order, watches them, restarts those that die and stops
 //! them in reverse order. A **child** is anything with a [`Starter`]: an actor ([`actor_child`]), an
-//! async task ([`task_child`]), another supervisor ([`supervisor_child`]).
+//! async task ([`task_child`]), another supervisor ([`supervisor_child`]), and what may block: an actor
+//! on a thread of its own ([`hosted_actor_child`]), a thread ([`thread_child`]), an operating system
+//! process ([`process::process_child`]). A [`Registry`] gives them names.
 //!
 //! ```
 //! # use std::time::Duration;
@@ -70,7 +72,8 @@
 //!
 //! # Limits
 //! One thread: supervisors and their actors live on the thread of one `LocalSet` (an actix `System`),
-//! so an actor that blocks, blocks them all; blocking work belongs into a [`process`]. Isolation of
+//! so an actor that blocks, blocks them all; blocking work belongs into a thread or a [`process`], see
+//! docs/actor-hosts.md. Isolation of
 //! panics needs `panic = "unwind"`, and a panic while another one unwinds still aborts the process
 //! (a field's `Drop` that panics during the drop of an actor that panics in its own `Drop`).
 //! An event costs time logarithmic in the number of siblings, plus those it stops and starts.
@@ -86,14 +89,16 @@ mod child;
 mod exit;
 mod panics;
 mod pulse;
+mod registry;
 mod spec;
 mod spec_data;
 mod supervisor;
 mod task;
+mod thread;
 
 pub use adapter::{
     ActorRef, ActorSpec, AskError, CONTROL_CAPACITY, TellError, Teller, WeakActorRef, actor_child,
-    actor_child_with,
+    actor_child_with, hosted_actor_child,
 };
 pub use child::{
     ChildSpec, Handling, MailboxInfo, Running, STOP_PATIENCE, Started, Starter, StopSignal, Waiting, Watchdog,
@@ -104,6 +109,7 @@ pub use decision::{
 pub use exit::Exit;
 pub use panics::install_panic_hook;
 pub use pulse::Pulse;
+pub use registry::{AlreadyRegistered, LookupError, Named, Registration, Registry};
 pub use spec::{SpecErrors, SpecFault};
 pub use spec_data::{BackoffData, ChildData, ShutdownData, SupervisorData};
 pub use supervisor::{
@@ -111,3 +117,4 @@ pub use supervisor::{
     launch, start, supervisor_child, supervisor_child_with,
 };
 pub use task::task_child;
+pub use thread::{StopFlag, ThreadPulse, abandoned_threads, is_abandoned, thread_child};

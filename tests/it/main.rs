@@ -13,6 +13,7 @@ mod exec;
 mod harness;
 mod hostile;
 mod kill;
+mod orphans;
 mod programs;
 mod repeat;
 mod workers;

@@ -26,14 +26,14 @@ use crate::panics::{self, contained};
 use crate::{Exit, Pulse};
 
 /// An actor with its context.
-struct Cell<A: Actor<Context = actix::Context<A>>> {
+pub(super) struct Cell<A: Actor<Context = actix::Context<A>>> {
     /// `None` only after it was taken apart.
-    context: Option<ContextFut<A, actix::Context<A>>>,
+    pub(super) context: Option<ContextFut<A, actix::Context<A>>>,
     id: Arc<str>,
 }
 
 impl<A: Actor<Context = actix::Context<A>>> Cell<A> {
-    fn new(id: Arc<str>, actor: A) -> Self {
+    pub(super) fn new(id: Arc<str>, actor: A) -> Self {
         Cell { context: Some(actix::Context::new().into_future(actor)), id }
     }
 }
@@ -51,7 +51,7 @@ impl<A: Actor<Context = actix::Context<A>>> Drop for Cell<A> {
 }
 
 /// Boxed: a cell moves between its task and its parking, and takes its memory once.
-type Parking<A> = Rc<RefCell<Option<Box<Cell<A>>>>>;
+pub(super) type Parking<A> = Rc<RefCell<Option<Box<Cell<A>>>>>;
 
 pub(super) struct ActorStarter<A: Actor<Context = actix::Context<A>>, F> {
     actor: ActorRef<A>,
@@ -165,15 +165,15 @@ impl<A: Actor<Context = actix::Context<A>>, F> Drop for ActorStarter<A, F> {
 }
 
 /// One life of the actor. Dropped (killed), it takes the actor with it.
-struct Incarnation<A: Actor<Context = actix::Context<A>>> {
-    cell: Option<Box<Cell<A>>>,
-    parking: Parking<A>,
-    stop: Option<oneshot::Receiver<()>>,
-    stop_heard: bool,
-    life: u64,
-    actor: ActorRef<A>,
-    ledger: Arc<Ledger>,
-    pulse: Option<Pulse>,
+pub(super) struct Incarnation<A: Actor<Context = actix::Context<A>>> {
+    pub(super) cell: Option<Box<Cell<A>>>,
+    pub(super) parking: Parking<A>,
+    pub(super) stop: Option<oneshot::Receiver<()>>,
+    pub(super) stop_heard: bool,
+    pub(super) life: u64,
+    pub(super) actor: ActorRef<A>,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) pulse: Option<Pulse>,
 }
 
 // Nothing is pinned structurally: the context is Unpin as actix demands it.

@@ -259,6 +259,33 @@ impl<A: Actor> Receivers<A> {
         Receivers::first(shared)
     }
 
+    /// What waits, for a new thread, counted anew: the thread that had it is given up, and what it
+    /// still holds is counted in a ledger that nobody reads any more.
+    pub(super) fn handed_on(mut self) -> Self {
+        let ledger = Arc::new(Ledger::default());
+        let shared = self.shared.clone();
+        let mut state = shared.lanes.state();
+        // Closed or taken over meanwhile: there is nothing to hand on.
+        if Arc::ptr_eq(&state.ledger, &self.ledger) {
+            ledger.carry_totals(&state.ledger);
+            ledger.control_queued(state.control.len());
+            state.ordinary_accepted = state.ordinary.len() + self.batch.len();
+            state.control_accepted = state.control.len();
+            let called = state.line.call(usize::MAX);
+            ledger.senders_waiting.store(state.line.len(), SeqCst);
+            state.ledger = ledger.clone();
+            self.ledger = ledger;
+            drop(state);
+            for sender in called {
+                sender.wake();
+            }
+        } else {
+            drop(state);
+        }
+        self.publish_front();
+        self
+    }
+
     /// Control first. `None`: other receivers took over.
     pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<(Lane, BoxedParcel<A>)>> {
         if self.ledger.control_waits.load(Acquire) == 0

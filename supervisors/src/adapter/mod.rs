@@ -6,6 +6,7 @@
 //! - [`parcel`], [`pump`], [`desk`]: how a message is carried, and handed to the actor.
 //! - [`ledger`], [`telemetry`], [`life`]: what others may know of it.
 //! - [`cell`]: polls the actor's `ContextFut` under `catch_unwind`, stops, kills and restarts it.
+//! - [`hosted`]: the same on a thread of the actor's own.
 //! - [`actor_ref`]: the address others hold, with `tell` and `ask`.
 //!
 //! The one rule: a context is restarted or terminated, never just dropped, because the drop of a live
@@ -15,6 +16,7 @@ mod actor_ref;
 mod actor_spec;
 mod cell;
 mod desk;
+mod hosted;
 mod lanes;
 mod ledger;
 mod life;
@@ -26,6 +28,7 @@ mod teller;
 
 pub use actor_ref::{ActorRef, AskError, TellError, WeakActorRef};
 pub use actor_spec::ActorSpec;
+pub use hosted::hosted_actor_child;
 pub use lanes::CONTROL_CAPACITY;
 pub use teller::Teller;
 
