@@ -162,6 +162,7 @@ fn a_backup_taken_beside_a_busy_writer_is_whole_and_names_its_head() {
                 append(&journal, "busy", 1);
             }
         });
+        let _stop = crate::StopAtEnd(&stop);
         for round in 0..5 {
             let target = dir.path().join(format!("backup-{round}"));
             let least = journal.head().position;
@@ -177,7 +178,6 @@ fn a_backup_taken_beside_a_busy_writer_is_whole_and_names_its_head() {
             append(&copy, "a", 1);
             assert_eq!(Artefacts::open(&target.join("artefacts")).unwrap().get(&digest).unwrap(), b"feasible set");
         }
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
     });
 }
 
