@@ -32,7 +32,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use supervisors::{
     ActorRef, Backoff, ChildSpec, Exit, Intensity, Shutdown, Strategy, SupervisorRef, SupervisorSpec,
-    actor_child, supervisor_child,
+    actor_child, actor_child_with, supervisor_child,
 };
 use tokio::task::JoinHandle;
 
@@ -135,8 +135,14 @@ pub fn start(shared: &Shared, catalog: Arc<Catalog>, releases: Releases, size: S
     let (runs, runs_spec) = supervisor_child(group("runs", Strategy::Dynamic, RUNS_INTENSITY, Vec::new()));
     let (orchestrator, orchestrator_spec) = {
         let (shared, directory) = (shared.clone(), directory.clone());
-        actor_child("orchestrator", ORCHESTRATOR_MAILBOX, move || {
-            Orchestrator::new(shared.clone(), directory.clone(), Arc::clone(&catalog), runs.clone())
+        actor_child_with("orchestrator", ORCHESTRATOR_MAILBOX, move |me| {
+            Orchestrator::new(
+                shared.clone(),
+                directory.clone(),
+                Arc::clone(&catalog),
+                runs.clone(),
+                me.clone(),
+            )
         })
     };
     let (health, health_spec) = {
