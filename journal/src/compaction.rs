@@ -309,14 +309,14 @@ fn write_snapshot(shared: &Shared, disk: &dyn Disk, begun: &Begun) -> Result<Wri
     };
     finish(&mut output).map_err(|error| full("writing the snapshot", error))?;
     let digest = *output.hasher.finalize().as_bytes();
-    let (last_frame, _) = output.index.newest_frames(SNAPSHOTS_STREAM);
+    let (last_frame, own_frame) = output.index.newest_frames(SNAPSHOTS_STREAM);
     let head = SidecarHead {
         number: begun.number,
         first: 1,
         before: CHAIN_START,
         end: begun.state,
         last_frame,
-        own_frame: 0,
+        own_frame,
         records: output.records,
         bytes: output.written,
         digest,

@@ -345,12 +345,11 @@ impl Index {
 
     /// All streams and what they would take in a snapshot, in order of name.
     pub fn weigh(&self) -> Vec<Weighed> {
-        let weighed = |(name, entry): (&Box<str>, &StreamIndex)| Weighed {
-            stream: name.clone(),
-            len: entry.len,
-            bytes: entry.bytes,
-        };
-        self.streams.iter().map(weighed).collect()
+        let mut all = Vec::with_capacity(self.streams.len());
+        for (stream, entry) in &self.streams {
+            all.push(Weighed { stream: stream.clone(), len: entry.len, bytes: entry.bytes });
+        }
+        all
     }
 
     /// Positions of up to `limit` records of a stream from its `from_seq`-th on.

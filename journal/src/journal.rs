@@ -475,8 +475,8 @@ impl Journal {
         let request = Request::Append(Append { batch, time_ms, incarnation, urgent, reply });
         match self.inner.shared.queue.push(request) {
             Ok(()) => Ok(waiting),
-            Err((Refused::Full, _)) => Err(AppendError::Busy),
-            Err((Refused::Closed, _)) => Err(self.inner.shared.gone()),
+            Err(Refused::Full) => Err(AppendError::Busy),
+            Err(Refused::Closed) => Err(self.inner.shared.gone()),
         }
     }
 

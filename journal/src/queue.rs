@@ -78,7 +78,7 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn push(&self, request: Request) -> Result<(), (Refused, Request)> {
+    pub fn push(&self, request: Request) -> Result<(), Refused> {
         let urgent = match &request {
             Request::Append(append) => append.urgent,
             // At most one of these waits at a time.
@@ -87,10 +87,10 @@ impl Queue {
         let max = if urgent { self.max + URGENT_MAX } else { self.max };
         let mut state = self.lock();
         if state.closed {
-            return Err((Refused::Closed, request));
+            return Err(Refused::Closed);
         }
         if state.requests.len() >= max {
-            return Err((Refused::Full, request));
+            return Err(Refused::Full);
         }
         state.requests.push_back(request);
         drop(state);

@@ -71,6 +71,7 @@ pub(crate) struct Segment {
     pub target: u64,
 }
 
+type StreamAndBytes = (String, usize);
 type Answer = (oneshot::Sender<Result<Vec<Position>, AppendError>>, Result<Vec<Position>, AppendError>);
 
 /// Batches that become durable together.
@@ -79,7 +80,7 @@ struct Group {
     bytes: Vec<u8>,
     /// What enters the index: per batch its first position, its place in `bytes`, and per record its stream
     /// and size.
-    frames: Vec<(Position, usize, Vec<(String, usize)>)>,
+    frames: Vec<(Position, usize, Vec<StreamAndBytes>)>,
     chain: Option<ChainState>,
     /// Stream lengths with what is in the group.
     lengths: BTreeMap<String, u64>,
