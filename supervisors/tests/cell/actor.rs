@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use supervisors::{
-    ActorRef, ActorSpec, ChildSpec, Exit, Intensity, Restart, Strategy, SupervisorRef, SupervisorSpec, start,
+    ActorRef, ActorSpec, Boot, ChildSpec, Exit, Intensity, Restart, Strategy, SupervisorRef, SupervisorSpec,
+    start,
 };
 use tokio::task::JoinHandle;
 
@@ -147,7 +148,8 @@ pub fn hold(time: Duration) -> Do {
 
 pub fn under(restarts: u32, child: ChildSpec) -> (SupervisorRef, JoinHandle<Exit>) {
     let intensity = Intensity { restarts, period: Duration::from_secs(5) };
-    start(SupervisorSpec::new("top", Strategy::OneForOne, intensity, vec![child]))
+    // Retried from the first start on, so that a factory that panics once is seen to come up.
+    start(SupervisorSpec::new("top", Strategy::OneForOne, intensity, vec![child]).boot(Boot::Retry))
 }
 
 /// Not settled: the actor has not run yet, so whatever is told now waits in its mailbox.
