@@ -175,6 +175,7 @@ fn write(desk: &Desk, checkpoints: &Checkpoints) {
             })
             .collect();
         drop(pending);
+        journal::failpoint!("checkpointer.before-write");
         for (key, (position, bytes)) in values {
             put(checkpoints, &key, position, &bytes);
         }
@@ -184,6 +185,7 @@ fn write(desk: &Desk, checkpoints: &Checkpoints) {
                 Err(error) => tracing::warn!(key, %error, "A block of ended runs does not encode."),
             }
         }
+        journal::failpoint!("checkpointer.after-write");
         if closed {
             return;
         }

@@ -19,6 +19,7 @@ impl Clock {
     /// Starts at the later of the wall clock and the last journaled time.
     pub fn start(last_journaled_ms: u64) -> Self {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
+        let wall = wall.saturating_add_signed(journal::failpoints::wall_step_ms());
         if wall < last_journaled_ms {
             tracing::warn!(
                 wall,

@@ -46,11 +46,13 @@ impl Books {
         };
         let record =
             records::deployment_record(have, &event, by).map_err(|e| permanent("EX-0521", e.to_string()))?;
+        journal::failpoint!("deployer.before-append");
         let positions = self
             .shared
             .append(vec![record])
             .await
             .map_err(|e| crate::worker_drive::transient("EX-0521", e.to_string()))?;
+        journal::failpoint!("deployer.after-append");
         let position = positions.first().copied().unwrap_or_default();
         let time = self.shared.time_of(position).unwrap_or_else(|| self.shared.clock.now_ms());
         let mut machine = self.machine.lock().unwrap_or_else(PoisonError::into_inner);
@@ -124,6 +126,7 @@ impl Deployer {
         if self.at_work {
             return;
         }
+        journal::failpoint!("deployer.next");
         let Some(job) = self.waiting.pop_front() else { return };
         self.at_work = true;
         self.current = match &job {
@@ -154,6 +157,7 @@ impl Deployer {
                     }
                     _ => Ok(Finished { outputs: Vec::new(), facts: "{}".to_owned() }),
                 };
+                journal::failpoint!("deployer.before-report");
                 report_end(&work.report_to, work.stage, work.fence, undo, result);
             }
         }
@@ -164,6 +168,7 @@ impl Actor for Deployer {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
+        journal::failpoint!("deployer.before-reread");
         self.books.reread();
         if let Some(by) = self.books.now().frozen_by() {
             // An emergency stop outlives the daemon: it ends by an authorised clear and in no other way.

@@ -57,6 +57,7 @@ pub async fn run(
             format!("{program} could not be started: there is no such program"),
         ));
     }
+    journal::failpoint!("exec.before-spawn");
     let mut process = shared
         .spawner
         .spawn(SpawnRequest {
@@ -68,6 +69,7 @@ pub async fn run(
         .await
         .map_err(|error| permanent("EX-0530", format!("{program} could not be started: {error}")))?;
     let _ = events.send(DriveEvent::Started { pid: process.pid, start_time_ticks: process.start_time_ticks });
+    journal::failpoint!("exec.after-spawn");
     drop(process.stdin.take());
     let (stdout, stderr) = (process.stdout.take(), process.stderr.take());
     let mut reading = std::pin::pin!(async { tokio::join!(read_some(stdout), read_some(stderr)) });
@@ -79,6 +81,7 @@ pub async fn run(
             (exit, read.unwrap_or_default())
         }
     };
+    journal::failpoint!("exec.ended");
     let words = String::from_utf8_lossy(&stderr).trim().to_owned();
     match exit {
         ExitKind::Code(0) => collect(shared, work, &dir, &stdout, undo).await,

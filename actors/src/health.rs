@@ -84,6 +84,7 @@ impl Health {
     }
 
     fn look(&mut self, _: &mut Context<Self>) {
+        journal::failpoint!("health.look");
         let status = self.shared.journal.status();
         metrics::counter!("executing_journal_fsyncs_total").absolute(status.fsyncs);
         metrics::counter!("executing_journal_records_total").absolute(status.records);

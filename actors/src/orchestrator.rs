@@ -86,6 +86,7 @@ impl Orchestrator {
 
     /// Finds every acknowledged run in the journal, shows it, and starts those that are not finished.
     fn recover(&mut self, ctx: &mut Context<Self>) {
+        journal::failpoint!("orchestrator.before-recovery");
         let mut unfinished = 0;
         for (stream, records) in self.shared.journal.streams(records::run_prefix()) {
             let Some(id) = records::run_of_stream(&stream) else { continue };
@@ -100,6 +101,7 @@ impl Orchestrator {
                 }
                 continue;
             }
+            journal::failpoint!("orchestrator.recover-run");
             self.remember_key(id, &stream);
             match crate::records::rebuild_run(&self.shared.journal, id, self.shared.checkpoint_of(id)) {
                 Ok((run, sequence)) => {
@@ -118,6 +120,7 @@ impl Orchestrator {
                 }
             }
         }
+        journal::failpoint!("orchestrator.after-recovery");
         self.shared.board.set_recovered();
         tracing::info!(runs = self.newest, unfinished, "Recovered.");
     }
@@ -212,6 +215,7 @@ impl Handler<Submit> for Orchestrator {
 
     fn handle(&mut self, message: Submit, _: &mut Self::Context) {
         let Submit { submission, by, reply } = message;
+        journal::failpoint!("orchestrator.before-prepare");
         let prepared = match submit::prepare(&self.shared, &self.catalog, &mut self.cache, &submission) {
             Ok(prepared) => prepared,
             Err(error) => {
@@ -272,7 +276,9 @@ impl Handler<Submit> for Orchestrator {
         // Not waited for here: those who submit at the same time share one disk write. A task of its own,
         // and a message: what became durable is heard of even if this actor panics meanwhile.
         tokio::task::spawn_local(async move {
+            journal::failpoint!("orchestrator.before-append");
             let result = shared.append(batch).await;
+            journal::failpoint!("orchestrator.after-append");
             let arrival = Arrival { run, event, workflow, key: submission.key, result, reply };
             inbox.lock().unwrap_or_else(PoisonError::into_inner).push(arrival);
             while me.tell(Arrived) == Err(TellError::Busy) {
@@ -334,6 +340,7 @@ impl Orchestrator {
                 return;
             }
         };
+        journal::failpoint!("orchestrator.arrived");
         let accepted = Accepted {
             run: run.clone(),
             workflow: workflow.definition.workflow.clone(),
@@ -357,7 +364,9 @@ impl Orchestrator {
         for (other, accepted) in waiting(self) {
             let _ = other.send(Ok(accepted));
         }
+        journal::failpoint!("orchestrator.before-answer");
         let _ = reply.send(Ok(accepted));
+        journal::failpoint!("orchestrator.after-answer");
     }
 }
 
@@ -380,6 +389,7 @@ impl Handler<Control> for Orchestrator {
             let _ = reply.send(Err(DriveError::Unknown));
             return;
         }
+        journal::failpoint!("orchestrator.control");
         let drive = Drive { input, by, reply: Some(reply) };
         if !self.is_live(&run) {
             return self.start(run, Some(drive), None, ctx);

@@ -71,6 +71,7 @@ impl QuantumProxy {
         if !ours {
             return;
         }
+        journal::failpoint!("quantum.before-report");
         let Some(job) = self.jobs.remove(key) else { return };
         let generation = job.generation;
         let outcome = match &result {
@@ -156,6 +157,7 @@ impl Led {
         if self.records == 0 || self.state.ended() {
             return Ok(());
         }
+        journal::failpoint!("quantum.settle");
         let failed = JobEvent::Failed { message: why.to_owned() };
         match self.state {
             JobState::Submitting { .. } => self.note(&[JobEvent::NotSubmitted, failed]).await,
@@ -177,9 +179,12 @@ async fn job(shared: Shared, work: Work) -> Result<Finished, StageError> {
     let stream = format!("{stage}@{}", work.fence);
     let mut led =
         Led { shared: shared.clone(), stream: stream.clone(), state: JobState::Planned, records: 0 };
+    journal::failpoint!("quantum.before-intent");
     led.note(&[JobEvent::Reserved, JobEvent::Submitting { key: JobKey(stream) }]).await?;
+    journal::failpoint!("quantum.after-intent");
     led.note(&[JobEvent::Submitted { id: JobId(format!("simulator-{}", work.fence)) }, JobEvent::Running])
         .await?;
+    journal::failpoint!("quantum.submitted");
     let (sender, receiver) = mpsc::unbounded_channel();
     let relayed = relay(shared.clone(), None, work.clone(), receiver);
     let attempt = async {
@@ -188,12 +193,14 @@ async fn job(shared: Shared, work: Work) -> Result<Finished, StageError> {
         result
     };
     let (result, ()) = tokio::join!(attempt, relayed);
+    journal::failpoint!("quantum.before-result");
     match &result {
         Ok(_) => led.note(&[JobEvent::Fetching, JobEvent::Verified, JobEvent::Done]).await?,
         Err(error) => {
             led.note(&[JobEvent::Failed { message: format!("{}: {}", error.code, error.message) }]).await?
         }
     }
+    journal::failpoint!("quantum.after-result");
     metrics::counter!("executing_quantum_shots_total").increment(shots_of(&work));
     result
 }
@@ -229,6 +236,7 @@ async fn set_up(
         .map_err(|e| worker_drive::transient("EX-0013", e.to_string()))?;
     let output =
         ArtefactRef { name: "backend_plan.json".to_owned(), digest: digest.to_string(), bytes: length };
+    journal::failpoint!("quantum.set-up");
     let facts = json!({ "backend": backend }).to_string();
     Ok(Finished { outputs: vec![output], facts })
 }
@@ -262,6 +270,7 @@ impl Handler<Execute> for QuantumProxy {
     type Result = ();
 
     fn handle(&mut self, message: Execute, ctx: &mut Self::Context) {
+        journal::failpoint!("quantum.begin");
         let Execute { work, undo } = message;
         if undo {
             // A reservation of shots on the simulator costs nothing and is gone with its run.

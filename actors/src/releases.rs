@@ -98,11 +98,15 @@ impl Releases {
             files.iter().map(|(n, b)| (n.as_str(), b.as_slice())).chain([(MANIFEST, text.as_slice())])
         {
             let path = staging.join(name);
+            journal::failpoint_io!("release.before-file").map_err(io(&path))?;
             let mut file = File::create(&path).map_err(io(&path))?;
             file.write_all(bytes).and_then(|()| file.sync_all()).map_err(io(&path))?;
         }
+        journal::failpoint_io!("release.before-sync").map_err(io(&staging))?;
         sync_dir(&staging)?;
+        journal::failpoint_io!("release.before-rename").map_err(io(&home))?;
         fs::rename(&staging, &home).map_err(io(&home))?;
+        journal::failpoint_io!("release.before-directory-sync").map_err(io(&home))?;
         sync_dir(&self.dir)?;
         Ok(release)
     }
@@ -149,7 +153,9 @@ impl Releases {
                     Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(io(&fresh)(e)),
                     _ => {}
                 }
+                journal::failpoint_io!("release.before-link").map_err(io(&fresh))?;
                 std::os::unix::fs::symlink(release, &fresh).map_err(io(&fresh))?;
+                journal::failpoint_io!("release.before-activation").map_err(io(&link))?;
                 fs::rename(&fresh, &link).map_err(io(&link))?;
             }
             None => match fs::remove_file(&link) {
@@ -157,6 +163,7 @@ impl Releases {
                 _ => {}
             },
         }
+        journal::failpoint_io!("release.after-activation").map_err(io(&link))?;
         sync_dir(&self.dir)
     }
 

@@ -60,6 +60,7 @@ impl Handler<Place> for ResourceManager {
     type Result = Placement;
 
     fn handle(&mut self, message: Place, _: &mut Self::Context) -> Placement {
+        journal::failpoint!("resources.before-place");
         let mut placement = Placement::default();
         let mut asks = Vec::with_capacity(message.asks.len());
         for ask in message.asks {
@@ -69,6 +70,7 @@ impl Handler<Place> for ResourceManager {
             }
         }
         placement.grants = self.ledger.place(&mut asks, message.now_ms);
+        journal::failpoint!("resources.after-place");
         placement
     }
 }
@@ -84,7 +86,9 @@ impl Handler<Release> for ResourceManager {
     type Result = ();
 
     fn handle(&mut self, message: Release, _: &mut Self::Context) {
+        journal::failpoint!("resources.before-release");
         if self.ledger.release(&message.key) {
+            journal::failpoint!("resources.after-release");
             self.tell_freed();
         }
     }

@@ -99,6 +99,7 @@ impl RunActor {
 
     /// Reads the run from checkpoint and journal, interrupts what was in flight, and goes on.
     fn resume(&mut self, ctx: &mut Context<Self>) {
+        journal::failpoint!("run.before-resume");
         let rebuilt = match self.known.take() {
             Some(known) => Ok(known),
             None => {
@@ -117,6 +118,7 @@ impl RunActor {
                 return;
             }
         };
+        journal::failpoint!("run.after-rebuild");
         let (events, commands) = run.recover(self.shared.clock.now_ms());
         self.sequence = sequence;
         self.checkpointed = sequence;
@@ -161,13 +163,17 @@ impl RunActor {
         };
         self.committing = true;
         let shared = self.shared.clone();
+        journal::failpoint!("run.before-append");
         let durable = async move { shared.append(batch).await }.into_actor(self);
         ctx.wait(durable.map(move |result, actor, ctx| {
             actor.committing = false;
             match result {
                 Ok(positions) => {
+                    journal::failpoint!("run.after-append");
                     actor.apply(&events, &positions);
+                    journal::failpoint!("run.after-apply");
                     actor.perform(commands, ctx);
+                    journal::failpoint!("run.after-commands");
                     answer(reply, Ok(()));
                     if then_look {
                         actor.due.push_back(Input::Woke);
@@ -246,8 +252,12 @@ impl RunActor {
             Input::Placed { stage, .. } => Some(*stage),
             _ => None,
         };
+        journal::failpoint!("run.before-decide");
         match run.decide(self.shared.clock.now_ms(), self.random(), input) {
-            Ok(decision) => self.commit(decision.events, decision.commands, by, reply, false, ctx),
+            Ok(decision) => {
+                journal::failpoint!("run.after-decide");
+                self.commit(decision.events, decision.commands, by, reply, false, ctx)
+            }
             Err(refusal) => {
                 tracing::debug!(run = %self.id, %refusal, "Refused.");
                 metrics::counter!("executing_refusals_total").increment(1);
@@ -280,6 +290,7 @@ impl RunActor {
                 self.due.push_back(done);
                 continue;
             }
+            journal::failpoint!("run.before-command");
             match (self.try_perform(&command, ctx), &command) {
                 (Ok(()), _) => {}
                 (Err(TellError::Busy), _) => {
@@ -322,6 +333,7 @@ impl RunActor {
         let Some(run) = &self.run else { return Ok(()) };
         match command {
             Command::RequestPlacement { stage, attempt, demand, priority } => {
+                journal::failpoint!("run.request-placement");
                 let spec = &run.definition().stages[stage.0 as usize];
                 let mut demand = demand.clone();
                 demand.backend = stages::backend(spec);
@@ -341,27 +353,36 @@ impl RunActor {
                 })
             }
             Command::WithdrawPlacement { stage } => {
+                journal::failpoint!("run.withdraw-placement");
                 self.directory.scheduler.tell_control(scheduler::Withdraw { key: (self.id.clone(), stage.0) })
             }
             Command::Dispatch { stage, attempt, resume_from } => {
+                journal::failpoint!("run.dispatch");
                 let work = self.work(run, *stage, attempt.0, resume_from.clone());
                 self.hand_out(work, false, ctx)
             }
             Command::DispatchUndo { stage, attempt } => {
+                journal::failpoint!("run.dispatch-undo");
                 let work = self.work(run, *stage, attempt.0, None);
                 self.hand_out(work, true, ctx)
             }
-            Command::Abandon { stage, fence } => self.abandon(*stage, *fence),
+            Command::Abandon { stage, fence } => {
+                journal::failpoint!("run.abandon");
+                self.abandon(*stage, *fence)
+            }
             Command::ReleaseLease { stage } => {
+                journal::failpoint!("run.release-lease");
                 self.shared.board.set_progress(&self.id, stage.0, None);
                 self.directory.resources.tell_control(resources::Release { key: (self.id.clone(), stage.0) })
             }
             Command::WakeAt { at_ms } => {
+                journal::failpoint!("run.wake-at");
                 let wait = Duration::from_millis(at_ms.saturating_sub(self.shared.clock.now_ms()));
                 ctx.run_later(wait, |actor, ctx| actor.look(ctx));
                 Ok(())
             }
             Command::Ended => {
+                journal::failpoint!("run.ended");
                 tracing::info!(run = %self.id, phase = run.phase_name(), "The run ended.");
                 metrics::counter!("executing_runs_ended_total", "phase" => run.phase_name()).increment(1);
                 crate::health::observe_run_end(run);

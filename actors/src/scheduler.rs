@@ -57,6 +57,7 @@ impl Scheduler {
         }
         self.asking = true;
         self.look_again = false;
+        journal::failpoint!("scheduler.before-ask");
         let asks = self.queue.values().map(|waiting| waiting.ask.clone()).collect();
         let now_ms = self.shared.clock.now_ms();
         let resources = self.resources.clone();
@@ -90,9 +91,11 @@ impl Scheduler {
             let _ = self.resources.tell_control(Release { key: key.clone() });
             return;
         };
+        journal::failpoint!("scheduler.before-grant");
         let input = Input::Placed { stage: StageIndex(key.1), attempt: waiting.attempt, placed_on };
         match waiting.report_to.tell_control(Drive::report(input)) {
             Ok(()) => {
+                journal::failpoint!("scheduler.after-grant");
                 self.queue.remove(key);
             }
             Err(supervisors::TellError::Busy) => {
@@ -149,6 +152,7 @@ impl Handler<Enqueue> for Scheduler {
 
     fn handle(&mut self, message: Enqueue, ctx: &mut Self::Context) {
         let Enqueue { ask, attempt, report_to } = message;
+        journal::failpoint!("scheduler.before-enqueue");
         self.queue.insert(ask.key.clone(), Waiting { ask, attempt, report_to });
         self.show_depth();
         self.place(ctx);

@@ -55,9 +55,11 @@ impl SolverWorker {
     }
 
     fn finish(&mut self, fence: u64, result: Result<Finished, StageError>, ctx: &mut Context<Self>) {
+        journal::failpoint!("worker.before-report");
         let Some(current) = self.current.take_if(|current| current.fence == fence) else { return };
         self.shared.board.set_progress(&current.run, current.stage.0, None);
         report_end(&current.report_to, current.stage, current.fence, current.undo, result);
+        journal::failpoint!("worker.after-report");
         self.next(ctx);
     }
 
@@ -112,10 +114,12 @@ pub(crate) async fn relay(
             DriveEvent::Started { pid, start_time_ticks } => {
                 // So that a daemon started after kill -9 can end what outlived it (it should not, but then).
                 if let Some(path) = &pid_file
-                    && let Err(error) = std::fs::write(path, format!("{pid} {start_time_ticks}\n"))
+                    && let Err(error) = journal::failpoint_io!("worker.before-pid-file")
+                        .and_then(|()| std::fs::write(path, format!("{pid} {start_time_ticks}\n")))
                 {
                     tracing::warn!(%error, "The worker's process id could not be noted.");
                 }
+                journal::failpoint!("worker.after-pid-file");
             }
             DriveEvent::Progress { done, message } => {
                 shared.board.set_progress(&work.run, work.stage.0, Some(Progress { done, message }));
@@ -197,6 +201,7 @@ impl Handler<Execute> for SolverWorker {
 
 impl SolverWorker {
     fn begin(&mut self, message: Execute, ctx: &mut Context<Self>) {
+        journal::failpoint!("worker.begin");
         let Execute { work, undo } = message;
         if let Some(old) = self.current.take()
             && let Some(handle) = old.handle
@@ -222,6 +227,7 @@ impl SolverWorker {
                 result
             };
             let (result, ()) = tokio::join!(attempt, relayed);
+            journal::failpoint!("worker.before-pid-file-removal");
             let _ = std::fs::remove_file(pid_file);
             result
         };
@@ -256,6 +262,7 @@ impl Handler<Abandon> for SolverWorker {
         if let Some(current) = self.current.take_if(wanted)
             && let Some(handle) = current.handle
         {
+            journal::failpoint!("worker.abandon");
             tracing::info!(worker = %self.name, run = %current.run, "Attempt abandoned.");
             ctx.cancel_future(handle);
         }

@@ -102,9 +102,11 @@ async fn drive_once(
     work: &Work,
     events: &mpsc::UnboundedSender<DriveEvent>,
 ) -> Result<Finished, StageError> {
+    journal::failpoint!("worker.before-directory");
     let dir = fresh_dir(shared, work).await?;
     let request = task_request(shared, work, &dir)?;
     let outcome = converse(shared, work, request, &dir, events).await;
+    journal::failpoint!("worker.conversation-ended");
     let leftover = dir.clone();
     // Adopted files are in the store; what is left in the directory is of no use to anybody.
     let _ = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(leftover)).await;
@@ -151,7 +153,9 @@ async fn converse(
     events: &mpsc::UnboundedSender<DriveEvent>,
 ) -> Result<Finished, StageError> {
     let begun = tokio::time::Instant::now();
+    journal::failpoint!("worker.before-process");
     let (mut process, source) = worker_process(shared).await?;
+    journal::failpoint!("worker.after-process");
     let _ = events.send(DriveEvent::Started { pid: process.pid, start_time_ticks: process.start_time_ticks });
     let frame = engine::worker::encode(&ToWorker::Task(Box::new(request)))
         .map_err(|error| permanent("EX-0501", format!("the task does not fit a frame: {error}")))?;
@@ -159,9 +163,11 @@ async fn converse(
         .stdin
         .take()
         .ok_or_else(|| transient("EX-0501", "the worker's input pipe is missing".to_owned()))?;
+    journal::failpoint!("worker.before-request");
     if let Err(error) = stdin.write_all(&frame).await {
         tracing::debug!(%error, "The worker did not take its task; its exit says why.");
     }
+    journal::failpoint!("worker.request-sent");
     let stderr = collect_stderr(&mut process);
     let answer = listen(shared, &mut process, dir, events, || {
         let waited = begun.elapsed();
@@ -254,9 +260,12 @@ async fn listen(
                     let _ = events.send(DriveEvent::Checkpointed(adopted));
                 }
                 Some(FromWorker::Result { outputs, facts }) => {
+                    journal::failpoint!("worker.result-received");
                     let mut adopted = Vec::with_capacity(outputs.len());
                     for file in outputs {
+                        journal::failpoint!("worker.before-adopt");
                         adopted.push(adopt(shared, dir, file).await?);
+                        journal::failpoint!("worker.after-adopt");
                     }
                     return Ok(Some(Finished { outputs: adopted, facts }));
                 }

@@ -233,6 +233,7 @@ impl Artefacts {
     /// [`ArtefactError::Io`].
     pub fn remove(&self, digest: &Digest) -> Result<(), ArtefactError> {
         let path = self.place(digest);
+        crate::failpoint!("artefacts.before-removal");
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", &path)(error)),
             _ => Ok(()),
@@ -268,6 +269,7 @@ impl Artefacts {
     pub fn begin(&self) -> Result<Upload, ArtefactError> {
         let number = self.inner.uploads.fetch_add(1, Ordering::Relaxed);
         let path = self.inner.directory.join(INCOMING).join(format!("{}-{number}", std::process::id()));
+        crate::failpoint_io!("artefacts.create").map_err(failed("make", &path))?;
         let file =
             OpenOptions::new().write(true).create_new(true).open(&path).map_err(failed("make", &path))?;
         Ok(Upload { store: self.clone(), file, path, hasher: blake3::Hasher::new(), bytes: 0 })
@@ -295,6 +297,7 @@ impl Upload {
         if self.bytes + chunk.len() as u64 > max {
             return Err(ArtefactError::TooLarge { max });
         }
+        crate::failpoint_io!("artefacts.write").map_err(failed("write", &self.path))?;
         self.file.write_all(chunk).map_err(failed("write", &self.path))?;
         self.hasher.update(chunk);
         self.bytes += chunk.len() as u64;
@@ -321,6 +324,7 @@ impl Upload {
         {
             return Err(ArtefactError::NotAsAnnounced { expected, found });
         }
+        crate::failpoint_io!("artefacts.before-sync").map_err(failed("sync", &self.path))?;
         self.file.sync_all().map_err(failed("sync", &self.path))?;
         let target = self.store.place(&found);
         let shard = target.parent().unwrap_or(&self.store.inner.directory);
@@ -331,9 +335,12 @@ impl Upload {
                 noted.remove(&found);
             }
             // Replaces a file of that name: it has the same content, or was damaged.
+            crate::failpoint_io!("artefacts.before-rename").map_err(failed("name", &target))?;
             std::fs::rename(&self.path, &target).map_err(failed("name", &target))?;
         }
+        crate::failpoint_io!("artefacts.before-directory-sync").map_err(failed("sync", shard))?;
         sync_directory(shard).map_err(failed("sync", shard))?;
+        crate::failpoint!("artefacts.stored");
         Ok(found)
     }
 }

@@ -104,6 +104,7 @@ impl Checkpoints {
     /// daemon. `journal_head` is the journal's durable head; a store ahead of it belongs to another journal.
     /// One opening per directory at a time: the caller holds the state directory's lock.
     pub fn open(dir: &Path, journal_head: Position) -> (Checkpoints, CheckpointReport) {
+        crate::failpoint!("checkpoints.before-open");
         let mut report = CheckpointReport::default();
         let path = dir.join("store");
         let existed = path.exists();
@@ -160,6 +161,7 @@ impl Checkpoints {
             }
         }
         self.guarded(|store| {
+            crate::failpoint!("checkpoints.before-put");
             let _one = store.writing.lock().unwrap_or_else(PoisonError::into_inner);
             let mut old = Vec::new();
             for (key, value) in values {
@@ -189,7 +191,9 @@ impl Checkpoints {
                 let applied = tree.get(APPLIED_KEY)?.map_or(0, |bytes| applied_of(&bytes).unwrap_or(0));
                 tree.insert(APPLIED_KEY, applied_bytes(applied.max(position)))?;
                 Ok(())
-            })
+            })?;
+            crate::failpoint!("checkpoints.after-put");
+            Ok(())
         })
     }
 
@@ -353,7 +357,9 @@ impl Store {
     }
 
     fn flush(&self) -> Result<(), sled::Error> {
+        crate::failpoint!("checkpoints.before-flush");
         self.db.flush()?;
+        crate::failpoint!("checkpoints.before-sync");
         // Any descriptor of the file syncs all of its pages.
         File::open(&self.file)?.sync_data()?;
         Ok(())
@@ -421,6 +427,7 @@ fn quarantine(dir: &Path, path: &Path) -> std::io::Result<PathBuf> {
         .collect();
     numbers.sort_unstable();
     let target = dir.join(format!("quarantine-{}", numbers.last().unwrap_or(&0) + 1));
+    crate::failpoint!("checkpoints.before-quarantine");
     std::fs::rename(path, &target)?;
     sync_directory(dir)?;
     let surplus = (numbers.len() + 1).saturating_sub(QUARANTINES_MAX);

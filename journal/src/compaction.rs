@@ -157,12 +157,14 @@ pub(crate) fn compact(
         return Ok(Compaction::default());
     }
     let (reply, begun) = tokio::sync::oneshot::channel();
+    crate::failpoint!("compaction.before-line");
     ask(shared, Request::BeginCompaction { streams, reply }, drive)?;
     let begun = begun.blocking_recv().unwrap_or(Err(CompactError::Closed))?;
     if begun.streams.is_empty() {
         // All of them have grown since they were looked at, so none is finished.
         return Ok(Compaction::default());
     }
+    crate::failpoint!("compaction.after-line");
     let written = write_snapshot(shared, disk.as_ref(), &begun);
     let Written { confirmation, files } = match written {
         Ok(written) => written,
@@ -192,9 +194,11 @@ pub(crate) fn compact(
         time_ms: by.time_ms,
         reply,
     };
+    crate::failpoint!("compaction.before-record");
     ask(shared, Request::FinishCompaction(finish), drive)?;
     // On an error the snapshot stays: whether its record is durable is for the next opening to find out.
     finished.blocking_recv().unwrap_or(Err(CompactError::Closed))?;
+    crate::failpoint!("compaction.after-record");
     remove_older(disk.as_ref(), begun.number, &mut compaction);
     Ok(compaction)
 }
@@ -224,11 +228,13 @@ fn remove_older(disk: &dyn Disk, number: u64, compaction: &mut Compaction) {
             continue;
         }
         let bytes = disk.open_read(&name).and_then(|file| file.len()).unwrap_or(0);
+        crate::failpoint!("compaction.before-each-removal");
         match disk.remove(&name) {
             Ok(()) => compaction.removed_bytes += bytes,
             Err(error) => compaction.notes.push(format!("{name} could not be removed: {error}")),
         }
     }
+    crate::failpoint!("compaction.after-removals");
     if let Err(error) = disk.sync_directory() {
         compaction.notes.push(format!("the directory could not be synced: {error}"));
     }
@@ -277,7 +283,9 @@ fn write_snapshot(shared: &Shared, disk: &dyn Disk, begun: &Begun) -> Result<Wri
         failed(doing)(error)
     };
     let name = snapshot_name(begun.number);
-    let file = disk.create(&temporary(begun.number)).map_err(|error| full("making the snapshot", error))?;
+    let permitted = crate::failpoint_io!("compaction.create");
+    let made = permitted.and_then(|()| disk.create(&temporary(begun.number)));
+    let file = made.map_err(|error| full("making the snapshot", error))?;
     let mut output = Output {
         file,
         buffer: SnapshotHeader { number: begun.number, state: begun.state }.to_bytes().to_vec(),
@@ -300,11 +308,15 @@ fn write_snapshot(shared: &Shared, disk: &dyn Disk, begun: &Begun) -> Result<Wri
         frame::build_verbatim(&mut output.buffer, FrameKind::Retired, &[&bytes], 0, &at, begun.state.hash);
     }
     let finish = |output: &mut Output| -> io::Result<()> {
+        crate::failpoint_io!("compaction.before-write")?;
         output.flush()?;
+        crate::failpoint_io!("compaction.before-sync")?;
         if !on(Mutant::SnapshotNotSynced) {
             output.file.sync_data()?;
         }
+        crate::failpoint_io!("compaction.before-rename")?;
         disk.rename(&temporary(begun.number), &name)?;
+        crate::failpoint_io!("compaction.before-directory-sync")?;
         disk.sync_directory()
     };
     finish(&mut output).map_err(|error| full("writing the snapshot", error))?;

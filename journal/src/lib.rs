@@ -19,6 +19,7 @@ mod compaction;
 mod digest;
 pub mod disk;
 mod export;
+pub mod failpoints;
 mod frame;
 mod import;
 mod index;

@@ -98,6 +98,7 @@ impl Visitor for Building {
 
 /// Opens what is in `disk`, or begins a journal there.
 pub(crate) fn open(disk: &dyn Disk, options: &Options) -> Result<Opened, OpenError> {
+    crate::failpoint!("opening.before-scan");
     refuse_what_is_not_ours(disk)?;
     let read = |believe: bool| {
         let reading = Reading { writable: true, keep_going: false, believe };
@@ -111,6 +112,7 @@ pub(crate) fn open(disk: &dyn Disk, options: &Options) -> Result<Opened, OpenErr
         (scan, building) = read(false)?;
     }
     refuse_damage(&scan)?;
+    crate::failpoint!("opening.after-scan");
     let Building { mut index, sidecars, .. } = building;
     if let Some((last, file)) = scan.segments.last().zip(scan.newest.clone()) {
         index.hold_open(last.number, file);
@@ -150,7 +152,9 @@ pub(crate) fn open(disk: &dyn Disk, options: &Options) -> Result<Opened, OpenErr
                 segment.allocated = segment.tail;
             }
             // Only then is the end the truth; a write that failed unseen is reported here.
+            crate::failpoint_io!("opening.before-sync").map_err(failed("syncing the end"))?;
             segment.file.sync_data().map_err(failed("syncing the end"))?;
+            crate::failpoint!("opening.after-sync");
             if scan.poisoned {
                 seal_unwritten(disk, &segment, &scan, &index);
                 begin(disk, options, scan.format, last.number + 1, &chain, &mut index)
@@ -160,14 +164,17 @@ pub(crate) fn open(disk: &dyn Disk, options: &Options) -> Result<Opened, OpenErr
         }
     }
     .map_err(failed("recording the new incarnation"))?;
+    crate::failpoint_io!("opening.before-mark").map_err(failed("writing the head mark"))?;
     let mark =
         MarkFile::open(disk, &scan.mark, head, chain.incarnation).map_err(failed("writing the head mark"))?;
+    crate::failpoint!("opening.after-mark");
     for (name, bytes) in &sidecars {
         keep_sidecar(disk, name, bytes);
     }
     let mut notes = scan.notes;
     if !scan.leftovers.is_empty() {
         notes.push(format!("{} files that nothing needs any more were removed", scan.leftovers.len()));
+        crate::failpoint!("opening.before-removal");
         // The truth stands without them, so one that stays is only seen again.
         for name in &scan.leftovers {
             if let Err(error) = disk.remove(name) {
@@ -192,7 +199,8 @@ pub(crate) fn open(disk: &dyn Disk, options: &Options) -> Result<Opened, OpenErr
 
 /// Writes a sidecar. It is a copy, so a failure costs only the time of the next opening.
 pub(crate) fn keep_sidecar(disk: &dyn Disk, name: &str, bytes: &[u8]) {
-    let written = disk.create(name).and_then(|file| file.write_at(0, bytes));
+    let permitted = crate::failpoint_io!("journal.sidecar");
+    let written = permitted.and_then(|()| disk.create(name)).and_then(|file| file.write_at(0, bytes));
     if let Err(error) = written {
         tracing::warn!(name, %error, "An index sidecar could not be written; opening will read the file itself.");
         let _ = disk.remove(name);
@@ -317,6 +325,7 @@ fn resume(
         seal_unwritten(disk, &segment, scan, index);
         return begin(disk, options, scan.format, segment.number + 1, chain, index);
     }
+    crate::failpoint_io!("opening.before-incarnation")?;
     write_durably(&segment.file, segment.tail, &bytes)?;
     segment.tail = end;
     Ok(segment)

@@ -147,9 +147,13 @@ pub(crate) fn create_segment(
     let name = segment_name(header.number);
     let temporary = format!("{name}.tmp");
     let prepared = (|| {
+        crate::failpoint_io!("segment.create")?;
         let file = disk.create(&temporary)?;
+        crate::failpoint_io!("segment.before-reserve")?;
         file.preallocate(bytes)?;
+        crate::failpoint_io!("segment.before-write")?;
         file.write_at(0, &header.to_bytes())?;
+        crate::failpoint_io!("segment.before-sync")?;
         file.sync_data()?;
         Ok(file)
     })();
@@ -161,8 +165,15 @@ pub(crate) fn create_segment(
             return Err(error);
         }
     };
-    let sync = || if on(Mutant::SegmentNameNotSynced) { Ok(()) } else { disk.sync_directory() };
-    match disk.rename(&temporary, &name).and_then(|()| sync()) {
+    let sync = || {
+        if on(Mutant::SegmentNameNotSynced) {
+            Ok(())
+        } else {
+            crate::failpoint_io!("segment.before-directory-sync").and_then(|()| disk.sync_directory())
+        }
+    };
+    let permitted = crate::failpoint_io!("segment.before-rename");
+    match permitted.and_then(|()| disk.rename(&temporary, &name)).and_then(|()| sync()) {
         Ok(()) => Ok(file),
         // Whether the name stands is unknown, so this is never the harmless "no space".
         Err(error) => Err(io::Error::other(format!("naming {name}: {error}"))),

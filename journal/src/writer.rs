@@ -295,6 +295,7 @@ impl Writer {
         // Never twice: a name whose creation failed may stand on disk.
         self.next_number += 1;
         let header = SegmentHeader::new(format, number, &state);
+        crate::failpoint!("journal.before-rotate");
         let file = create_segment(self.disk.as_ref(), &header, target)?;
         // Spare space goes back; without it the old segment only stays longer.
         if let Err(error) = self.segment.file.set_len(self.segment.tail) {
@@ -315,6 +316,7 @@ impl Writer {
             allocated: target,
             target,
         };
+        crate::failpoint!("journal.after-rotate");
         let mut view = self.shared.view_mut();
         view.index.add_segment(number, segment_name(number), Some(file), header.first);
         view.segment_end = SEGMENT_HEADER_BYTES;
@@ -399,7 +401,8 @@ impl Writer {
             answer(std::mem::take(&mut group.answers));
         }
         let tail = self.segment.tail;
-        if let Err(error) = self.segment.file.write_at(tail, &group.bytes) {
+        let permitted = crate::failpoint_io!("journal.before-write");
+        if let Err(error) = permitted.and_then(|()| self.segment.file.write_at(tail, &group.bytes)) {
             let error = if is_full(&error) {
                 self.take_back(group.bytes.len() as u64)
             } else {
@@ -408,7 +411,10 @@ impl Writer {
             refuse(group.answers, &error);
             return;
         }
-        let mut synced = if on(Mutant::SyncSkipped) { Ok(()) } else { self.segment.file.sync_data() };
+        crate::failpoint!("journal.after-write");
+        let sync =
+            || crate::failpoint_io!("journal.before-sync").and_then(|()| self.segment.file.sync_data());
+        let mut synced = if on(Mutant::SyncSkipped) { Ok(()) } else { sync() };
         if synced.is_err() && on(Mutant::SyncRetried) {
             synced = self.segment.file.sync_data();
         }
@@ -417,13 +423,16 @@ impl Writer {
             refuse(group.answers, &error);
             return;
         }
+        crate::failpoint!("journal.after-sync");
         self.chain = chain;
         self.segment.tail = tail + group.bytes.len() as u64;
         let head = Head { position: chain.position, hash: chain.hash };
         // Before the answers: what was acknowledged must never look like an unfinished write.
+        crate::failpoint!("journal.before-mark");
         if let Err(error) = self.mark.write(head, chain.incarnation, 0) {
             tracing::warn!(%error, "The head mark could not be written; it stays older than the journal.");
         }
+        crate::failpoint!("journal.after-mark");
         self.shared.count(group.frames.len() as u64, group.records, group.bytes.len() as u64);
         self.shared.full.store(false, Ordering::Relaxed);
         {
@@ -438,7 +447,9 @@ impl Writer {
             view.head = head;
             view.time_ms = chain.time_ms;
         }
+        crate::failpoint!("journal.before-answer");
         answer(group.answers);
+        crate::failpoint!("journal.after-answer");
         self.shared.changed.send_replace(head.position);
     }
 
@@ -466,6 +477,7 @@ impl Writer {
         if let Err(error) = self.mark.write(head, self.chain.incarnation, self.segment.number) {
             tracing::error!(%error, "The head mark could not note the failure.");
         }
+        crate::failpoint!("journal.poisoned");
         self.shared.set_poisoned(Some(why.clone()));
         self.poisoned = Some(why.clone());
         AppendError::Poisoned { why }
@@ -480,6 +492,7 @@ impl Writer {
                 segment: segment_name(self.segment.number),
             });
         }
+        crate::failpoint!("journal.before-recover");
         let kept_tail = set_aside(self.disk.as_ref(), &self.segment, self.chain.incarnation);
         let incarnation = self.chain.incarnation + 1;
         if let Err(error) = self.rotate(self.options.reserve_bytes, incarnation, self.format) {
@@ -489,6 +502,7 @@ impl Writer {
                 RecoverError::Io { source: error }
             });
         }
+        crate::failpoint!("journal.after-recover");
         self.poisoned = None;
         self.shared.incarnation.store(incarnation, Ordering::Release);
         self.shared.set_poisoned(None);
@@ -512,6 +526,7 @@ pub(crate) fn set_aside(disk: &dyn Disk, segment: &Segment, incarnation: u64) ->
         let Some(last) = bytes.iter().rposition(|byte| *byte != 0) else {
             return Ok(None);
         };
+        crate::failpoint_io!("journal.keep-tail")?;
         let file = disk.create(&name)?;
         file.write_at(0, &bytes[..=last])?;
         file.sync_data()?;

@@ -164,8 +164,11 @@ fn run(settings: Settings, _lock: File) -> Result<(), Failure> {
     for key in &settings.not_honoured {
         tracing::warn!(key, "This setting is not honoured.");
     }
+    journal::failpoint!("daemon.locked");
     end_leftovers(&settings.state);
+    journal::failpoint!("daemon.leftovers-ended");
     let (shared, releases) = open_stores(&settings)?;
+    journal::failpoint!("daemon.stores-open");
     let runtime = actix::System::new();
     runtime.block_on(serve(settings, shared, releases))
 }
@@ -215,6 +218,7 @@ fn open_stores(settings: &Settings) -> Result<(Shared, Releases), Failure> {
             "An unfinished write at the journal's end was cut off; it was never acknowledged."
         );
     }
+    journal::failpoint!("daemon.journal-open");
     let (checkpoints, found) = journal::Checkpoints::open(&state.join("checkpoints"), report.head.position);
     tracing::info!(?found, "Checkpoints opened.");
     let checkpoints = Arc::new(checkpoints);
@@ -253,6 +257,7 @@ async fn serve(settings: Settings, shared: Shared, releases: Releases) -> Result
         worker_slots: settings.worker_slots,
         simulator_jobs: settings.simulator_jobs,
     };
+    journal::failpoint!("daemon.listening");
     let tree =
         tree::start(&shared, Arc::new(catalog::catalog()), releases.clone(), size, &settings.supervision);
     let root = tree.root.clone();
@@ -263,6 +268,7 @@ async fn serve(settings: Settings, shared: Shared, releases: Releases) -> Result
     let serving = tokio::task::spawn_local(control::serve(listener, service, granted));
     let watchdog = tokio::task::spawn_local(systemd::feed_watchdog());
     wait_for_recovery(&shared).await;
+    journal::failpoint!("daemon.before-ready");
     systemd::ready("running");
     tracing::info!(socket = %socket.display(), %metrics, "Ready.");
     let mut terminate = signal(SignalKind::terminate()).map_err(|e| Failure::new(1, "EX-0009", e))?;
@@ -277,6 +283,7 @@ async fn serve(settings: Settings, shared: Shared, releases: Releases) -> Result
     tracing::info!(
         "Stopping: nothing new is accepted, workers are ended, runs go on from here at the next start."
     );
+    journal::failpoint!("daemon.stopping");
     systemd::stopping();
     watchdog.abort();
     let _ = std::fs::remove_file(&socket);
@@ -284,8 +291,10 @@ async fn serve(settings: Settings, shared: Shared, releases: Releases) -> Result
     if outcome.is_ok() {
         let _ = (&mut end).await;
     }
+    journal::failpoint!("daemon.tree-stopped");
     shared.checkpointer.close();
     shared.journal.close();
+    journal::failpoint!("daemon.closed");
     outcome
 }
 

@@ -25,6 +25,7 @@ pub(super) fn begin(inner: &Inner, digest: &str, bytes: u64) -> Result<Reply, Er
         ));
     }
     let expected = parse(digest)?;
+    journal::failpoint!("upload.begin");
     let upload =
         inner.shared.artefacts.begin().map_err(|e| error("EX-0013", exit::TRY_LATER, e.to_string()))?;
     Ok(Reply::ReceiveUpload(Box::new(Sink { upload, expected })))
@@ -41,8 +42,10 @@ impl UploadSink for Sink {
     }
 
     fn finish(self: Box<Self>) -> Result<Value, ErrorReply> {
+        journal::failpoint!("upload.before-finish");
         let digest =
             self.upload.finish(self.expected).map_err(|e| error("EX-0017", exit::INVALID, e.to_string()))?;
+        journal::failpoint!("upload.finished");
         Ok(json!({ "digest": digest.to_string() }))
     }
 }

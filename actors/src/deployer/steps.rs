@@ -34,14 +34,17 @@ pub(super) async fn deploy(books: &Books, work: &Work) -> Result<Finished, Stage
             "expected the artefact optimal_config.json of an earlier stage, there is none: a design must be chosen before it is deployed".to_owned(),
         ));
     }
+    journal::failpoint!("deployer.before-build");
     let releases = books.releases.clone();
     let workflow = work.workflow.clone();
     let release = tokio::task::spawn_blocking(move || releases.build(&workflow, &files))
         .await
         .map_err(|e| transient("EX-0521", e.to_string()))?
         .map_err(|e| transient("EX-0521", format!("the release could not be built: {e}")))?;
+    journal::failpoint!("deployer.built");
     // Staged and whole, but not active yet: a release that fails here never replaces anything.
     let staged = verify(books, work, &release, "staged").await?;
+    journal::failpoint!("deployer.before-intent");
     let previous = books.now().active().map(str::to_owned);
     books
         .commit(
@@ -53,16 +56,20 @@ pub(super) async fn deploy(books: &Books, work: &Work) -> Result<Finished, Stage
             &by,
         )
         .await?;
+    journal::failpoint!("deployer.after-intent");
     let active = match switch(books, Some(&release)).await {
-        Ok(()) => verify(books, work, &release, "active").await.and_then(|words| {
-            match books.shared.board.emergency() {
-                Some(reason) => Err(transient(
-                    "EX-0018",
-                    format!("an emergency stop came during the activation: {reason}"),
-                )),
-                None => Ok(words),
-            }
-        }),
+        Ok(()) => {
+            journal::failpoint!("deployer.switched");
+            verify(books, work, &release, "active").await.and_then(|words| {
+                match books.shared.board.emergency() {
+                    Some(reason) => Err(transient(
+                        "EX-0018",
+                        format!("an emergency stop came during the activation: {reason}"),
+                    )),
+                    None => Ok(words),
+                }
+            })
+        }
         Err(error) => Err(error),
     };
     let active = match active {
@@ -73,7 +80,9 @@ pub(super) async fn deploy(books: &Books, work: &Work) -> Result<Finished, Stage
             return Err(error);
         }
     };
+    journal::failpoint!("deployer.before-outcome");
     books.commit(Input::Verified, &by).await?;
+    journal::failpoint!("deployer.after-outcome");
     tracing::info!(release, "The release is active.");
     let manifest = books.releases.check(&release).map_err(|e| transient("EX-0521", e.to_string()))?;
     let deployed = json!({
@@ -212,6 +221,7 @@ async fn activate_existing(
 
 /// After a restart: what was cut short goes back, and the link says what the journal says.
 pub(super) async fn recover(books: &Books) {
+    journal::failpoint!("deployer.before-recovery");
     let now = books.now();
     if let Some(open) = now.recover() {
         tracing::warn!(release = ?open.release, "An activation was cut short; the release before is made active again.");
@@ -219,6 +229,7 @@ pub(super) async fn recover(books: &Books) {
             tracing::error!(error = error.message, "The link of the active release could not be restored.");
             return;
         }
+        journal::failpoint!("deployer.reverted");
         let why = "cut short by a restart of the daemon".to_owned();
         if let Err(error) = books.commit(Input::Failed { why }, &Principal::system()).await {
             tracing::error!(error = error.message, "The reverted activation could not be journaled.");
