@@ -10,7 +10,7 @@ help:
 	@echo 'make lint      formatting and clippy'
 	@echo 'make bench     start, recovery, journal and QAOA, all rounds printed'
 	@echo 'make simulate  SEEDS=1000000 seeded runs of the run machine'
-	@echo 'make drill     KILLS=200 kills of the real daemon'
+	@echo 'make drill     faults on purpose in the real programs, counted in a table; ONLY=F2,F12 for some'
 
 setup:
 	@./scripts/setup
@@ -44,8 +44,10 @@ simulate:
 	SEEDS=$(SEEDS) $(CARGO) test --release -p engine --test simulation -- --nocapture
 
 KILLS ?= 200
+ROUNDS ?= 200
 drill: highs
-	KILLS=$(KILLS) $(CARGO) test --test it kill -- --nocapture
+	DRILL=full KILLS=$(KILLS) ROUNDS=$(ROUNDS) $(CARGO) test --features failpoints --test drill
+	$(CARGO) test -p journal --test it damage
 
 clean:
 	$(CARGO) clean

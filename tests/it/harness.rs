@@ -138,6 +138,8 @@ pub struct Daemon {
     child: Option<Child>,
     starts: AtomicU32,
     by_state_alone: bool,
+    /// Environment of the next start, for drills.
+    pub environment: Vec<(String, String)>,
 }
 
 impl Daemon {
@@ -161,13 +163,19 @@ impl Daemon {
     }
 
     fn begin(state: Option<&Path>, all: &Value) -> Self {
+        let mut daemon = Self::unstarted(state, all);
+        daemon.restart();
+        daemon
+    }
+
+    /// With these settings, not started yet.
+    pub fn unstarted(state: Option<&Path>, all: &Value) -> Self {
         let mut daemon = Self::prepare(false);
         if let Some(state) = state {
             daemon.state = state.to_owned();
         }
         // A JSON text is a YAML text.
         fs::write(daemon.folder.path().join("settings.yaml"), all.to_string()).unwrap();
-        daemon.restart();
         daemon
     }
 
@@ -181,7 +189,14 @@ impl Daemon {
     fn prepare(by_state_alone: bool) -> Self {
         let folder = tempfile::Builder::new().prefix("ex-it-").tempdir().unwrap();
         let state = folder.path().join("state");
-        Self { folder, state, child: None, starts: AtomicU32::new(0), by_state_alone }
+        Self {
+            folder,
+            state,
+            child: None,
+            starts: AtomicU32::new(0),
+            by_state_alone,
+            environment: Vec::new(),
+        }
     }
 
     pub fn folder(&self) -> &Path {
@@ -210,6 +225,7 @@ impl Daemon {
             command.arg("--settings").arg(self.folder.path().join("settings.yaml"));
         }
         command.arg("--state").arg(self.state()).env_remove("RUST_LOG").env_remove("NOTIFY_SOCKET");
+        command.envs(self.environment.iter().cloned());
         command
     }
 
@@ -254,11 +270,11 @@ impl Daemon {
         self.child.as_mut().is_some_and(|child| child.try_wait().unwrap().is_none())
     }
 
-    /// SIGKILL, at once.
-    pub fn kill9(&mut self) {
+    /// SIGKILL, at once; says how it ended, which may have been before.
+    pub fn kill9(&mut self) -> ExitStatus {
         let mut child = self.child.take().unwrap();
         child.kill().unwrap();
-        child.wait().unwrap();
+        child.wait().unwrap()
     }
 
     /// SIGTERM, and waits for the orderly end.

@@ -14,11 +14,11 @@ const KILLS: u64 = 20;
 /// Of them on the real example, whose stages work for seconds.
 const REAL_SHARE: u64 = 5;
 /// Pause in each stage of the small problem, so that a kill falls into stages and not only between.
-const PAUSE: &str = "drill_sleep_ms=60";
+pub const PAUSE: &str = "drill_sleep_ms=60";
 /// Kills of one run; more would only repeat its first stages.
 const KILLS_PER_RUN: u64 = 5;
 
-fn from_environment(name: &str, default: u64) -> u64 {
+pub fn from_environment(name: &str, default: u64) -> u64 {
     match std::env::var(name) {
         Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name} must be a whole number, not {text}")),
         Err(_) => default,
@@ -26,10 +26,10 @@ fn from_environment(name: &str, default: u64) -> u64 {
 }
 
 /// splitmix64: the same seed, the same moments.
-struct Dice(u64);
+pub struct Dice(pub u64);
 
 impl Dice {
-    fn next(&mut self) -> u64 {
+    pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -37,14 +37,14 @@ impl Dice {
         mixed ^ (mixed >> 31)
     }
 
-    fn below(&mut self, limit: Duration) -> Duration {
+    pub fn below(&mut self, limit: Duration) -> Duration {
         Duration::from_micros(self.next() % (limit.as_micros() as u64).max(1))
     }
 }
 
 #[derive(Debug, Default)]
-struct Counts {
-    kills: u64,
+pub struct Counts {
+    pub kills: u64,
     in_a_stage: u64,
     while_starting: u64,
     runs: u64,
@@ -65,7 +65,7 @@ fn is_open(shown: &Value) -> bool {
 }
 
 /// Runs `args` again and again, killed `kills` times in all, and compares each end with the undisturbed one.
-fn kill_at_random(args: &[&str], kills: u64, dice: &mut Dice) -> Counts {
+pub fn kill_at_random(args: &[&str], kills: u64, dice: &mut Dice) -> Counts {
     let mut daemon = Daemon::start();
     let begun = Instant::now();
     let undisturbed = daemon.succeed(args);

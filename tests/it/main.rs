@@ -10,6 +10,7 @@ mod demo;
 mod deployment;
 mod disk;
 mod exec;
+mod failpoints;
 mod harness;
 mod hostile;
 mod kill;
