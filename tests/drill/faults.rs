@@ -422,7 +422,7 @@ pub fn damage(share: &Share) -> Vec<Row> {
         true => (0..used).collect(),
         false => (0..rounds).map(|_| (dice.next() % used as u64) as usize).collect(),
     };
-    let mut command = || {
+    let command = || {
         let mut command = crate::harness::client();
         command.args(["-o", "json", "journal", "verify", "--state"]).arg(daemon.state());
         command

@@ -57,6 +57,7 @@ fn append(journal: &Journal, life: u64, number: u64) {
             payload: payload(life, number),
             principal: "drill".to_owned(),
             role: "system".to_owned(),
+            cause: 0,
         };
         match journal.append_blocking(vec![record], 0, journal.incarnation()) {
             Ok(positions) => {
