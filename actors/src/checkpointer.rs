@@ -14,6 +14,8 @@ use std::time::Duration;
 
 /// How long values gather before they are written. A start after a crash replays at most so much more.
 const GATHER: Duration = Duration::from_millis(100);
+/// Longest wait for the last values at an orderly end; a stop must not hang on what can be replayed.
+const CLOSE_WAIT: Duration = Duration::from_secs(5);
 /// Runs in one block: about 30 KiB, rewritten when one of them ends.
 const BLOCK_RUNS: u64 = 256;
 const BLOCK_PREFIX: &str = "ended/";
@@ -54,6 +56,8 @@ struct Pending {
     /// Blocks that changed since they were written, and up to which position.
     changed: BTreeMap<u64, u64>,
     closed: bool,
+    /// The thread has written all that there was and is gone.
+    ended: bool,
 }
 
 #[derive(Debug, Default)]
@@ -136,10 +140,20 @@ impl Checkpointer {
         }
     }
 
-    /// Ends the thread after it has written what is there.
+    /// Ends the thread after it has written what is there, and waits for that, within bounds: what is not
+    /// written is replayed at the next start. Blocks.
     pub fn close(&self) {
-        self.desk.lock().closed = true;
-        self.desk.news.notify_one();
+        let mut pending = self.desk.lock();
+        pending.closed = true;
+        self.desk.news.notify_all();
+        let waited = self.desk.news.wait_timeout_while(pending, CLOSE_WAIT, |pending| !pending.ended);
+        let (pending, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+        drop(pending);
+        if timeout.timed_out() {
+            tracing::warn!(
+                "The newest checkpoints were not written in time; the journal will be replayed instead."
+            );
+        }
     }
 }
 
@@ -187,6 +201,8 @@ fn write(desk: &Desk, checkpoints: &Checkpoints) {
         }
         journal::failpoint!("checkpointer.after-write");
         if closed {
+            desk.lock().ended = true;
+            desk.news.notify_all();
             return;
         }
     }
@@ -225,11 +241,7 @@ mod tests {
         }
         first.forget("run-000300", 600);
         first.close();
-        // Three blocks once the writer is through; it has no other way to say so.
-        let told = std::time::Instant::now();
-        while checkpoints.keys(BLOCK_PREFIX).len() < 3 && told.elapsed() < Duration::from_secs(20) {
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        assert_eq!(checkpoints.keys(BLOCK_PREFIX).len(), 3, "closed before all was written");
         let second = Checkpointer::start(checkpoints).unwrap();
         assert_eq!(second.ended("run-000599"), Some(ended(599, 599)));
         assert_eq!(second.ended("run-000300"), None);

@@ -34,7 +34,7 @@ struct InFlight {
     undo: bool,
     /// The breaker's generation under which the call was permitted.
     generation: u64,
-    handle: SpawnHandle,
+    handle: Option<SpawnHandle>,
 }
 
 /// The actor of one backend.
@@ -270,16 +270,21 @@ impl Handler<Execute> for QuantumProxy {
     type Result = ();
 
     fn handle(&mut self, message: Execute, ctx: &mut Self::Context) {
-        journal::failpoint!("quantum.begin");
         let Execute { work, undo } = message;
         if undo {
             // A reservation of shots on the simulator costs nothing and is gone with its run.
             let nothing = Finished { outputs: Vec::new(), facts: "{}".to_owned() };
             return report_end(&work.report_to, work.stage, work.fence, true, Ok(nothing));
         }
+        let (key, fence) = ((work.run.clone(), work.stage.0), work.fence);
+        // Before anything else can go wrong: who is known here is answered even after a panic.
+        let generation = self.breaker.generation();
+        self.jobs.insert(key.clone(), InFlight { work: work.clone(), undo, generation, handle: None });
+        journal::failpoint!("quantum.begin");
         match self.breaker.decide(self.shared.clock.now_ms(), breaker::Input::Ask) {
             Ok(event) => self.breaker.apply(event),
             Err(refusal) => {
+                self.jobs.remove(&key);
                 let error = worker_drive::transient(
                     "EX-0514",
                     format!("backend {} is resting: {refusal}", self.backend),
@@ -288,19 +293,20 @@ impl Handler<Execute> for QuantumProxy {
             }
         }
         let generation = self.breaker.generation();
-        let (key, fence) = ((work.run.clone(), work.stage.0), work.fence);
         let (shared, backend) = (self.shared.clone(), self.backend.clone());
         let breaker = breaker_name(self.breaker.phase());
-        let (copy, kind, done) = (work.clone(), work.kind, key.clone());
+        let (kind, done) = (work.kind, key.clone());
         let attempt = async move {
             match kind {
-                StageKind::QuantumBackendSetup => set_up(shared, backend, breaker, copy).await,
-                _ => job(shared, copy).await,
+                StageKind::QuantumBackendSetup => set_up(shared, backend, breaker, work).await,
+                _ => job(shared, work).await,
             }
         };
         let handle = ctx
             .spawn(attempt.into_actor(self).map(move |result, actor, _| actor.finish(&done, fence, result)));
-        self.jobs.insert(key, InFlight { work, undo, generation, handle });
+        if let Some(job) = self.jobs.get_mut(&key) {
+            (job.generation, job.handle) = (generation, Some(handle));
+        }
         self.show();
     }
 }
@@ -332,7 +338,9 @@ impl Handler<Abandon> for QuantumProxy {
         if self.jobs.get(&key).is_some_and(|job| job.work.fence == message.fence.0)
             && let Some(job) = self.jobs.remove(&key)
         {
-            ctx.cancel_future(job.handle);
+            if let Some(handle) = job.handle {
+                ctx.cancel_future(handle);
+            }
             // An abandoned call says nothing about the backend; if it was a probe, another may be made.
             if matches!(self.breaker.phase(), Phase::HalfOpen { .. }) {
                 self.breaker.recover();

@@ -152,8 +152,8 @@ impl Handler<Enqueue> for Scheduler {
 
     fn handle(&mut self, message: Enqueue, ctx: &mut Self::Context) {
         let Enqueue { ask, attempt, report_to } = message;
-        journal::failpoint!("scheduler.before-enqueue");
         self.queue.insert(ask.key.clone(), Waiting { ask, attempt, report_to });
+        journal::failpoint!("scheduler.enqueued");
         self.show_depth();
         self.place(ctx);
     }

@@ -201,7 +201,6 @@ impl Handler<Execute> for SolverWorker {
 
 impl SolverWorker {
     fn begin(&mut self, message: Execute, ctx: &mut Context<Self>) {
-        journal::failpoint!("worker.begin");
         let Execute { work, undo } = message;
         if let Some(old) = self.current.take()
             && let Some(handle) = old.handle
@@ -209,12 +208,16 @@ impl SolverWorker {
             // The lease moved on, so the old attempt is abandoned; dropping its future kills it.
             ctx.cancel_future(handle);
         }
+        // Before anything else can go wrong: who is known here is answered even after a panic.
+        let (run, report_to) = (work.run.clone(), work.report_to.clone());
+        self.current =
+            Some(InFlight { run, stage: work.stage, fence: work.fence, undo, report_to, handle: None });
+        journal::failpoint!("worker.begin");
         tracing::info!(worker = %self.name, run = %work.run, stage = %work.path, attempt = work.attempt, undo, "Attempt begins.");
         metrics::counter!("executing_attempts_total", "kind" => work.kind.name()).increment(1);
         let shared = self.shared.clone();
         let pid_file = shared.limits.state_dir.join("workers").join(format!("{}.pid", self.name));
-        let (fence, stage, run, report_to) =
-            (work.fence, work.stage, work.run.clone(), work.report_to.clone());
+        let fence = work.fence;
         let attempt = async move {
             let (sender, receiver) = mpsc::unbounded_channel();
             let relayed = relay(shared.clone(), Some(pid_file.clone()), work.clone(), receiver);
@@ -239,7 +242,9 @@ impl SolverWorker {
                 actor.finish(fence, result, ctx);
             }),
         );
-        self.current = Some(InFlight { run, stage, fence, undo, report_to, handle: Some(handle) });
+        if let Some(current) = &mut self.current {
+            current.handle = Some(handle);
+        }
     }
 }
 

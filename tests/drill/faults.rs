@@ -38,7 +38,7 @@ pub fn kills(share: &Share) -> Vec<Row> {
 fn short(drilled: &Drilled) -> String {
     let text = json!({"workflow": "short", "stages": [
         {"name": "one", "kind": "exec", "idempotent": true, "params": {"command": ["/bin/echo", "one"]}},
-        {"name": "two", "kind": "exec", "idempotent": true, "after": ["one"], "params": {"command": ["/bin/echo", "two"]}},
+        {"name": "two", "kind": "exec", "idempotent": true, "params": {"command": ["/bin/echo", "two"]}},
     ]});
     drilled.daemon.file("short.yaml", &text.to_string())
 }
@@ -245,12 +245,7 @@ const PANICS: [(&str, &[&str]); 8] = [
     ),
     (
         "scheduler",
-        &[
-            "scheduler.before-enqueue",
-            "scheduler.before-ask",
-            "scheduler.before-grant",
-            "scheduler.after-grant",
-        ],
+        &["scheduler.enqueued", "scheduler.before-ask", "scheduler.before-grant", "scheduler.after-grant"],
     ),
     (
         "resources",

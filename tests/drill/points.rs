@@ -210,7 +210,7 @@ fn kill_at(point: &str, nth: u64, expected: &[u8]) -> bool {
             let text = json!({"workflow": "unwinding", "stages": [
                 {"name": "first", "kind": "exec", "idempotent": true, "params": {"command": ["/bin/true"]},
                  "undo": ["/bin/sh", "-c", format!("echo undone >> {}", undone.display())]},
-                {"name": "second", "kind": "exec", "idempotent": true, "after": ["first"], "retry": {"attempts": 2},
+                {"name": "second", "kind": "exec", "idempotent": true, "retry": {"attempts": 2},
                  "params": {"command": ["/bin/false"]}},
             ]});
             let file = drilled.daemon.file("unwinding.yaml", &text.to_string());
