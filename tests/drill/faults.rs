@@ -347,7 +347,7 @@ pub fn clock_steps(share: &Share) -> Vec<Row> {
             let events = drilled.daemon.events(&run);
             let retried = events.iter().filter(|e| e["event"] == "StageRetryPlanned").count();
             assert_eq!(retried, 0, "a step of the clock cost attempts: {events:#?}");
-            let times: Vec<u64> = events.iter().filter_map(|event| event["time_ms"].as_u64()).collect();
+            let times: Vec<&str> = events.iter().filter_map(|event| event["time"].as_str()).collect();
             assert!(times.len() == events.len() && times.is_sorted(), "time went back: {times:?}");
             drilled.deaths.clear();
             expect_undisturbed(&mut drilled, &run, &expected);

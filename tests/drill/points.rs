@@ -187,6 +187,11 @@ fn kill_at(point: &str, nth: u64, expected: &[u8]) -> bool {
         Scenario::Pipeline => {
             let mut drilled = Drilled::start(&plan, json!({}));
             let run = drilled.submit("drill", &pipeline);
+            let begun = Instant::now();
+            // It looks once a second, and a run may be shorter.
+            while point == "health.look" && drilled.daemon.is_running() && begun.elapsed() < PATIENCE {
+                std::thread::sleep(Duration::from_millis(20));
+            }
             expect_undisturbed(&mut drilled, &run, expected);
             drilled.was_killed_at(point)
         }
