@@ -5,6 +5,8 @@
 use crate::board::Board;
 use crate::checkpointer::{Checkpointer, Ended};
 use crate::clock::Clock;
+use crate::retention::Books;
+use crate::room::{Room, RoomLimits};
 use engine::run::Run;
 use journal::{AppendError, ArtefactError, Artefacts, Checkpoints, Digest, Journal, NewRecord};
 use std::path::PathBuf;
@@ -39,6 +41,8 @@ pub struct Limits {
     pub example_inputs: bool,
     /// Drills may make actors panic.
     pub fault_injection: bool,
+    pub room: RoomLimits,
+    pub housekeeping: crate::housekeeper::Policy,
 }
 
 /// Handles shared by all actors.
@@ -52,6 +56,8 @@ pub struct Shared {
     pub board: Board,
     pub spawner: Spawner,
     pub limits: Arc<Limits>,
+    pub books: Books,
+    pub room: Room,
     fatal: watch::Sender<Option<String>>,
 }
 
@@ -71,13 +77,20 @@ impl Shared {
         limits: Limits,
     ) -> Self {
         let clock = Clock::start(journal.last_time_ms());
+        let books = Books::read(&journal);
+        let room = Room::new(&limits.state_dir, limits.room);
+        let board = Board::default();
+        // Before the first stage can be placed.
+        room.look(&board);
         Self {
+            books,
+            room,
             journal,
             checkpoints,
             checkpointer,
             artefacts: Arc::new(artefacts),
             clock,
-            board: Board::default(),
+            board,
             spawner,
             limits: Arc::new(limits),
             fatal: watch::Sender::new(None),
@@ -229,6 +242,6 @@ impl Shared {
     }
 }
 
-fn checkpoint_key(run: &str) -> String {
+pub(crate) fn checkpoint_key(run: &str) -> String {
     format!("run/{run}")
 }
