@@ -94,7 +94,14 @@ impl Books {
     /// # Errors
     /// When the event does not encode.
     pub(crate) fn record(&self, event: &Event, by: &Principal) -> Result<NewRecord, RecordError> {
-        records::record(RETENTION_STREAM.to_owned(), self.lock().records, event.name(), EVENT_SCHEMA, event, by)
+        records::record(
+            RETENTION_STREAM.to_owned(),
+            self.lock().records,
+            event.name(),
+            EVENT_SCHEMA,
+            event,
+            by,
+        )
     }
 
     /// After the event's record became durable.

@@ -59,7 +59,9 @@ impl Room {
                     let (pause, resume_from) = limits.bytes(space.total_bytes);
                     places.push(Place { path, mark: Watermark::new(pause, resume_from), resume_from });
                 }
-                Err(error) => tracing::warn!(%error, path = %path.display(), "Its free space cannot be watched."),
+                Err(error) => {
+                    tracing::warn!(%error, path = %path.display(), "Its free space cannot be watched.")
+                }
             }
         }
         Self { places: Arc::new(Mutex::new(places)) }

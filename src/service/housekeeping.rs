@@ -144,7 +144,7 @@ pub(super) async fn export(inner: &Inner, who: &Caller) -> Result<Value, ErrorRe
             out.flush().map_err(failed)?;
             Ok(report)
         })();
-        let report = written.inspect_err(|_| drop(fs::remove_file(&path)))?;
+        let report = written.inspect_err(|_: &ErrorReply| drop(fs::remove_file(&path)))?;
         Ok(json!({
             "ok": true, "records": report.records, "head": head_json(report.head),
             "bytes": report.bytes, "name": name,
@@ -266,9 +266,8 @@ fn copy_releases(from: &Path, to: &Path) -> std::io::Result<u64> {
 pub(super) fn audit(inner: &Inner, from: u64) -> Result<Value, ErrorReply> {
     let from = from.max(1);
     let journal = &inner.shared.journal;
-    let records = journal
-        .read(from, PAGE_RECORDS_MAX)
-        .map_err(|e| error("EX-0014", exit::TRY_LATER, e.to_string()))?;
+    let records =
+        journal.read(from, PAGE_RECORDS_MAX).map_err(|e| error("EX-0014", exit::TRY_LATER, e.to_string()))?;
     let (mut page, mut bytes, mut next) = (Vec::new(), 0, from);
     for record in &records {
         let line = json!({

@@ -102,8 +102,7 @@ impl Sweeper {
         if weight.dead_streams == 0 || !(weight.due || gc.want.compact_now) {
             return Ok(Value::Null);
         }
-        let by =
-            By { principal: &gc.by.name, role: &gc.by.role, time_ms: self.shared.clock.now_ms() };
+        let by = By { principal: &gc.by.name, role: &gc.by.role, time_ms: self.shared.clock.now_ms() };
         let done = self.shared.journal.compact(keep, by).map_err(|error| match error {
             CompactError::Busy => HousekeepingError::Busy(error.to_string()),
             _ => HousekeepingError::Refused(error.to_string()),
@@ -144,7 +143,11 @@ impl Sweeper {
         })?;
         metrics::counter!("executing_artefacts_removed_total").increment(done.removed);
         if done.removed > 0 {
-            tracing::info!(removed = done.removed, freed_bytes = done.freed_bytes, "Artefacts were collected.");
+            tracing::info!(
+                removed = done.removed,
+                freed_bytes = done.freed_bytes,
+                "Artefacts were collected."
+            );
         }
         Ok(json!({
             "rooted": done.rooted, "waiting": done.waiting, "removed": done.removed,

@@ -7,12 +7,12 @@ mod completions;
 mod context;
 mod doctor;
 mod inputs;
-mod journal;
 mod offline;
 mod operate;
 mod output;
 mod progress;
 mod runs;
+mod store;
 mod submit;
 mod summary;
 mod tree;
@@ -59,9 +59,9 @@ async fn perform(cli: &Cli) -> Outcome {
         Verb::Validate { file, workflow } => {
             return offline::validate(context.output, file, workflow.as_deref());
         }
-        Verb::Journal(verb) => return journal::journal(&context, verb).await,
-        Verb::Audit(verb) => return journal::audit(&context, verb).await,
-        Verb::Gc { dry_run } => return journal::tidy(&context, &Request::Gc { dry_run: *dry_run }).await,
+        Verb::Journal(verb) => return store::journal(&context, verb).await,
+        Verb::Audit(verb) => return store::audit(&context, verb).await,
+        Verb::Gc { dry_run } => return store::tidy(&context, &Request::Gc { dry_run: *dry_run }).await,
         Verb::Completions { shell } => {
             completions::print(*shell);
             return Ok(0);

@@ -23,9 +23,7 @@ const BUFFER_BYTES: usize = 1024 * 1024;
 
 pub async fn journal(context: &Context, verb: &JournalVerb) -> Outcome {
     match verb {
-        JournalVerb::Verify { state, expect } => {
-            verify(context, state.as_deref(), expect.as_deref()).await
-        }
+        JournalVerb::Verify { state, expect } => verify(context, state.as_deref(), expect.as_deref()).await,
         JournalVerb::Head => context.show(&Request::JournalHead).await,
         JournalVerb::Export { file, state: None } => export(context, file).await,
         JournalVerb::Export { file, state: Some(state) } => export_offline(context, file, state),
@@ -162,7 +160,8 @@ fn import(context: &Context, file: &Path, state: &Path, expect: Option<&str>) ->
         .and_then(|()| fs::set_permissions(state, fs::Permissions::from_mode(0o700)))
         .map_err(|e| refusal("EX-0012", 75, format!("{}: {e}", state.display())))?;
     let _lock = lock(state)?;
-    let mut source = CountedRead { from: BufReader::with_capacity(BUFFER_BYTES, source), bar: Bar::of_bytes(bytes) };
+    let mut source =
+        CountedRead { from: BufReader::with_capacity(BUFFER_BYTES, source), bar: Bar::of_bytes(bytes) };
     let report = journal::import(&state.join("journal"), &mut source, expected);
     source.bar.finish();
     let report = report.map_err(|error| match &error {
@@ -186,15 +185,13 @@ fn import(context: &Context, file: &Path, state: &Path, expect: Option<&str>) ->
 /// A journal is imported into nothing but a new state directory: what else lies there belongs to another one.
 fn refuse_occupied(state: &Path) -> Result<(), ErrorReply> {
     let Ok(entries) = fs::read_dir(state) else { return Ok(()) };
-    let other = entries.flatten().map(|entry| entry.file_name()).find(|name| name != "lock" && name != "lost+found");
+    let other =
+        entries.flatten().map(|entry| entry.file_name()).find(|name| name != "lock" && name != "lost+found");
     match other {
         None => Ok(()),
         Some(name) => {
-            let message = format!(
-                "{} holds {} already; nothing was changed",
-                state.display(),
-                name.to_string_lossy()
-            );
+            let message =
+                format!("{} holds {} already; nothing was changed", state.display(), name.to_string_lossy());
             Err(refusal("EX-0045", 5, message))
         }
     }
@@ -254,10 +251,8 @@ fn lock(state: &Path) -> Result<Option<File>, ErrorReply> {
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
         Err(_) => {
-            let message = format!(
-                "a daemon holds {}. Stop it first, or leave --state out and ask it",
-                path.display()
-            );
+            let message =
+                format!("a daemon holds {}. Stop it first, or leave --state out and ask it", path.display());
             Err(refusal("EX-0011", 75, message))
         }
     }
@@ -282,7 +277,12 @@ impl Whole {
         part.push(".part");
         let part = PathBuf::from(part);
         let file = File::create(&part).map_err(|e| file_error(&part, &e))?;
-        Ok(Self { out: BufWriter::with_capacity(BUFFER_BYTES, file), part, path: path.to_owned(), is_done: false })
+        Ok(Self {
+            out: BufWriter::with_capacity(BUFFER_BYTES, file),
+            part,
+            path: path.to_owned(),
+            is_done: false,
+        })
     }
 
     fn finish(mut self) -> Result<(), ErrorReply> {
