@@ -121,11 +121,7 @@ fn failed(doing: &str) -> impl FnOnce(io::Error) -> CompactError + use<> {
 }
 
 /// What would be kept and dropped.
-pub(crate) fn weigh(
-    shared: &Shared,
-    dead_bytes_min: u64,
-    mut keep: impl FnMut(&str) -> Keep,
-) -> (Weight, Vec<Weighed>) {
+pub(crate) fn weigh(shared: &Shared, dead_bytes_min: u64, mut keep: impl FnMut(&str) -> Keep) -> (Weight, Vec<Weighed>) {
     let all = shared.view().index.weigh();
     let mut weight = Weight::default();
     let mut dropped = Vec::new();
@@ -337,12 +333,7 @@ fn write_snapshot(shared: &Shared, disk: &dyn Disk, begun: &Begun) -> Result<Wri
 }
 
 /// Copies the kept records of everything up to the line, checked against checksums and chain.
-fn copy_kept(
-    shared: &Shared,
-    disk: &dyn Disk,
-    begun: &Begun,
-    output: &mut Output,
-) -> Result<(), CompactError> {
+fn copy_kept(shared: &Shared, disk: &dyn Disk, begun: &Begun, output: &mut Output) -> Result<(), CompactError> {
     let dropped: BTreeSet<&str> = begun.streams.iter().map(|weighed| &*weighed.stream).collect();
     let mut last = ChainState { position: 0, hash: CHAIN_START, incarnation: 0, time_ms: 0 };
     let mut opened: Option<(String, Arc<dyn DiskFile>)> = None;
@@ -353,8 +344,7 @@ fn copy_kept(
         let file = match &opened {
             Some((name, file)) if *name == place.segment => file.clone(),
             _ => {
-                let file =
-                    disk.open_read(&place.segment).map_err(failed(&format!("opening {}", place.segment)))?;
+                let file = disk.open_read(&place.segment).map_err(failed(&format!("opening {}", place.segment)))?;
                 opened = Some((place.segment.clone(), file.clone()));
                 window = None;
                 file
@@ -402,12 +392,7 @@ fn damaged(place: &crate::index::FramePlace, position: Position, fault: &FrameFa
 type FrameRead = Result<(frame::FrameHeader, usize), FrameFault>;
 
 /// Finds the frame at `offset` in the buffer, which is filled anew if it does not hold all of it.
-fn read_frame(
-    file: &dyn DiskFile,
-    offset: u64,
-    buffer: &mut Vec<u8>,
-    start: &mut u64,
-) -> io::Result<FrameRead> {
+fn read_frame(file: &dyn DiskFile, offset: u64, buffer: &mut Vec<u8>, start: &mut u64) -> io::Result<FrameRead> {
     for wanted in [WRITE_BYTES, HEADER_BYTES + frame::padded(crate::record::BATCH_BYTES_MAX)] {
         if let Some(from) = offset.checked_sub(*start).and_then(|from| usize::try_from(from).ok())
             && let Some(bytes) = buffer.get(from..).filter(|bytes| bytes.len() >= HEADER_BYTES)

@@ -114,9 +114,7 @@ pub enum OpenError {
     )]
     NewerFormat { segment: String, found: u16, known: u16 },
     /// Something else lives here. Name another directory.
-    #[error(
-        "`{name}` was not written by this program, so this is not a journal's directory; nothing was changed, name another one"
-    )]
+    #[error("`{name}` was not written by this program, so this is not a journal's directory; nothing was changed, name another one")]
     NotAJournal { name: String },
     /// Another user's files. Run as that user, or give the files to this one.
     #[error(
@@ -581,7 +579,11 @@ impl Journal {
     ///
     /// # Panics
     /// Inside an async runtime, where blocking would stop other tasks.
-    pub fn compact(&self, keep: impl FnMut(&str) -> Keep, by: By<'_>) -> Result<Compaction, CompactError> {
+    pub fn compact(
+        &self,
+        keep: impl FnMut(&str) -> Keep,
+        by: By<'_>,
+    ) -> Result<Compaction, CompactError> {
         compaction::compact(&self.inner.shared, &self.inner.disk, keep, by, &mut || {})
     }
 

@@ -203,8 +203,17 @@ pub(crate) fn sidecar_of(number: u64, before: ChainHash, end: ChainState, index:
     let first = index.newest_first();
     let (last_frame, own_frame) = index.newest_frames(SNAPSHOTS_STREAM);
     let records = end.position + 1 - first;
-    let head =
-        SidecarHead { number, first, before, end, last_frame, own_frame, records, bytes: 0, digest: [0; 32] };
+    let head = SidecarHead {
+        number,
+        first,
+        before,
+        end,
+        last_frame,
+        own_frame,
+        records,
+        bytes: 0,
+        digest: [0; 32],
+    };
     sidecar::encode(&head, index, &[])
 }
 

@@ -25,10 +25,7 @@ const IDLE_LOOKS_MAX: u32 = 64;
 pub(crate) enum Request {
     Append(Append),
     Recover(oneshot::Sender<Result<Recovery, RecoverError>>),
-    BeginCompaction {
-        streams: Vec<Weighed>,
-        reply: oneshot::Sender<Result<Begun, CompactError>>,
-    },
+    BeginCompaction { streams: Vec<Weighed>, reply: oneshot::Sender<Result<Begun, CompactError>> },
     FinishCompaction(Finish),
     /// Takes back what the beginning of a compaction refused to appends.
     GiveUpCompaction,

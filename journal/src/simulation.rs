@@ -69,11 +69,7 @@ impl Turn {
         waiting.try_recv().expect("every batch is answered")
     }
 
-    pub fn append_as(
-        &mut self,
-        batch: Vec<NewRecord>,
-        incarnation: u64,
-    ) -> Result<Vec<Position>, AppendError> {
+    pub fn append_as(&mut self, batch: Vec<NewRecord>, incarnation: u64) -> Result<Vec<Position>, AppendError> {
         let (reply, mut waiting) = oneshot::channel();
         let append = Append { batch, time_ms: 0, incarnation, urgent: false, reply };
         assert!(self.writer.shared.queue.push(Request::Append(append)).is_ok());
@@ -85,11 +81,7 @@ impl Turn {
         let Turn { journal, writer } = self;
         let (shared, disk) = journal.parts();
         let keep = |stream: &str| {
-            if dropped.iter().any(|number| format!("run/{number}") == stream) {
-                Keep::Drop
-            } else {
-                Keep::All
-            }
+            if dropped.iter().any(|number| format!("run/{number}") == stream) { Keep::Drop } else { Keep::All }
         };
         let by = By { principal: "p", role: "r", time_ms: 0 };
         compact(shared, disk, keep, by, &mut || writer.step())

@@ -26,8 +26,7 @@ use crate::mutants::{Mutant, on};
 use crate::opening::{keep_sidecar, sidecar_of};
 use crate::queue::{Append, Finish, Request};
 use crate::record::{
-    BATCH_BYTES_MAX, BATCH_RECORDS_MAX, ChainHash, Head, NAME_BYTES_MAX, NewRecord, Position,
-    SNAPSHOTS_STREAM,
+    BATCH_BYTES_MAX, BATCH_RECORDS_MAX, ChainHash, Head, NAME_BYTES_MAX, NewRecord, Position, SNAPSHOTS_STREAM,
 };
 use crate::segment::{FORMAT_SNAPSHOT, SEGMENT_HEADER_BYTES, SegmentHeader, create_segment, segment_name};
 use crate::sidecar::sidecar_name;
@@ -188,11 +187,8 @@ impl Writer {
             for (record, sequence) in batch.iter().zip(&sequences) {
                 group.lengths.insert(record.stream.clone(), *sequence);
             }
-            let streams = batch
-                .into_iter()
-                .map(|record| (frame::record_bytes(&record), record))
-                .map(|(bytes, record)| (record.stream, bytes))
-                .collect();
+            let streams =
+                batch.into_iter().map(|record| (frame::record_bytes(&record), record)).map(|(bytes, record)| (record.stream, bytes)).collect();
             group.frames.push((first, at, streams));
         }
         group.answers.push((reply, Ok(positions)));

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use journal::{
-    Artefacts, BackupError, By, Checkpoints, Head, ImportError, Journal, Keep, backup, export, import,
-    rebuild, verify, verify_against,
+    Artefacts, BackupError, By, Checkpoints, Head, ImportError, Journal, Keep, backup, export, import, rebuild,
+    verify, verify_against,
 };
 
 use crate::{options, record};
@@ -175,10 +175,7 @@ fn a_backup_taken_beside_a_busy_writer_is_whole_and_names_its_head() {
             let (copy, opened) = Journal::open(&target.join("journal"), options()).unwrap();
             assert_eq!(opened.head, head);
             append(&copy, "a", 1);
-            assert_eq!(
-                Artefacts::open(&target.join("artefacts")).unwrap().get(&digest).unwrap(),
-                b"feasible set"
-            );
+            assert_eq!(Artefacts::open(&target.join("artefacts")).unwrap().get(&digest).unwrap(), b"feasible set");
         }
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
     });
