@@ -46,15 +46,14 @@ impl Books {
         };
         let record =
             records::deployment_record(have, &event, by).map_err(|e| permanent("EX-0521", e.to_string()))?;
-        let positions = self
+        let appended = self
             .shared
-            .append(vec![record])
+            .append_timed(vec![record])
             .await
             .map_err(|e| crate::worker_drive::transient("EX-0521", e.to_string()))?;
-        let position = positions.first().copied().unwrap_or_default();
-        let time = self.shared.time_of(position).unwrap_or_else(|| self.shared.clock.now_ms());
+        let position = appended.positions.first().copied().unwrap_or_default();
         let mut machine = self.machine.lock().unwrap_or_else(PoisonError::into_inner);
-        machine.0.apply(position, time, &event);
+        machine.0.apply(position, appended.time_ms, &event);
         machine.1 += 1;
         Ok(())
     }
