@@ -5,9 +5,11 @@
 //! what is not honoured. Absent: what only one workflow needs (that belongs into the workflow).
 
 mod foreign;
+mod supervision;
 
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+pub use supervision::Supervision;
 
 /// Everything a daemon can be told at start.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -25,6 +27,8 @@ pub struct Settings {
     pub memory_mib: u64,
     /// Worker processes at once; 0 means one per core.
     pub worker_slots: u32,
+    /// Idle worker processes kept ready, so that a stage begins without waiting for a new one; 0 for none.
+    pub spare_workers: u32,
     /// Memory of a worker in MiB when its stage does not say.
     pub worker_memory_mib: u64,
     /// Workers say that they live this often, in ms; silence for twice as long means hung.
@@ -49,6 +53,9 @@ pub struct Settings {
     pub disk_pause_below_mib: Option<u64>,
     /// Free MiB from which on work resumes; by default twice the former.
     pub disk_resume_from_mib: Option<u64>,
+    /// Strategy, intensity and period of the groups of the supervision tree: `executing`, `workers`,
+    /// `backends`, `runs`.
+    pub supervision: Supervision,
     /// Log filter as in `RUST_LOG`.
     pub log: String,
     /// Keys of an accepted foreign file that this version does not honour.
@@ -135,6 +142,7 @@ impl Default for Settings {
             cpu_cores: 0,
             memory_mib: 0,
             worker_slots: 0,
+            spare_workers: 1,
             worker_memory_mib: 1_024,
             heartbeat_ms: 1_000,
             simulator_jobs: 2,
@@ -146,6 +154,7 @@ impl Default for Settings {
             retention: Retention::default(),
             disk_pause_below_mib: None,
             disk_resume_from_mib: None,
+            supervision: Supervision::default(),
             log: "info".to_owned(),
             not_honoured: Vec::new(),
         }
@@ -156,6 +165,8 @@ impl Default for Settings {
 const HEARTBEAT_MS_MIN: u64 = 50;
 /// Slots are actors and processes; a machine with more cores than this is not known to us.
 const SLOTS_MAX: u32 = 1_024;
+/// More idle workers than this are memory for nothing: stages do not begin that close together.
+const SPARE_WORKERS_MAX: u32 = 16;
 /// The worker program alone, with HiGHS, needs about this much.
 const WORKER_MEMORY_MIB_MIN: u64 = 64;
 /// Slower heartbeats leave a hung worker unnoticed for minutes.
@@ -214,11 +225,21 @@ impl Settings {
                 "disk_resume_from_mib: expected at least disk_pause_below_mib ({pause}), got {resume}"
             ));
         }
+        if self.spare_workers > SPARE_WORKERS_MAX {
+            return wrong(format!(
+                "spare_workers: expected 0 to {SPARE_WORKERS_MAX}, got {}",
+                self.spare_workers
+            ));
+        }
         if self.worker_memory_mib < WORKER_MEMORY_MIB_MIN {
             return wrong(format!(
                 "worker_memory_mib: expected at least {WORKER_MEMORY_MIB_MIN}, got {}",
                 self.worker_memory_mib
             ));
+        }
+        let faults = self.supervision.faults();
+        if !faults.is_empty() {
+            return wrong(faults.join("\nerror[EX-0022]: "));
         }
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
         if self.cpu_cores == 0 || self.cpu_cores > cores {
@@ -231,6 +252,7 @@ impl Settings {
         if self.worker_slots == 0 {
             self.worker_slots = self.cpu_cores;
         }
+        self.spare_workers = self.spare_workers.min(self.worker_slots);
         if self.worker_memory_mib > self.memory_mib {
             self.worker_memory_mib = self.memory_mib;
         }

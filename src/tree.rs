@@ -1,9 +1,10 @@
 //! The whole supervision tree, child specs in start order. Read this first.
 //!
 //! ```text
-//! executing            one_for_one, 20 restarts in 60 s
+//! executing            one_for_one, 20 restarts in 60 s (settings: `supervision`)
 //! ├── resources        ledger of leases
 //! ├── scheduler        queue of ready stages
+//! ├── spares           keeps idle worker processes ready for the workers
 //! ├── workers          one_for_one; one actor per worker slot, each holding one process at most
 //! ├── backends         one_for_one; one proxy per quantum backend
 //! ├── deployer         releases, one activation at a time
@@ -18,6 +19,7 @@
 //! control -> {orchestrator, deployer, resources, scheduler, housekeeper, health}; scheduler -> resources;
 //! housekeeper -> {orchestrator, deployer}.
 
+use crate::settings::Supervision;
 use actors::deployer::{DEPLOYER_MAILBOX, Deployer};
 use actors::directory::Directory;
 use actors::health::{HEALTH_MAILBOX, Health};
@@ -33,19 +35,12 @@ use engine::placement::{Capacity, SlotKind};
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use supervisors::process::warm_pool_child;
 use supervisors::{
-    ActorRef, Backoff, ChildSpec, Exit, Intensity, Shutdown, Strategy, SupervisorRef, SupervisorSpec,
-    actor_child, actor_child_with, supervisor_child,
+    ActorRef, Backoff, ChildSpec, Exit, Shutdown, SupervisorRef, actor_child, actor_child_with,
+    supervisor_child,
 };
 use tokio::task::JoinHandle;
-
-/// Restarts of one supervisor's children that are bad luck; one more within the period is a fault that
-/// restarting does not mend.
-const INTENSITY: Intensity = Intensity { restarts: 20, period: Duration::from_secs(60) };
-
-/// A run whose actor keeps panicking must not take the other runs along, so runs have a budget of
-/// their own that grows with how many there can be.
-const RUNS_INTENSITY: Intensity = Intensity { restarts: 200, period: Duration::from_secs(60) };
 
 /// The first restart is immediate in effect; a child that fails again and again is given time.
 const BACKOFF: Backoff =
@@ -85,7 +80,13 @@ fn settled(spec: ChildSpec) -> ChildSpec {
 }
 
 /// Starts the tree on the current thread (an actix `System`).
-pub fn start(shared: &Shared, catalog: Arc<Catalog>, releases: Releases, size: Size) -> Tree {
+pub fn start(
+    shared: &Shared,
+    catalog: Arc<Catalog>,
+    releases: Releases,
+    size: Size,
+    supervision: &Supervision,
+) -> Tree {
     let capacity = Capacity {
         cpu_cores: size.cpu_cores,
         memory_mib: size.memory_mib,
@@ -133,10 +134,9 @@ pub fn start(shared: &Shared, catalog: Arc<Catalog>, releases: Releases, size: S
     };
     let directory = Directory { resources, scheduler, workers, backends, deployer };
 
-    let (_, workers_spec) = supervisor_child(group("workers", Strategy::OneForOne, INTENSITY, worker_specs));
-    let (_, backends_spec) =
-        supervisor_child(group("backends", Strategy::OneForOne, INTENSITY, backend_specs));
-    let (runs, runs_spec) = supervisor_child(group("runs", Strategy::Dynamic, RUNS_INTENSITY, Vec::new()));
+    let (_, workers_spec) = supervisor_child(supervision.spec("workers", worker_specs));
+    let (_, backends_spec) = supervisor_child(supervision.spec("backends", backend_specs));
+    let (runs, runs_spec) = supervisor_child(supervision.spec("runs", Vec::new()));
     let (orchestrator, orchestrator_spec) = {
         let (shared, directory) = (shared.clone(), directory.clone());
         actor_child_with("orchestrator", ORCHESTRATOR_MAILBOX, move |me| {
@@ -163,6 +163,7 @@ pub fn start(shared: &Shared, catalog: Arc<Catalog>, releases: Releases, size: S
     let children = vec![
         settled(resources_spec),
         settled(scheduler_spec),
+        settled(warm_pool_child("spares", &shared.spares)),
         workers_spec.shutdown(Shutdown::Infinity),
         backends_spec.shutdown(Shutdown::Infinity),
         settled(deployer_spec),
@@ -171,10 +172,6 @@ pub fn start(shared: &Shared, catalog: Arc<Catalog>, releases: Releases, size: S
         settled(housekeeper_spec),
         settled(health_spec),
     ];
-    let (root, end) = supervisors::start(group("executing", Strategy::OneForOne, INTENSITY, children));
+    let (root, end) = supervisors::start(supervision.spec("executing", children));
     Tree { root, end, directory, orchestrator, health, housekeeper, capacity }
-}
-
-fn group(id: &str, strategy: Strategy, intensity: Intensity, children: Vec<ChildSpec>) -> SupervisorSpec {
-    SupervisorSpec { id: id.to_owned(), strategy, intensity, children }
 }

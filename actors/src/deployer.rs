@@ -46,15 +46,14 @@ impl Books {
         };
         let record =
             records::deployment_record(have, &event, by).map_err(|e| permanent("EX-0521", e.to_string()))?;
-        let positions = self
+        let appended = self
             .shared
-            .append(vec![record])
+            .append_timed(vec![record])
             .await
             .map_err(|e| crate::worker_drive::transient("EX-0521", e.to_string()))?;
-        let position = positions.first().copied().unwrap_or_default();
-        let time = self.shared.time_of(position).unwrap_or_else(|| self.shared.clock.now_ms());
+        let position = appended.positions.first().copied().unwrap_or_default();
         let mut machine = self.machine.lock().unwrap_or_else(PoisonError::into_inner);
-        machine.0.apply(position, time, &event);
+        machine.0.apply(position, appended.time_ms, &event);
         machine.1 += 1;
         Ok(())
     }
@@ -167,7 +166,7 @@ impl Actor for Deployer {
         self.books.reread();
         if let Some(by) = self.books.now().frozen_by() {
             // An emergency stop outlives the daemon: it ends by an authorised clear and in no other way.
-            self.books.shared.board.set_emergency(Some(format!("declared by {by} before the last restart")));
+            self.books.shared.set_emergency(Some(format!("declared by {by} before the last restart")));
         }
         self.waiting.push_front(Job::Recover);
         self.next(ctx);

@@ -89,6 +89,7 @@ impl Health {
         metrics::counter!("executing_journal_fsyncs_total").absolute(status.fsyncs);
         metrics::counter!("executing_journal_records_total").absolute(status.records);
         metrics::gauge!("executing_disk_free_bytes").set(status.disk_free_bytes as f64);
+        metrics::gauge!("executing_spare_workers").set(self.shared.spares.status().ready as f64);
         metrics::gauge!("executing_runs_open").set(self.shared.board.live_runs().len() as f64);
         metrics::gauge!("executing_uptime_seconds")
             .set(self.shared.clock.now_ms().saturating_sub(self.started_ms) as f64 / 1_000.0);

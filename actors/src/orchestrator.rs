@@ -279,7 +279,7 @@ impl Handler<Submit> for Orchestrator {
         // Not waited for here: those who submit at the same time share one disk write. A task of its own,
         // and a message: what became durable is heard of even if this actor panics meanwhile.
         tokio::task::spawn_local(async move {
-            let result = shared.append(batch).await;
+            let result = shared.append_timed(batch).await;
             let arrival = Arrival { run, event, workflow, key: submission.key, result, reply };
             inbox.lock().unwrap_or_else(PoisonError::into_inner).push(arrival);
             while me.tell(Arrived) == Err(TellError::Busy) {
@@ -304,7 +304,7 @@ struct Arrival {
     event: Event,
     workflow: Arc<submit::Read>,
     key: Option<String>,
-    result: Result<Vec<u64>, journal::AppendError>,
+    result: Result<journal::Appended, journal::AppendError>,
     reply: oneshot::Sender<Result<Accepted, SubmitError>>,
 }
 
@@ -327,8 +327,8 @@ impl Orchestrator {
             let known = key.as_ref().and_then(|key| this.keys.get_mut(key));
             known.and_then(|known| known.waiting.take()).unwrap_or_default()
         };
-        let position = match result {
-            Ok(positions) => positions.first().copied().unwrap_or_default(),
+        let (position, time) = match result {
+            Ok(appended) => (appended.positions.first().copied().unwrap_or_default(), appended.time_ms),
             Err(error) => {
                 let error = SubmitError::NotDurable(error.to_string());
                 for (other, _) in waiting(self) {
@@ -346,7 +346,6 @@ impl Orchestrator {
             workflow: workflow.definition.workflow.clone(),
             warnings: workflow.warnings.clone(),
         };
-        let time = self.shared.time_of(position).unwrap_or_else(|| self.shared.clock.now_ms());
         let known = match Run::submitted_with(position, time, &event, workflow.definition.clone()) {
             Ok(run) => {
                 self.shared.board.publish(&run);

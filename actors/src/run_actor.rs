@@ -13,6 +13,7 @@ use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, Supe
 use engine::definition::StageIndex;
 use engine::placement::Ask;
 use engine::run::{Command, Event, Fence, Input, Refusal, Run};
+use journal::Appended;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 use supervisors::{ActorRef, TellError};
@@ -161,12 +162,12 @@ impl RunActor {
         };
         self.committing = true;
         let shared = self.shared.clone();
-        let durable = async move { shared.append(batch).await }.into_actor(self);
+        let durable = async move { shared.append_timed(batch).await }.into_actor(self);
         ctx.wait(durable.map(move |result, actor, ctx| {
             actor.committing = false;
             match result {
-                Ok(positions) => {
-                    actor.apply(&events, &positions);
+                Ok(appended) => {
+                    actor.apply(&events, &appended);
                     actor.perform(commands, ctx);
                     answer(reply, Ok(()));
                     if then_look {
@@ -199,14 +200,11 @@ impl RunActor {
         }
     }
 
-    fn apply(&mut self, events: &[Event], positions: &[u64]) {
-        let now = self.shared.clock.now_ms();
+    fn apply(&mut self, events: &[Event], appended: &Appended) {
         let Some(run) = &mut self.run else { return };
-        // The journal's own time of the records, so that replay and life agree to the millisecond; one
-        // batch has one time.
-        let time = positions.first().and_then(|first| self.shared.time_of(*first)).unwrap_or(now);
-        for (event, position) in events.iter().zip(positions) {
-            run.apply(*position, time, event);
+        // The journal's own time of the records, so that replay and life agree to the millisecond.
+        for (event, position) in events.iter().zip(&appended.positions) {
+            run.apply(*position, appended.time_ms, event);
             if let Event::StageStarted { stage, placed_on, .. } = event {
                 self.placed_on.insert(stage.0, placed_on.clone());
             }
@@ -215,7 +213,7 @@ impl RunActor {
         }
         self.sequence += events.len() as u64;
         self.shared.board.publish(run);
-        let last = positions.last().copied().unwrap_or_default();
+        let last = appended.positions.last().copied().unwrap_or_default();
         if run.phase().is_ended() {
             self.shared.checkpoint_end(run, self.sequence, last);
         } else if self.sequence - self.checkpointed >= CHECKPOINT_EVERY {

@@ -8,11 +8,11 @@ use crate::clock::Clock;
 use crate::retention::Books;
 use crate::room::{Room, RoomLimits};
 use engine::run::Run;
-use journal::{AppendError, ArtefactError, Artefacts, Checkpoints, Digest, Journal, NewRecord};
+use journal::{AppendError, Appended, ArtefactError, Artefacts, Checkpoints, Digest, Journal, NewRecord};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use supervisors::process::Spawner;
+use supervisors::process::{SpawnRequest, Spawner, WarmPool, WarmSettings};
 use tokio::sync::watch;
 
 /// Waiting between two tries when the journal's queue is full. The writer drains it in milliseconds.
@@ -29,6 +29,8 @@ const ROOM_BYTES: u64 = 1024 * 1024;
 pub struct Limits {
     pub state_dir: PathBuf,
     pub worker_program: PathBuf,
+    /// Idle worker processes kept ready for the next stages.
+    pub spare_workers: usize,
     /// Memory of one worker process when its stage does not say.
     pub worker_memory_mib: u64,
     /// Silence after which a worker counts as hung is twice this.
@@ -55,6 +57,8 @@ pub struct Shared {
     pub clock: Clock,
     pub board: Board,
     pub spawner: Spawner,
+    /// Worker processes that wait for a task; `tree` runs their keeper.
+    pub spares: WarmPool,
     pub limits: Arc<Limits>,
     pub books: Books,
     pub room: Room,
@@ -82,6 +86,22 @@ impl Shared {
         let board = Board::default();
         // Before the first stage can be placed.
         room.look(&board);
+        let spares = WarmPool::new(
+            spawner.clone(),
+            SpawnRequest {
+                program: limits.worker_program.clone(),
+                args: vec!["task".into(), "--parent".into(), std::process::id().to_string().into()],
+                // A worker needs nothing of the daemon's environment, secrets least of all.
+                env: Vec::new(),
+                // The task names the attempt's directory, and the worker goes there.
+                current_dir: Some(limits.state_dir.clone()),
+            },
+            WarmSettings {
+                spares: limits.spare_workers,
+                pid_dir: Some(limits.state_dir.join("workers")),
+                ..WarmSettings::default()
+            },
+        );
         Self {
             books,
             room,
@@ -92,6 +112,7 @@ impl Shared {
             clock,
             board,
             spawner,
+            spares,
             limits: Arc::new(limits),
             fatal: watch::Sender::new(None),
         }
@@ -103,14 +124,24 @@ impl Shared {
     /// What waiting cannot mend. A poisoned or superseded writer also ends the daemon, since only a
     /// restart through recovery can tell what the disk really holds.
     pub async fn append(&self, batch: Vec<NewRecord>) -> Result<Vec<u64>, AppendError> {
+        self.append_timed(batch).await.map(|appended| appended.positions)
+    }
+
+    /// As [`Self::append`], and tells the time that the records carry: what replay will see.
+    ///
+    /// # Errors
+    /// As [`Self::append`].
+    pub async fn append_timed(&self, batch: Vec<NewRecord>) -> Result<Appended, AppendError> {
         let mut tries = 0;
         loop {
-            let answer =
-                self.journal.append(batch.clone(), self.clock.now_ms(), self.journal.incarnation()).await;
+            let answer = self
+                .journal
+                .append_timed(batch.clone(), self.clock.now_ms(), self.journal.incarnation())
+                .await;
             match answer {
-                Ok(positions) => {
+                Ok(appended) => {
                     self.board.set_disk_full("journal", None);
-                    return Ok(positions);
+                    return Ok(appended);
                 }
                 Err(AppendError::Busy) if tries < BUSY_TRIES => {
                     tries += 1;
@@ -176,9 +207,13 @@ impl Shared {
         }
     }
 
-    /// The time a record carries: what replay will see, to the millisecond.
-    pub fn time_of(&self, position: u64) -> Option<u64> {
-        self.journal.read(position, 1).ok()?.first().map(|record| record.time_ms)
+    /// Declares or clears an emergency stop. While one is in force no idle worker process waits either.
+    pub fn set_emergency(&self, reason: Option<String>) {
+        match &reason {
+            Some(_) => self.spares.freeze(),
+            None => self.spares.thaw(),
+        }
+        self.board.set_emergency(reason);
     }
 
     /// Ends the daemon in order; it recovers from the journal when it is started again.

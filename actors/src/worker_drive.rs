@@ -10,7 +10,7 @@ use engine::run::{ArtefactRef, ErrorClass, StageError};
 use engine::worker::{FrameReader, FromWorker, TaskFile, TaskRequest, ToWorker, WORKER_PROTOCOL};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use supervisors::process::{ExitKind, Process, SpawnRequest};
+use supervisors::process::{ExitKind, Process};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 
@@ -150,22 +150,8 @@ async fn converse(
     dir: &Path,
     events: &mpsc::UnboundedSender<DriveEvent>,
 ) -> Result<Finished, StageError> {
-    let mut process = shared
-        .spawner
-        .spawn(SpawnRequest {
-            program: shared.limits.worker_program.clone(),
-            args: vec!["task".into(), "--parent".into(), std::process::id().to_string().into()],
-            // A worker needs nothing of the daemon's environment, secrets least of all.
-            env: Vec::new(),
-            current_dir: Some(dir.to_path_buf()),
-        })
-        .await
-        .map_err(|error| {
-            transient(
-                "EX-0501",
-                format!("{} could not be started: {error}", shared.limits.worker_program.display()),
-            )
-        })?;
+    let begun = tokio::time::Instant::now();
+    let (mut process, source) = worker_process(shared).await?;
     let _ = events.send(DriveEvent::Started { pid: process.pid, start_time_ticks: process.start_time_ticks });
     let frame = engine::worker::encode(&ToWorker::Task(Box::new(request)))
         .map_err(|error| permanent("EX-0501", format!("the task does not fit a frame: {error}")))?;
@@ -177,7 +163,12 @@ async fn converse(
         tracing::debug!(%error, "The worker did not take its task; its exit says why.");
     }
     let stderr = collect_stderr(&mut process);
-    let answer = listen(shared, &mut process, dir, events).await;
+    let answer = listen(shared, &mut process, dir, events, || {
+        let waited = begun.elapsed();
+        metrics::histogram!("executing_worker_first_frame_seconds", "process" => source).record(waited);
+        tracing::debug!(source, waited_us = waited.as_micros() as u64, "A worker has taken its task.");
+    })
+    .await;
     // End of pipe tells a worker to leave, whatever it is doing.
     drop(stdin);
     match answer {
@@ -200,12 +191,27 @@ async fn converse(
     }
 }
 
+/// A spare that waits already, or else a process spawned now.
+async fn worker_process(shared: &Shared) -> Result<(Process, &'static str), StageError> {
+    if let Some(spare) = shared.spares.take() {
+        return Ok((spare, "spare"));
+    }
+    let spawned = shared.spares.spawn().await.map_err(|error| {
+        transient(
+            "EX-0501",
+            format!("{} could not be started: {error}", shared.limits.worker_program.display()),
+        )
+    })?;
+    Ok((spawned, "spawned"))
+}
+
 /// Reads frames until a result (`Some`), an error, or the end of the pipe (`None`).
 async fn listen(
     shared: &Shared,
     process: &mut Process,
     dir: &Path,
     events: &mpsc::UnboundedSender<DriveEvent>,
+    greeted: impl Fn(),
 ) -> Result<Option<Finished>, StageError> {
     let Some(mut stdout) = process.stdout.take() else { return Ok(None) };
     let silence_max = shared.limits.heartbeat * HEARTBEATS_MISSED_MAX;
@@ -238,7 +244,8 @@ async fn listen(
                         ),
                     ));
                 }
-                Some(FromWorker::Hello { .. } | FromWorker::Heartbeat) => {}
+                Some(FromWorker::Hello { .. }) => greeted(),
+                Some(FromWorker::Heartbeat) => {}
                 Some(FromWorker::Progress { done, message }) => {
                     let _ = events.send(DriveEvent::Progress { done: done.clamp(0.0, 1.0), message });
                 }

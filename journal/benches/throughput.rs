@@ -98,7 +98,10 @@ fn main() -> Result<(), Failure> {
         for round in 1..=rounds {
             let raw = raw(&dir.path().join("raw"), writers, span)?;
             let (rate, shared) = appended(&dir.path().join("journal"), writers, span)?;
-            println!("{writers:>7}  {round:>5}  {raw:>13.0}  {rate:>17.0}  {:>5.2}  {shared:>21.1}", rate / raw);
+            println!(
+                "{writers:>7}  {round:>5}  {raw:>13.0}  {rate:>17.0}  {:>5.2}  {shared:>21.1}",
+                rate / raw
+            );
             ratios.push(rate / raw);
         }
         ratios.sort_by(f64::total_cmp);

@@ -43,7 +43,9 @@ pub enum BackupError {
     Busy,
     #[error("{target} is there already; nothing was changed, name a new directory")]
     TargetExists { target: String },
-    #[error("the journal is damaged: {0}; nothing was kept of the backup, `journal verify` lists every place")]
+    #[error(
+        "the journal is damaged: {0}; nothing was kept of the backup, `journal verify` lists every place"
+    )]
     Damaged(Problem),
     #[error("no space for the backup; free some or name another place")]
     DiskFull,
@@ -65,7 +67,11 @@ fn failed(doing: impl Into<String>) -> impl FnOnce(io::Error) -> BackupError {
 ///
 /// # Errors
 /// [`BackupError`].
-pub fn backup(journal: &Journal, artefacts: Option<&Artefacts>, target: &Path) -> Result<BackupReport, BackupError> {
+pub fn backup(
+    journal: &Journal,
+    artefacts: Option<&Artefacts>,
+    target: &Path,
+) -> Result<BackupReport, BackupError> {
     if target.symlink_metadata().is_ok() {
         return Err(BackupError::TargetExists { target: target.display().to_string() });
     }
@@ -98,7 +104,9 @@ pub fn backup(journal: &Journal, artefacts: Option<&Artefacts>, target: &Path) -
             None => (0, 0),
         };
         std::fs::write(staging.join("head"), format!("{head}\n")).map_err(failed("write the head"))?;
-        std::fs::File::open(staging.join("head")).and_then(|file| file.sync_all()).map_err(failed("sync the head"))?;
+        std::fs::File::open(staging.join("head"))
+            .and_then(|file| file.sync_all())
+            .map_err(failed("sync the head"))?;
         let found = verify(&staging.join("journal")).map_err(|error| match error {
             VerifyError::Io { source, .. } => failed("read the copy")(source),
             error => failed("read the copy")(io::Error::other(error)),
@@ -108,7 +116,8 @@ pub fn backup(journal: &Journal, artefacts: Option<&Artefacts>, target: &Path) -
         }
         if found.head != head {
             let what = format!("the copy ends at {}, not at {head}", found.head);
-            let problem = Problem { segment: files.last().cloned().unwrap_or_default(), offset: 0, position: 0, what };
+            let problem =
+                Problem { segment: files.last().cloned().unwrap_or_default(), offset: 0, position: 0, what };
             return Err(BackupError::Damaged(problem));
         }
         sync_directory(&staging).map_err(failed("sync the copy"))?;

@@ -49,7 +49,9 @@ pub struct Collected {
 /// Why nothing was collected.
 #[derive(Debug, thiserror::Error)]
 pub enum CollectError {
-    #[error("nothing was collected: what must stay is not known completely ({why}); mend that, then collect again")]
+    #[error(
+        "nothing was collected: what must stay is not known completely ({why}); mend that, then collect again"
+    )]
     RootsIncomplete { why: String },
     /// Another collection or a backup is at work.
     #[error("another collection or a backup is at work; try again later")]
@@ -64,7 +66,12 @@ impl Artefacts {
     ///
     /// # Errors
     /// [`CollectError`]; what was removed before an error stays removed.
-    pub fn collect(&self, roots: Roots<'_>, grace: Duration, now: Duration) -> Result<Collected, CollectError> {
+    pub fn collect(
+        &self,
+        roots: Roots<'_>,
+        grace: Duration,
+        now: Duration,
+    ) -> Result<Collected, CollectError> {
         let Ok(_one) = self.collecting().try_lock() else { return Err(CollectError::Busy) };
         let rooted = match roots {
             Roots::Complete(rooted) => rooted,
@@ -89,7 +96,12 @@ impl Artefacts {
         Ok(collected)
     }
 
-    fn remove_noted(&self, digest: &Digest, grace: Duration, now: Duration) -> Result<Option<u64>, ArtefactError> {
+    fn remove_noted(
+        &self,
+        digest: &Digest,
+        grace: Duration,
+        now: Duration,
+    ) -> Result<Option<u64>, ArtefactError> {
         let mut noted = self.noted();
         let since = noted.get(digest).copied();
         let long_enough = since.is_some_and(|since| now.saturating_sub(since) >= grace);

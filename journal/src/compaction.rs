@@ -121,7 +121,11 @@ fn failed(doing: &str) -> impl FnOnce(io::Error) -> CompactError + use<> {
 }
 
 /// What would be kept and dropped.
-pub(crate) fn weigh(shared: &Shared, dead_bytes_min: u64, mut keep: impl FnMut(&str) -> Keep) -> (Weight, Vec<Weighed>) {
+pub(crate) fn weigh(
+    shared: &Shared,
+    dead_bytes_min: u64,
+    mut keep: impl FnMut(&str) -> Keep,
+) -> (Weight, Vec<Weighed>) {
     let all = shared.view().index.weigh();
     let mut weight = Weight::default();
     let mut dropped = Vec::new();
@@ -305,14 +309,14 @@ fn write_snapshot(shared: &Shared, disk: &dyn Disk, begun: &Begun) -> Result<Wri
     };
     finish(&mut output).map_err(|error| full("writing the snapshot", error))?;
     let digest = *output.hasher.finalize().as_bytes();
-    let (last_frame, _) = output.index.newest_frames(SNAPSHOTS_STREAM);
+    let (last_frame, own_frame) = output.index.newest_frames(SNAPSHOTS_STREAM);
     let head = SidecarHead {
         number: begun.number,
         first: 1,
         before: CHAIN_START,
         end: begun.state,
         last_frame,
-        own_frame: 0,
+        own_frame,
         records: output.records,
         bytes: output.written,
         digest,
@@ -333,7 +337,12 @@ fn write_snapshot(shared: &Shared, disk: &dyn Disk, begun: &Begun) -> Result<Wri
 }
 
 /// Copies the kept records of everything up to the line, checked against checksums and chain.
-fn copy_kept(shared: &Shared, disk: &dyn Disk, begun: &Begun, output: &mut Output) -> Result<(), CompactError> {
+fn copy_kept(
+    shared: &Shared,
+    disk: &dyn Disk,
+    begun: &Begun,
+    output: &mut Output,
+) -> Result<(), CompactError> {
     let dropped: BTreeSet<&str> = begun.streams.iter().map(|weighed| &*weighed.stream).collect();
     let mut last = ChainState { position: 0, hash: CHAIN_START, incarnation: 0, time_ms: 0 };
     let mut opened: Option<(String, Arc<dyn DiskFile>)> = None;
@@ -344,7 +353,8 @@ fn copy_kept(shared: &Shared, disk: &dyn Disk, begun: &Begun, output: &mut Outpu
         let file = match &opened {
             Some((name, file)) if *name == place.segment => file.clone(),
             _ => {
-                let file = disk.open_read(&place.segment).map_err(failed(&format!("opening {}", place.segment)))?;
+                let file =
+                    disk.open_read(&place.segment).map_err(failed(&format!("opening {}", place.segment)))?;
                 opened = Some((place.segment.clone(), file.clone()));
                 window = None;
                 file
@@ -392,7 +402,12 @@ fn damaged(place: &crate::index::FramePlace, position: Position, fault: &FrameFa
 type FrameRead = Result<(frame::FrameHeader, usize), FrameFault>;
 
 /// Finds the frame at `offset` in the buffer, which is filled anew if it does not hold all of it.
-fn read_frame(file: &dyn DiskFile, offset: u64, buffer: &mut Vec<u8>, start: &mut u64) -> io::Result<FrameRead> {
+fn read_frame(
+    file: &dyn DiskFile,
+    offset: u64,
+    buffer: &mut Vec<u8>,
+    start: &mut u64,
+) -> io::Result<FrameRead> {
     for wanted in [WRITE_BYTES, HEADER_BYTES + frame::padded(crate::record::BATCH_BYTES_MAX)] {
         if let Some(from) = offset.checked_sub(*start).and_then(|from| usize::try_from(from).ok())
             && let Some(bytes) = buffer.get(from..).filter(|bytes| bytes.len() >= HEADER_BYTES)

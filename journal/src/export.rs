@@ -182,7 +182,12 @@ fn first_of(disk: &dyn Disk, name: &str) -> Result<Position, ExportError> {
     let read = file.read_at(0, &mut bytes).map_err(failed(format!("read {name}")))?;
     let header = SegmentHeader::parse(&bytes[..read], segment_number(name).unwrap_or(0));
     let damaged = |fault: crate::segment::SegmentFault| {
-        ExportError::Damaged(Problem { segment: name.to_owned(), offset: 0, position: 0, what: fault.to_string() })
+        ExportError::Damaged(Problem {
+            segment: name.to_owned(),
+            offset: 0,
+            position: 0,
+            what: fault.to_string(),
+        })
     };
     Ok(header.map_err(damaged)?.first)
 }
@@ -246,7 +251,12 @@ fn copy_segment(
 
 type NextFrame = Result<(usize, ChainState, u64), FrameFault>;
 
-fn next_frame(window: &mut Window<'_>, at: u64, limit: Position, state: &ChainState) -> io::Result<NextFrame> {
+fn next_frame(
+    window: &mut Window<'_>,
+    at: u64,
+    limit: Position,
+    state: &ChainState,
+) -> io::Result<NextFrame> {
     let header = match frame::parse_header(window.get(at, HEADER_BYTES)?) {
         Ok(header) => header,
         Err(fault) => return Ok(Err(fault)),

@@ -177,7 +177,8 @@ fn stage(staging: &Path, from: &mut dyn Read, expected: Option<Head>) -> Result<
     let mut state = ChainState { position: 0, hash: CHAIN_START, incarnation: 0, time_ms: 0 };
     let number = u64_at(&header, 16);
     let format = if number > 0 { FORMAT_SNAPSHOT } else { FORMAT_PLAIN };
-    let mut output = Output { disk: &disk, format, number: number.max(1), file: None, end: 0, files: Vec::new() };
+    let mut output =
+        Output { disk: &disk, format, number: number.max(1), file: None, end: 0, files: Vec::new() };
     if number > 0 {
         let (file, at) = take_snapshot(&disk, number, u64_at(&header, 24), &mut source)?;
         output.files.push(file);
@@ -189,14 +190,16 @@ fn stage(staging: &Path, from: &mut dyn Read, expected: Option<Head>) -> Result<
         return Err(source.damaged("something follows its trailer"));
     }
     let head = Head { position: u64_at(&trailer, 16), hash: hash_at(&trailer, 24) };
-    if u64_at(&trailer, 64) != source.offset || hash_at(&trailer, 72) != *source.hasher.finalize().as_bytes() {
+    if u64_at(&trailer, 64) != source.offset || hash_at(&trailer, 72) != *source.hasher.finalize().as_bytes()
+    {
         return Err(source.damaged("its bytes are not those that its trailer names"));
     }
     if (state.position, state.hash) != (head.position, head.hash) {
         return Err(source.damaged(format!("its chain ends at {}, its trailer says {head}", state.position)));
     }
     // As opening will see it: streams, snapshot and its confirmation, every checksum once more from disk.
-    let report = verify_on(&disk).map_err(|error| failed("read what was imported")(io::Error::other(error)))?;
+    let report =
+        verify_on(&disk).map_err(|error| failed("read what was imported")(io::Error::other(error)))?;
     if let Some(problem) = report.problems.first() {
         return Err(source.damaged(problem));
     }
@@ -215,7 +218,12 @@ fn stage(staging: &Path, from: &mut dyn Read, expected: Option<Head>) -> Result<
 
 type Snapshot = (Arc<dyn DiskFile>, ChainState);
 
-fn take_snapshot(disk: &RealDisk, number: u64, length: u64, source: &mut Source<'_>) -> Result<Snapshot, ImportError> {
+fn take_snapshot(
+    disk: &RealDisk,
+    number: u64,
+    length: u64,
+    source: &mut Source<'_>,
+) -> Result<Snapshot, ImportError> {
     let name = snapshot_name(number);
     let file = disk.create(&name).map_err(failed(format!("make {name}")))?;
     let mut buffer = vec![0; COPY_BYTES];
@@ -228,7 +236,8 @@ fn take_snapshot(disk: &RealDisk, number: u64, length: u64, source: &mut Source<
         let part = usize::try_from(length - at).unwrap_or(COPY_BYTES).min(COPY_BYTES);
         source.take(&mut buffer[..part])?;
         if at == 0 {
-            let header = SnapshotHeader::parse(&buffer[..part], number).map_err(|fault| source.damaged(fault))?;
+            let header =
+                SnapshotHeader::parse(&buffer[..part], number).map_err(|fault| source.damaged(fault))?;
             state = Some(header.state);
         }
         file.write_at(at, &buffer[..part]).map_err(failed(format!("write {name}")))?;
@@ -250,7 +259,9 @@ fn take_frames(
         if bytes[..8] == TRAILER_MAGIC {
             bytes.resize(TRAILER_BYTES, 0);
             source.fill(&mut bytes[HEADER_BYTES..])?;
-            if crc32fast::hash(&bytes[..116]) != u32_at(&bytes, 116) || bytes[120..].iter().any(|byte| *byte != 0) {
+            if crc32fast::hash(&bytes[..116]) != u32_at(&bytes, 116)
+                || bytes[120..].iter().any(|byte| *byte != 0)
+            {
                 return Err(source.damaged("its trailer does not match its checksum"));
             }
             return Ok(bytes);

@@ -109,7 +109,13 @@ impl FileIndex {
 }
 
 impl Index {
-    pub fn add_segment(&mut self, number: u64, name: String, file: Option<Arc<dyn DiskFile>>, first: Position) {
+    pub fn add_segment(
+        &mut self,
+        number: u64,
+        name: String,
+        file: Option<Arc<dyn DiskFile>>,
+        first: Position,
+    ) {
         self.add_file(FileIndex { name, number, snapshot: false, file, first, base: 0, frames: Vec::new() });
     }
 
@@ -160,8 +166,7 @@ impl Index {
     /// Notes a frame of the newest file.
     pub fn add_frame(&mut self, first: Position, offset: u64) {
         let Some(file) = self.files.last_mut() else { return };
-        if let (Ok(relative), Ok(at)) =
-            (u32::try_from(first - file.first), u32::try_from(offset - file.base))
+        if let (Ok(relative), Ok(at)) = (u32::try_from(first - file.first), u32::try_from(offset - file.base))
         {
             file.frames.push((relative, at));
             return;
@@ -313,7 +318,9 @@ impl Index {
     /// Puts a snapshot's files in the place of everything before segment `number` and forgets the streams
     /// that were being retired.
     pub fn replace_older(&mut self, number: u64, snapshot: Vec<FileIndex>) {
-        let newer = std::mem::take(&mut self.files).into_iter().filter(|file| file.number >= number && !file.snapshot);
+        let newer = std::mem::take(&mut self.files)
+            .into_iter()
+            .filter(|file| file.number >= number && !file.snapshot);
         self.files = snapshot.into_iter().chain(newer).collect();
         let dropped = std::mem::take(&mut self.retiring);
         for stream in &dropped {
@@ -338,12 +345,11 @@ impl Index {
 
     /// All streams and what they would take in a snapshot, in order of name.
     pub fn weigh(&self) -> Vec<Weighed> {
-        let weighed = |(name, entry): (&Box<str>, &StreamIndex)| Weighed {
-            stream: name.clone(),
-            len: entry.len,
-            bytes: entry.bytes,
-        };
-        self.streams.iter().map(weighed).collect()
+        let mut all = Vec::with_capacity(self.streams.len());
+        for (stream, entry) in &self.streams {
+            all.push(Weighed { stream: stream.clone(), len: entry.len, bytes: entry.bytes });
+        }
+        all
     }
 
     /// Positions of up to `limit` records of a stream from its `from_seq`-th on.

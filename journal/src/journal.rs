@@ -114,7 +114,9 @@ pub enum OpenError {
     )]
     NewerFormat { segment: String, found: u16, known: u16 },
     /// Something else lives here. Name another directory.
-    #[error("`{name}` was not written by this program, so this is not a journal's directory; nothing was changed, name another one")]
+    #[error(
+        "`{name}` was not written by this program, so this is not a journal's directory; nothing was changed, name another one"
+    )]
     NotAJournal { name: String },
     /// Another user's files. Run as that user, or give the files to this one.
     #[error(
@@ -132,6 +134,15 @@ pub enum OpenError {
     /// The file system refuses (missing rights, read-only, broken hardware).
     #[error("cannot open the journal ({doing}): {source}")]
     Io { doing: String, source: io::Error },
+}
+
+/// Where a batch stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Appended {
+    /// Of its records, in order.
+    pub positions: Vec<Position>,
+    /// The time that all of them carry, in ms.
+    pub time_ms: u64,
 }
 
 /// Why a batch was not appended. Unless said otherwise none of it will ever be seen.
@@ -416,6 +427,20 @@ impl Journal {
         time_ms: u64,
         incarnation: u64,
     ) -> impl Future<Output = Result<Vec<Position>, AppendError>> + Send + use<> {
+        let appended = self.enqueue_async(batch, time_ms, incarnation, false);
+        async move { appended.await.map(|appended| appended.positions) }
+    }
+
+    /// As [`Journal::append`], and tells the time that the records carry.
+    ///
+    /// # Errors
+    /// [`AppendError`].
+    pub fn append_timed(
+        &self,
+        batch: Vec<NewRecord>,
+        time_ms: u64,
+        incarnation: u64,
+    ) -> impl Future<Output = Result<Appended, AppendError>> + Send + use<> {
         self.enqueue_async(batch, time_ms, incarnation, false)
     }
 
@@ -430,7 +455,8 @@ impl Journal {
         time_ms: u64,
         incarnation: u64,
     ) -> impl Future<Output = Result<Vec<Position>, AppendError>> + Send + use<> {
-        self.enqueue_async(batch, time_ms, incarnation, true)
+        let appended = self.enqueue_async(batch, time_ms, incarnation, true);
+        async move { appended.await.map(|appended| appended.positions) }
     }
 
     /// As [`Journal::append`], for threads outside of any async runtime.
@@ -447,7 +473,8 @@ impl Journal {
         incarnation: u64,
     ) -> Result<Vec<Position>, AppendError> {
         let waiting = self.enqueue(batch, time_ms, incarnation, false)?;
-        waiting.blocking_recv().unwrap_or_else(|_| Err(self.inner.shared.gone()))
+        let appended = waiting.blocking_recv().unwrap_or_else(|_| Err(self.inner.shared.gone()));
+        appended.map(|appended| appended.positions)
     }
 
     fn enqueue_async(
@@ -456,7 +483,7 @@ impl Journal {
         time_ms: u64,
         incarnation: u64,
         urgent: bool,
-    ) -> impl Future<Output = Result<Vec<Position>, AppendError>> + Send + use<> {
+    ) -> impl Future<Output = Result<Appended, AppendError>> + Send + use<> {
         let waiting = self.enqueue(batch, time_ms, incarnation, urgent);
         let shared = self.inner.shared.clone();
         async move { waiting?.await.unwrap_or_else(|_| Err(shared.gone())) }
@@ -468,13 +495,13 @@ impl Journal {
         time_ms: u64,
         incarnation: u64,
         urgent: bool,
-    ) -> Result<oneshot::Receiver<Result<Vec<Position>, AppendError>>, AppendError> {
+    ) -> Result<oneshot::Receiver<Result<Appended, AppendError>>, AppendError> {
         let (reply, waiting) = oneshot::channel();
         let request = Request::Append(Append { batch, time_ms, incarnation, urgent, reply });
         match self.inner.shared.queue.push(request) {
             Ok(()) => Ok(waiting),
-            Err((Refused::Full, _)) => Err(AppendError::Busy),
-            Err((Refused::Closed, _)) => Err(self.inner.shared.gone()),
+            Err(Refused::Full) => Err(AppendError::Busy),
+            Err(Refused::Closed) => Err(self.inner.shared.gone()),
         }
     }
 
@@ -579,11 +606,7 @@ impl Journal {
     ///
     /// # Panics
     /// Inside an async runtime, where blocking would stop other tasks.
-    pub fn compact(
-        &self,
-        keep: impl FnMut(&str) -> Keep,
-        by: By<'_>,
-    ) -> Result<Compaction, CompactError> {
+    pub fn compact(&self, keep: impl FnMut(&str) -> Keep, by: By<'_>) -> Result<Compaction, CompactError> {
         compaction::compact(&self.inner.shared, &self.inner.disk, keep, by, &mut || {})
     }
 

@@ -61,7 +61,10 @@ mod switched {
     }
 
     /// Runs `work` with the mutant switched on, on this thread only.
-    pub(crate) fn with<T>(mutant: Mutant, work: impl FnOnce() -> T + std::panic::UnwindSafe) -> std::thread::Result<T> {
+    pub(crate) fn with<T>(
+        mutant: Mutant,
+        work: impl FnOnce() -> T + std::panic::UnwindSafe,
+    ) -> std::thread::Result<T> {
         ON.with(|on| on.set(Some(mutant)));
         let done = std::panic::catch_unwind(work);
         ON.with(|on| on.set(None));

@@ -131,7 +131,8 @@ fn flipped_sidecars() {
         for at in 0..bytes.len() {
             let mut files = files.clone();
             files.get_mut(name).unwrap()[at] ^= 1;
-            let found = opened(&SimDisk::with_files(files)).unwrap_or_else(|error| panic!("{name} {at}: {error}"));
+            let found =
+                opened(&SimDisk::with_files(files)).unwrap_or_else(|error| panic!("{name} {at}: {error}"));
             assert!(found == records, "byte {at} of {name} changed what is read");
             flips += 1;
         }
@@ -145,7 +146,9 @@ fn collections() {
     let digest = artefacts.put(b"shared").unwrap();
     let collect = |seconds| {
         let none = |_: &crate::Digest| false;
-        artefacts.collect(Roots::Complete(&none), Duration::from_secs(10), Duration::from_secs(seconds)).unwrap()
+        artefacts
+            .collect(Roots::Complete(&none), Duration::from_secs(10), Duration::from_secs(seconds))
+            .unwrap()
     };
     collect(0);
     assert!(artefacts.get(&digest).is_ok(), "collected at first sight");

@@ -16,7 +16,8 @@ use crate::mutants::{Mutant, on};
 use crate::record::{ChainHash, Head, Position, SNAPSHOTS_STREAM};
 use crate::scan::{Reading, StoreScan, Visitor, scan_store};
 use crate::segment::{
-    SEGMENT_HEADER_BYTES, SegmentHeader, create_segment, is_unfinished, segment_name, segment_number,
+    FORMAT_SNAPSHOT, SEGMENT_HEADER_BYTES, SegmentHeader, create_segment, is_unfinished, segment_name,
+    segment_number,
 };
 use crate::sidecar::{self, Sidecar, SidecarHead, is_sidecar, sidecar_name};
 use crate::snapshot::snapshot_number;
@@ -203,17 +204,8 @@ pub(crate) fn sidecar_of(number: u64, before: ChainHash, end: ChainState, index:
     let first = index.newest_first();
     let (last_frame, own_frame) = index.newest_frames(SNAPSHOTS_STREAM);
     let records = end.position + 1 - first;
-    let head = SidecarHead {
-        number,
-        first,
-        before,
-        end,
-        last_frame,
-        own_frame,
-        records,
-        bytes: 0,
-        digest: [0; 32],
-    };
+    let head =
+        SidecarHead { number, first, before, end, last_frame, own_frame, records, bytes: 0, digest: [0; 32] };
     sidecar::encode(&head, index, &[])
 }
 
@@ -253,7 +245,11 @@ fn refuse_damage(scan: &StoreScan) -> Result<(), OpenError> {
         return Err(OpenError::NotAJournal { name });
     }
     Err(match scan.newer {
-        Some(found) => OpenError::NewerFormat { segment: problem.segment, found, known: frame::FORMAT },
+        Some(found) => {
+            let header = problem.offset == 0 && segment_number(&problem.segment).is_some();
+            let known = if header { FORMAT_SNAPSHOT } else { frame::FORMAT };
+            OpenError::NewerFormat { segment: problem.segment, found, known }
+        }
         None => OpenError::Damaged {
             segment: problem.segment,
             offset: problem.offset,

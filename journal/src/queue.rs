@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use crate::compaction::{Begun, CompactError};
 use crate::index::{FileIndex, Weighed};
-use crate::journal::{AppendError, RecoverError, Recovery};
+use crate::journal::{AppendError, Appended, RecoverError, Recovery};
 use crate::record::{NewRecord, Position};
 
 /// Places that only urgent requests may take. An emergency stop is one batch per run at most; 256 covers
@@ -25,7 +25,10 @@ const IDLE_LOOKS_MAX: u32 = 64;
 pub(crate) enum Request {
     Append(Append),
     Recover(oneshot::Sender<Result<Recovery, RecoverError>>),
-    BeginCompaction { streams: Vec<Weighed>, reply: oneshot::Sender<Result<Begun, CompactError>> },
+    BeginCompaction {
+        streams: Vec<Weighed>,
+        reply: oneshot::Sender<Result<Begun, CompactError>>,
+    },
     FinishCompaction(Finish),
     /// Takes back what the beginning of a compaction refused to appends.
     GiveUpCompaction,
@@ -45,7 +48,7 @@ pub(crate) struct Append {
     pub time_ms: u64,
     pub incarnation: u64,
     pub urgent: bool,
-    pub reply: oneshot::Sender<Result<Vec<Position>, AppendError>>,
+    pub reply: oneshot::Sender<Result<Appended, AppendError>>,
 }
 
 pub(crate) enum Refused {
@@ -75,7 +78,7 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn push(&self, request: Request) -> Result<(), (Refused, Request)> {
+    pub fn push(&self, request: Request) -> Result<(), Refused> {
         let urgent = match &request {
             Request::Append(append) => append.urgent,
             // At most one of these waits at a time.
@@ -84,10 +87,10 @@ impl Queue {
         let max = if urgent { self.max + URGENT_MAX } else { self.max };
         let mut state = self.lock();
         if state.closed {
-            return Err((Refused::Closed, request));
+            return Err(Refused::Closed);
         }
         if state.requests.len() >= max {
-            return Err((Refused::Full, request));
+            return Err(Refused::Full);
         }
         state.requests.push_back(request);
         drop(state);

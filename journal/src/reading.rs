@@ -138,7 +138,8 @@ pub(crate) fn stream(
         at += found.len();
         for view in found {
             if view.stream != stream {
-                let fault = FrameFault::StreamBroken(format!("`{}` stands in the place of `{stream}`", view.stream));
+                let fault =
+                    FrameFault::StreamBroken(format!("`{}` stands in the place of `{stream}`", view.stream));
                 return Err(damaged(&place, view.position, &fault));
             }
             bytes += view.payload.len();

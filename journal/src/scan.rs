@@ -206,8 +206,12 @@ fn scan_from<V: Visitor>(
     candidate: Option<u64>,
     mut visitor: V,
 ) -> Result<(StoreScan, V), ScanError> {
-    let numbers: Vec<u64> =
-        found.segments.iter().copied().filter(|number| candidate.is_none_or(|from| *number >= from)).collect();
+    let numbers: Vec<u64> = found
+        .segments
+        .iter()
+        .copied()
+        .filter(|number| candidate.is_none_or(|from| *number >= from))
+        .collect();
     let mut scan = StoreScan {
         segments: Vec::new(),
         newest: None,
@@ -333,7 +337,13 @@ fn scan_from<V: Visitor>(
                 scan.records += sidecar.head.records;
                 scan.believed += 1;
                 scan.confirmed = confirmed.or(scan.confirmed);
-                scan.segments.push(ScannedSegment { number: *number, before: state_before, incarnation: made_by, end: len, len });
+                scan.segments.push(ScannedSegment {
+                    number: *number,
+                    before: state_before,
+                    incarnation: made_by,
+                    end: len,
+                    len,
+                });
                 continue;
             }
         }
@@ -376,7 +386,13 @@ fn scan_from<V: Visitor>(
         if newest {
             scan.newest = Some(file);
         }
-        scan.segments.push(ScannedSegment { number: *number, before: state_before, incarnation: made_by, end, len });
+        scan.segments.push(ScannedSegment {
+            number: *number,
+            before: state_before,
+            incarnation: made_by,
+            end,
+            len,
+        });
         if !scan.problems.is_empty() && !reading.keep_going {
             break;
         }
@@ -405,12 +421,16 @@ fn confirm(scan: &mut StoreScan, candidate: Option<u64>, content: Option<(Snapsh
     }
     let (number, what) = match (scan.confirmed, candidate) {
         (None, None) => return,
-        (None, Some(number)) => {
-            (number, "no record of the chain behind it confirms this snapshot, and nothing older is there".to_owned())
-        }
+        (None, Some(number)) => (
+            number,
+            "no record of the chain behind it confirms this snapshot, and nothing older is there".to_owned(),
+        ),
         (Some(said), candidate) if candidate != Some(said.number) => (
             said.number,
-            format!("the chain says that {} stands for all that is older, and it is missing", snapshot_name(said.number)),
+            format!(
+                "the chain says that {} stands for all that is older, and it is missing",
+                snapshot_name(said.number)
+            ),
         ),
         (Some(said), _) => {
             let Some((header, bytes, digest)) = content else { return };
@@ -430,8 +450,10 @@ fn confirm(scan: &mut StoreScan, candidate: Option<u64>, content: Option<(Snapsh
 fn leftovers(found: &Names, candidate: Option<u64>) -> Vec<String> {
     let replaced = found.segments.iter().filter(|number| candidate.is_some_and(|from| **number < from));
     let snapshots = found.snapshots.iter().filter(|number| candidate != Some(**number));
-    let mut names: Vec<String> =
-        replaced.map(|number| segment_name(*number)).chain(snapshots.map(|number| snapshot_name(*number))).collect();
+    let mut names: Vec<String> = replaced
+        .map(|number| segment_name(*number))
+        .chain(snapshots.map(|number| snapshot_name(*number)))
+        .collect();
     let there = |sidecar: &&String| {
         found
             .segments
@@ -550,7 +572,8 @@ fn read_snapshot<V: Visitor>(
         scan.believed += 1;
         return Ok(Ok((header, len, sidecar.head.digest)));
     }
-    let (mut at, mut last, mut records) = (SNAPSHOT_HEADER_BYTES, ChainState { position: 0, ..header.state }, 0);
+    let (mut at, mut last, mut records) =
+        (SNAPSHOT_HEADER_BYTES, ChainState { position: 0, ..header.state }, 0);
     last.hash = CHAIN_START;
     while at < len {
         match snapshot_frame(&mut window, at, &header, &last, scan.mark.mark.head, visitor)? {
@@ -619,7 +642,9 @@ fn snapshot_frame<V: Visitor>(
             }
             FrameKind::Records => {}
         }
-        if header.first <= last.position || header.first + u64::from(header.records) > snapshot.state.position + 1 {
+        if header.first <= last.position
+            || header.first + u64::from(header.records) > snapshot.state.position + 1
+        {
             return Err(FrameFault::PositionGap { expected: last.position + 1, found: header.first });
         }
         if header.first == last.position + 1 && header.before != last.hash {
@@ -781,7 +806,9 @@ impl SegmentScan<'_> {
             return Ok(Step::Fault(fault));
         }
         if header.kind == FrameKind::Retired {
-            return Ok(Step::Fault(FrameFault::HeaderNonsense("names of retired streams stand in snapshots only")));
+            return Ok(Step::Fault(FrameFault::HeaderNonsense(
+                "names of retired streams stand in snapshots only",
+            )));
         }
         if header.kind == FrameKind::Records && self.limit.is_some_and(|limit| header.first > limit) {
             return Ok(Step::Superseded);

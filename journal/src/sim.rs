@@ -47,6 +47,7 @@ struct State {
     fault: Option<(u64, Fault)>,
     stopped: bool,
     capacity: Option<u64>,
+    read_only: bool,
     random: Random,
 }
 
@@ -139,6 +140,11 @@ impl SimDisk {
         self.lock().capacity = bytes;
     }
 
+    /// Refuses everything that changes something, as a file system that is mounted read-only.
+    pub fn set_read_only(&self, read_only: bool) {
+        self.lock().read_only = read_only;
+    }
+
     /// The disk after a kill of the program: the cache is kept, nothing is planned.
     pub fn after_kill(&self) -> SimDisk {
         let mut state = self.lock().clone();
@@ -229,6 +235,10 @@ impl State {
         }
     }
 
+    fn refuse_changes(&self) -> io::Result<()> {
+        if self.read_only { Err(io::ErrorKind::ReadOnlyFilesystem.into()) } else { Ok(()) }
+    }
+
     fn fail(&mut self, fault: Fault) -> io::Error {
         match fault {
             Fault::Error => io::Error::from_raw_os_error(nix::errno::Errno::EIO as i32),
@@ -272,17 +282,23 @@ impl Disk for SimDisk {
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
         let mut state = self.lock();
+        let inode = state.names.get(name).copied();
+        state.begin_whole(false)?;
+        let inode = inode.ok_or(io::ErrorKind::NotFound)?;
+        state.refuse_changes()?;
+        Ok(Arc::new(SimFile { disk: self.clone(), inode }))
+    }
+
+    fn open_read(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        let mut state = self.lock();
         state.begin_whole(false)?;
         let inode = state.names.get(name).copied().ok_or(io::ErrorKind::NotFound)?;
         Ok(Arc::new(SimFile { disk: self.clone(), inode }))
     }
 
-    fn open_read(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        self.open(name)
-    }
-
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
         let mut state = self.lock();
+        state.refuse_changes()?;
         state.begin_whole(true)?;
         let inode = match state.names.get(name) {
             Some(inode) => *inode,
@@ -300,6 +316,7 @@ impl Disk for SimDisk {
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let mut state = self.lock();
+        state.refuse_changes()?;
         state.begin_whole(true)?;
         let inode = state.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
         state.names.insert(to.to_owned(), inode);
@@ -309,6 +326,7 @@ impl Disk for SimDisk {
 
     fn remove(&self, name: &str) -> io::Result<()> {
         let mut state = self.lock();
+        state.refuse_changes()?;
         state.begin_whole(false)?;
         state.names.remove(name).ok_or(io::ErrorKind::NotFound)?;
         state.note_names();
@@ -347,6 +365,7 @@ impl DiskFile for SimFile {
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.disk.lock();
+        state.refuse_changes()?;
         let fault = state.begin()?;
         let grows = (offset + bytes.len() as u64).saturating_sub(state.inodes[self.inode].cache.len() as u64);
         let missing = grows.saturating_sub(state.room());
@@ -371,6 +390,7 @@ impl DiskFile for SimFile {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         let mut state = self.disk.lock();
+        state.refuse_changes()?;
         state.begin_whole(false)?;
         state.resize(self.inode, len);
         Ok(())
@@ -378,6 +398,7 @@ impl DiskFile for SimFile {
 
     fn preallocate(&self, len: u64) -> io::Result<()> {
         let mut state = self.disk.lock();
+        state.refuse_changes()?;
         let fault = state.begin()?;
         let old = state.inodes[self.inode].cache.len() as u64;
         let possible = old + len.saturating_sub(old).min(state.room());

@@ -58,9 +58,12 @@ impl Told {
             Ok(done) => {
                 self.compactions += u64::from(done.position > 0);
                 if done.position > 0 {
-                    self.retired.extend(dropped.iter().copied().filter(|stream| {
-                        turn.journal.is_retired(&format!("run/{stream}"))
-                    }));
+                    self.retired.extend(
+                        dropped
+                            .iter()
+                            .copied()
+                            .filter(|stream| turn.journal.is_retired(&format!("run/{stream}"))),
+                    );
                 }
                 true
             }
@@ -104,7 +107,11 @@ impl Told {
                 !retired || self.retired.contains(stream) || self.perhaps_retired.contains(stream),
                 "{case}: stream {stream} is retired though nobody dropped it"
             );
-            assert_eq!(found.contains_key(position), !retired, "{case}: `{label}` at {position}, retired {retired}");
+            assert_eq!(
+                found.contains_key(position),
+                !retired,
+                "{case}: `{label}` at {position}, retired {retired}"
+            );
         }
         for (stream, length) in &sequences {
             let read = turn.journal.read_stream(stream, 1, usize::MAX).unwrap();
@@ -127,9 +134,13 @@ impl Told {
         let from = snapshots.first().copied().unwrap_or(0);
         for name in &names {
             assert!(!name.ends_with(".tmp"), "{case}: {names:?}");
-            assert!(crate::segment::segment_number(name).is_none_or(|number| number >= from), "{case}: {names:?}");
+            assert!(
+                crate::segment::segment_number(name).is_none_or(|number| number >= from),
+                "{case}: {names:?}"
+            );
         }
-        let position = turn.append(vec![record(9, "on", 10)]).unwrap_or_else(|error| panic!("{case}: {error}"));
+        let position =
+            turn.append(vec![record(9, "on", 10)]).unwrap_or_else(|error| panic!("{case}: {error}"));
         assert!(position[0] > last, "{case}: position {position:?} was given out twice");
         turn.compact(&[2]).unwrap_or_else(|error| panic!("{case}: {error}"));
         assert!(verify_on(disk).unwrap().ok, "{case}: after one more compaction");

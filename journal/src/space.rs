@@ -114,7 +114,11 @@ impl Watermark {
 
     /// Judges the free space that there is now.
     pub fn judge(&mut self, free_bytes: u64) -> Verdict {
-        let paused = if self.paused { free_bytes < self.resume_from_bytes } else { free_bytes < self.pause_below_bytes };
+        let paused = if self.paused {
+            free_bytes < self.resume_from_bytes
+        } else {
+            free_bytes < self.pause_below_bytes
+        };
         if paused == self.paused {
             return Verdict::Unchanged { paused };
         }
@@ -134,7 +138,15 @@ mod tests {
         let same = |paused| Verdict::Unchanged { paused };
         assert_eq!(
             verdicts,
-            [same(false), Verdict::Pause, same(true), same(true), Verdict::Resume, same(false), Verdict::Pause]
+            [
+                same(false),
+                Verdict::Pause,
+                same(true),
+                same(true),
+                Verdict::Resume,
+                same(false),
+                Verdict::Pause
+            ]
         );
     }
 

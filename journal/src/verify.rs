@@ -79,7 +79,8 @@ pub fn verify_on(disk: &dyn Disk) -> Result<VerifyReport, VerifyError> {
 /// # Errors
 /// As [`verify`].
 pub fn verify_against(dir: &Path, expected: Head) -> Result<VerifyReport, VerifyError> {
-    let disk = RealDisk::existing(dir).map_err(|source| VerifyError::Io { name: dir.display().to_string(), source })?;
+    let disk = RealDisk::existing(dir)
+        .map_err(|source| VerifyError::Io { name: dir.display().to_string(), source })?;
     check(&disk, Some(expected))
 }
 
@@ -108,7 +109,10 @@ fn check(disk: &dyn Disk, expected: Option<Head>) -> Result<VerifyReport, Verify
     let mut problems = scan.problems;
     let mut notes = scan.notes;
     if !scan.leftovers.is_empty() {
-        notes.push(format!("{} files that nothing needs any more are removed at the next opening", scan.leftovers.len()));
+        notes.push(format!(
+            "{} files that nothing needs any more are removed at the next opening",
+            scan.leftovers.len()
+        ));
     }
     for (name, bytes) in &checking.sidecars {
         // Of the file as it is; a sidecar that says otherwise is not believed, or lies in what opening believes.

@@ -20,13 +20,14 @@ use crate::compaction::{Begun, CompactError};
 use crate::disk::{Disk, DiskFile, is_full};
 use crate::frame::{self, ChainState, FrameKind};
 use crate::index::{Known, Weighed};
-use crate::journal::{AppendError, Options, RecoverError, Recovery, Shared};
+use crate::journal::{AppendError, Appended, Options, RecoverError, Recovery, Shared};
 use crate::mark::MarkFile;
 use crate::mutants::{Mutant, on};
 use crate::opening::{keep_sidecar, sidecar_of};
 use crate::queue::{Append, Finish, Request};
 use crate::record::{
-    BATCH_BYTES_MAX, BATCH_RECORDS_MAX, ChainHash, Head, NAME_BYTES_MAX, NewRecord, Position, SNAPSHOTS_STREAM,
+    BATCH_BYTES_MAX, BATCH_RECORDS_MAX, ChainHash, Head, NAME_BYTES_MAX, NewRecord, Position,
+    SNAPSHOTS_STREAM,
 };
 use crate::segment::{FORMAT_SNAPSHOT, SEGMENT_HEADER_BYTES, SegmentHeader, create_segment, segment_name};
 use crate::sidecar::sidecar_name;
@@ -70,7 +71,8 @@ pub(crate) struct Segment {
     pub target: u64,
 }
 
-type Answer = (oneshot::Sender<Result<Vec<Position>, AppendError>>, Result<Vec<Position>, AppendError>);
+type StreamAndBytes = (String, usize);
+type Answer = (oneshot::Sender<Result<Appended, AppendError>>, Result<Appended, AppendError>);
 
 /// Batches that become durable together.
 #[derive(Default)]
@@ -78,7 +80,7 @@ struct Group {
     bytes: Vec<u8>,
     /// What enters the index: per batch its first position, its place in `bytes`, and per record its stream
     /// and size.
-    frames: Vec<(Position, usize, Vec<(String, usize)>)>,
+    frames: Vec<(Position, usize, Vec<StreamAndBytes>)>,
     chain: Option<ChainState>,
     /// Stream lengths with what is in the group.
     lengths: BTreeMap<String, u64>,
@@ -187,11 +189,15 @@ impl Writer {
             for (record, sequence) in batch.iter().zip(&sequences) {
                 group.lengths.insert(record.stream.clone(), *sequence);
             }
-            let streams =
-                batch.into_iter().map(|record| (frame::record_bytes(&record), record)).map(|(bytes, record)| (record.stream, bytes)).collect();
+            let streams = batch
+                .into_iter()
+                .map(|record| (frame::record_bytes(&record), record))
+                .map(|(bytes, record)| (record.stream, bytes))
+                .collect();
             group.frames.push((first, at, streams));
         }
-        group.answers.push((reply, Ok(positions)));
+        let time_ms = before.time_ms.max(time_ms);
+        group.answers.push((reply, Ok(Appended { positions, time_ms })));
     }
 
     fn check(&self, batch: &[NewRecord], incarnation: u64, own: bool) -> Result<(), AppendError> {
@@ -362,9 +368,9 @@ impl Writer {
         let answer = appended.try_recv().unwrap_or(Err(AppendError::Closed));
         let mut view = self.shared.view_mut();
         let answer = match answer {
-            Ok(positions) => {
+            Ok(appended) => {
                 view.index.replace_older(number, files);
-                Ok(positions.first().copied().unwrap_or(0))
+                Ok(appended.positions.first().copied().unwrap_or(0))
             }
             Err(error) => {
                 view.index.stop_retiring();

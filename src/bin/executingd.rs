@@ -238,6 +238,7 @@ fn open_stores(settings: &Settings) -> Result<(Shared, Releases), Failure> {
     let limits = Limits {
         state_dir: state.clone(),
         worker_program: settings.worker_program.clone().unwrap_or_default(),
+        spare_workers: settings.spare_workers as usize,
         worker_memory_mib: settings.worker_memory_mib,
         heartbeat: Duration::from_millis(settings.heartbeat_ms),
         check_timeout: Duration::from_secs(settings.deployment_check_seconds),
@@ -270,7 +271,8 @@ async fn serve(settings: Settings, shared: Shared, releases: Releases) -> Result
         worker_slots: settings.worker_slots,
         simulator_jobs: settings.simulator_jobs,
     };
-    let tree = tree::start(&shared, Arc::new(catalog::catalog()), releases.clone(), size);
+    let tree =
+        tree::start(&shared, Arc::new(catalog::catalog()), releases.clone(), size, &settings.supervision);
     let root = tree.root.clone();
     let service = DaemonService::new(&shared, &tree, releases, settings.clone());
     let mut end = tree.end;

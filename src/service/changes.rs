@@ -163,7 +163,7 @@ fn open_jobs(inner: &Inner) -> Vec<String> {
 /// Stops all work now. The order matters: refuse new work, end what runs, then freeze deployments.
 async fn emergency_stop(inner: &Rc<Inner>, who: &Caller, reason: String) -> Result<Value, ErrorReply> {
     let jobs = open_jobs(inner);
-    inner.shared.board.set_emergency(Some(reason.clone()));
+    inner.shared.set_emergency(Some(reason.clone()));
     let busy_workers = inner
         .shared
         .board
@@ -216,7 +216,7 @@ async fn emergency_clear(inner: &Inner, who: &Caller, reason: Option<String>) ->
             format!("{} ({}) may not clear an emergency stop; an admin may", who.name, who.role),
         ));
     }
-    inner.shared.board.set_emergency(None);
+    inner.shared.set_emergency(None);
     freeze(inner, who, false).await?;
     tracing::warn!(by = who.name, ?reason, "Emergency stop cleared.");
     let paused: Vec<String> = inner

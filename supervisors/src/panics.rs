@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::cell::RefCell;
-use std::panic::{self, PanicHookInfo};
+use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::sync::{Arc, Mutex, Once, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,23 @@ pub(crate) fn text_of(panic: &(dyn Any + Send)) -> String {
     } else {
         "a panic whose payload is not text".to_owned()
     }
+}
+
+/// Runs `act`; a panic in it becomes its message.
+///
+/// The payload of a panic is a user's value too: one whose `Drop` panics again is leaked rather than
+/// let loose outside of the catch.
+pub(crate) fn contained<T>(act: impl FnOnce() -> T) -> Result<T, String> {
+    panic::catch_unwind(AssertUnwindSafe(act)).map_err(into_text)
+}
+
+/// As [`text_of`], and drops the payload without letting a panic of its `Drop` out.
+pub(crate) fn into_text(panic: Box<dyn Any + Send>) -> String {
+    let text = text_of(&*panic);
+    if let Err(again) = panic::catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+        std::mem::forget(again);
+    }
+    text
 }
 
 /// Marks this thread as running `child` until the guard goes.

@@ -46,7 +46,7 @@ where
             });
             let task = tokio::task::spawn_local(async move {
                 let ended = AssertUnwindSafe(work).catch_unwind().await;
-                let exit = ended.unwrap_or_else(|panic| Exit::Panicked(panics::text_of(&*panic)));
+                let exit = ended.unwrap_or_else(|panic| Exit::Panicked(panics::into_text(panic)));
                 // Err: the supervisor is gone.
                 let _ = done.send(exit);
             });

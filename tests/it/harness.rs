@@ -370,9 +370,10 @@ impl Daemon {
         assert_eq!(report["ok"], json!(true), "{report:#}");
     }
 
-    /// Process ids of the daemon's living workers.
+    /// Process ids of the daemon's living workers that have a task; a spare has not gone to its
+    /// attempt's directory yet.
     pub fn workers(&self) -> Vec<u32> {
-        let daemon = self.pid();
+        let (daemon, home) = (self.pid(), self.state.canonicalize().ok());
         let mut found = Vec::new();
         for entry in fs::read_dir("/proc").unwrap().flatten() {
             let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
@@ -384,7 +385,8 @@ impl Daemon {
             let mut fields = rest.split(' ');
             let (state, parent) = (fields.next(), fields.next());
             let is_worker = head.ends_with("(executing-worke");
-            if is_worker && state != Some("Z") && parent == Some(daemon.to_string().as_str()) {
+            let waits = fs::read_link(entry.path().join("cwd")).is_ok_and(|dir| Some(dir) == home);
+            if is_worker && !waits && state != Some("Z") && parent == Some(daemon.to_string().as_str()) {
                 found.push(pid);
             }
         }

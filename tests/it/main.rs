@@ -14,6 +14,7 @@ mod harness;
 mod hostile;
 mod housekeeping;
 mod kill;
+mod orphans;
 mod programs;
 mod repeat;
 mod workers;

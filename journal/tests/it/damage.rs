@@ -44,7 +44,10 @@ fn compacted_store() -> (Files, Vec<Record>) {
     assert_eq!(records.len(), 12 + 1 + 10);
     journal.close();
     let files = disk.files();
-    assert_eq!(files.keys().filter(|name| name.starts_with("snapshot") && name.ends_with(".journal")).count(), 1);
+    assert_eq!(
+        files.keys().filter(|name| name.starts_with("snapshot") && name.ends_with(".journal")).count(),
+        1
+    );
     assert_eq!(segments(&files).len(), 2);
     (files, records)
 }
@@ -101,7 +104,10 @@ fn flip_everything(files: &Files, records: &[Record]) {
                 Err(error) => panic!("bit {bit} of {name}: {error}"),
             }
         }
-        println!("{name}: {} flips, {refused} refused, {harmless} harmless, 0 unseen by verify", bytes.len() * 8);
+        println!(
+            "{name}: {} flips, {refused} refused, {harmless} harmless, 0 unseen by verify",
+            bytes.len() * 8
+        );
         assert!(refused == 0 || !copy);
     }
 }

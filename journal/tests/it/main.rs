@@ -5,10 +5,13 @@
 mod artefacts;
 mod checkpoints;
 mod collect;
+mod conformance;
 mod damage;
 mod golden;
 mod journal;
 mod kill;
+mod refused;
+mod space;
 mod transfer;
 
 use ::journal::{NewRecord, Options};
@@ -28,5 +31,14 @@ fn record(stream: &str, payload: &[u8]) -> NewRecord {
         principal: "engineer".into(),
         role: "operator".into(),
         cause: 0,
+    }
+}
+
+/// Ends the threads of a scope also when the test fails in it; else it would wait for them for ever.
+struct StopAtEnd<'a>(&'a std::sync::atomic::AtomicBool);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, std::sync::atomic::Ordering::SeqCst);
     }
 }

@@ -3,15 +3,23 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use actix::{Actor, Handler, Message};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use tracing::Span;
 
-use super::lanes::{CONTROL_CAPACITY, Packed, Receivers, Senders, lanes};
+use super::actor_spec::ActorSpec;
+use super::lanes::{Lane, Lanes, Receivers};
+use super::life::Lives;
+use super::parcel::{Bare, BoxedParcel, Full};
+use super::room::Room;
+use super::telemetry::{Telemetry, short_name};
 use super::teller::Teller;
-use crate::child::MailboxInfo;
+use crate::Exit;
+use crate::child::{Handling, MailboxInfo, Waiting};
 
 /// Why a message was not accepted. It was not and will not be handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -52,41 +60,46 @@ impl From<TellError> for AskError {
     }
 }
 
-struct Shared<A: Actor> {
-    id: Arc<str>,
-    /// `None` while the actor is down for good.
-    senders: Mutex<Option<Senders<A>>>,
-    ordinary: Arc<Semaphore>,
-    ordinary_capacity: usize,
-    control: Arc<Semaphore>,
+/// What all clones of an address share. It keeps no actor alive.
+pub(super) struct Shared<A: Actor> {
+    pub(super) id: Arc<str>,
+    pub(super) lanes: Lanes<A>,
+    pub(super) lives: Lives,
+    /// `None`: a bare cell.
+    pub(super) telemetry: Option<Box<Telemetry>>,
+    /// What `ctx.wait` means with this actor.
+    waits_for: &'static str,
+    origin: Instant,
     restarts: AtomicU64,
 }
 
-#[derive(Clone, Copy)]
-enum Lane {
-    Ordinary,
-    Control,
+impl<A: Actor> Shared<A> {
+    /// The ledger's clock; never 0.
+    pub(super) fn now(&self) -> u64 {
+        let passed = Instant::now().saturating_duration_since(self.origin);
+        u64::try_from(passed.as_nanos()).unwrap_or(u64::MAX).saturating_add(1)
+    }
 }
 
 /// The address of a supervised actor. Clones are the same address and share one bound.
 ///
 /// Messages of one sender in one lane are handled in the order they were accepted; control messages
 /// pass ordinary ones. While the actor rests before a restart, messages wait in the mailbox.
-pub struct ActorRef<A: Actor>(Arc<Shared<A>>);
+pub struct ActorRef<A: Actor>(pub(super) Arc<Shared<A>>);
 
 impl<A: Actor<Context = actix::Context<A>>> ActorRef<A> {
-    pub(super) fn new(id: &str, capacity: usize) -> (Self, Receivers<A>) {
-        let (senders, receivers) = lanes();
-        let capacity = capacity.min(Semaphore::MAX_PERMITS);
-        let shared = Shared {
-            id: id.into(),
-            senders: Mutex::new(Some(senders)),
-            ordinary: Arc::new(Semaphore::new(capacity)),
-            ordinary_capacity: capacity,
-            control: Arc::new(Semaphore::new(CONTROL_CAPACITY)),
+    pub(super) fn new(spec: &ActorSpec) -> (Self, Receivers<A>) {
+        let kind = spec.kind.as_ref().unwrap_or(&spec.id);
+        let shared = Arc::new(Shared {
+            id: spec.id.as_str().into(),
+            lanes: Lanes::new(spec.mailbox_capacity.max(1)),
+            lives: Lives::default(),
+            telemetry: (!spec.is_bare).then(|| Box::new(Telemetry::new(kind.clone()))),
+            waits_for: spec.waits_for,
+            origin: Instant::now(),
             restarts: AtomicU64::new(0),
-        };
-        (ActorRef(Arc::new(shared)), receivers)
+        });
+        (ActorRef(shared.clone()), Receivers::first(shared))
     }
 
     /// Puts a message into the mailbox. Never waits.
@@ -100,6 +113,35 @@ impl<A: Actor<Context = actix::Context<A>>> ActorRef<A> {
         M::Result: Send,
     {
         self.put(Lane::Ordinary, message, None)
+    }
+
+    /// As [`Self::tell`], but waits for room, at most `patience`. Who waits is served in the order of
+    /// the first polls, and before anyone who tells without waiting.
+    ///
+    /// The message is accepted when the future says so; dropped before that, it was not.
+    ///
+    /// # Errors
+    /// [`TellError::Busy`] when there was no room in time, [`TellError::Down`].
+    pub fn tell_wait<M>(
+        &self,
+        message: M,
+        patience: Duration,
+    ) -> impl Future<Output = Result<(), TellError>> + Send + use<A, M>
+    where
+        A: Handler<M>,
+        M: Message + Send + 'static,
+        M::Result: Send,
+    {
+        let parcel = Some(self.pack(message, None));
+        let room = Room { shared: self.0.clone(), parcel, ticket: None };
+        async move {
+            let telemetry = room.shared.clone();
+            let accepted = within(patience, room).await.unwrap_or(Err(TellError::Busy));
+            if accepted == Err(TellError::Busy) {
+                telemetry.count_busy();
+            }
+            accepted
+        }
     }
 
     /// As [`Self::tell`], in the reserved lane: ordinary messages neither fill nor delay it. For
@@ -117,7 +159,8 @@ impl<A: Actor<Context = actix::Context<A>>> ActorRef<A> {
     }
 
     /// Puts a message into the mailbox and waits for the handler's result. The message is accepted
-    /// or refused when this is called, not when the future is polled first.
+    /// or refused when this is called, not when the future is polled first. A `timeout` of
+    /// [`Duration::MAX`] sets no timer.
     ///
     /// # Errors
     /// See [`AskError`].
@@ -166,10 +209,10 @@ impl<A: Actor<Context = actix::Context<A>>> ActorRef<A> {
         let accepted = self.put(lane, message, Some(reply));
         async move {
             accepted?;
-            match tokio::time::timeout(timeout, answer).await {
-                Ok(Ok(result)) => Ok(result),
-                Ok(Err(_)) => Err(AskError::Lost),
-                Err(_) => Err(AskError::Timeout),
+            match within(timeout, answer).await {
+                Some(Ok(result)) => Ok(result),
+                Some(Err(_)) => Err(AskError::Lost),
+                None => Err(AskError::Timeout),
             }
         }
     }
@@ -196,23 +239,32 @@ impl<A: Actor<Context = actix::Context<A>>> ActorRef<A> {
         M: Message + Send + 'static,
         M::Result: Send,
     {
-        let shared = &self.0;
-        // Held over the send, so that nothing slips into lanes that are just being closed.
-        let senders = shared.senders.lock().unwrap_or_else(PoisonError::into_inner);
-        let senders = senders.as_ref().ok_or(TellError::Down)?;
-        let (semaphore, sender) = match lane {
-            Lane::Ordinary => (&shared.ordinary, &senders.ordinary),
-            Lane::Control => (&shared.control, &senders.control),
-        };
-        let permit = semaphore.clone().try_acquire_owned().map_err(|_| TellError::Busy)?;
-        sender.send(Box::new(Packed { message, reply, permit })).map_err(|_| TellError::Down)
+        let parcel = self.pack(message, reply);
+        // A refused message is dropped here, outside of the lock.
+        self.0.lanes.push(lane, parcel).map_err(|(refusal, _)| {
+            if refusal == TellError::Busy {
+                self.0.count_busy();
+            }
+            refusal
+        })
     }
 
-    /// Opens the address again after [`Self::close`].
+    fn pack<M>(&self, message: M, reply: Option<oneshot::Sender<M::Result>>) -> BoxedParcel<A>
+    where
+        A: Handler<M>,
+        M: Message + Send + 'static,
+        M::Result: Send,
+    {
+        let bare = Bare { message, reply };
+        if self.0.telemetry.is_none() {
+            return Box::new(bare);
+        }
+        Box::new(Full { bare, span: Span::current(), accepted: self.0.now() })
+    }
+
+    /// Opens the address again after [`Self::close`], or with empty queues if it is open.
     pub(super) fn reopen(&self) -> Receivers<A> {
-        let (senders, receivers) = lanes();
-        *self.0.senders.lock().unwrap_or_else(PoisonError::into_inner) = Some(senders);
-        receivers
+        Receivers::anew(self.0.clone())
     }
 }
 
@@ -223,11 +275,35 @@ impl<A: Actor> ActorRef<A> {
         &self.0.id
     }
 
-    /// How full the ordinary lane is.
+    /// How full the mailbox is, and what the actor is busy with. One short lock and some atomics;
+    /// the parts are read one after the other, so between two messages they need not fit together.
     #[must_use]
     pub fn mailbox(&self) -> MailboxInfo {
-        let capacity = self.0.ordinary_capacity;
-        MailboxInfo { depth: capacity - self.0.ordinary.available_permits(), capacity }
+        let shared = &self.0;
+        let (depth, control_depth, ledger, first) = shared.lanes.look();
+        let now = shared.now();
+        let since = |then: u64| Duration::from_nanos(now.saturating_sub(then));
+        MailboxInfo {
+            depth,
+            capacity: shared.lanes.capacity(),
+            control_depth,
+            oldest: first.into_iter().chain(ledger.front()).min().map(since),
+            handled: ledger.handled(),
+            handling_total: ledger.handling_total(),
+            handling: ledger
+                .handling()
+                .map(|(name, begun)| Handling { message: short_name(name), since: since(begun) }),
+            waiting: ledger
+                .waiting_since()
+                .map(|begun| Waiting { what: shared.waits_for, since: since(begun) }),
+        }
+    }
+
+    /// Resolves when the incarnation that runs now ends, with its exit. At once, with the last
+    /// exit, if none runs (the actor rests before a restart, or is down); before the first start it
+    /// waits for the end of the first incarnation. Keeps nothing alive.
+    pub fn watch(&self) -> impl Future<Output = Exit> + Send + use<A> {
+        self.0.lives.watch()
     }
 
     /// How often the actor was started again.
@@ -239,16 +315,62 @@ impl<A: Actor> ActorRef<A> {
     /// Whether the actor ended and is not restarted: every message is answered with [`TellError::Down`].
     #[must_use]
     pub fn is_down(&self) -> bool {
-        self.0.senders.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+        !self.0.lanes.is_open()
+    }
+
+    /// An address that does not keep the mailbox in memory. No address keeps the actor alive.
+    #[must_use]
+    pub fn downgrade(&self) -> WeakActorRef<A> {
+        WeakActorRef(Arc::downgrade(&self.0))
     }
 
     pub(super) fn count_restart(&self) {
         self.0.restarts.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// From now on every message is answered with [`TellError::Down`].
+    /// From now on every message is answered with [`TellError::Down`]; those that wait are lost.
     pub(super) fn close(&self) {
-        *self.0.senders.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.0.lanes.close();
+        self.0.lives.close();
+    }
+}
+
+impl<A: Actor> Shared<A> {
+    fn count_busy(&self) {
+        if let Some(telemetry) = &self.telemetry {
+            telemetry.refused_busy();
+        }
+    }
+}
+
+/// `None`: not in time. No timer is set for [`Duration::MAX`].
+async fn within<F: Future>(patience: Duration, future: F) -> Option<F::Output> {
+    if patience == Duration::MAX {
+        return Some(future.await);
+    }
+    tokio::time::timeout(patience, future).await.ok()
+}
+
+/// An [`ActorRef`] that keeps no memory.
+pub struct WeakActorRef<A: Actor>(Weak<Shared<A>>);
+
+impl<A: Actor> WeakActorRef<A> {
+    /// The address, as long as the child's spec or another address exists.
+    #[must_use]
+    pub fn upgrade(&self) -> Option<ActorRef<A>> {
+        self.0.upgrade().map(ActorRef)
+    }
+}
+
+impl<A: Actor> Clone for WeakActorRef<A> {
+    fn clone(&self) -> Self {
+        WeakActorRef(self.0.clone())
+    }
+}
+
+impl<A: Actor> fmt::Debug for WeakActorRef<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("WeakActorRef").field(&self.upgrade().map(|actor| actor.id().clone())).finish()
     }
 }
 

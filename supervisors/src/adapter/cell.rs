@@ -5,39 +5,36 @@
 
 use std::cell::RefCell;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use actix::dev::ContextFut;
-use actix::{Actor, ActorContext, Addr, AsyncContext, Supervised};
+use actix::{Actor, ActorContext, ActorState, AsyncContext, Supervised};
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 use tokio::sync::oneshot;
 use tracing::error;
 
 use super::actor_ref::ActorRef;
-use super::lanes::{Pump, Receivers};
-use crate::Exit;
+use super::lanes::Receivers;
+use super::ledger::{Ledger, PumpTurn};
+use super::pump::Pump;
 use crate::child::{Running, Started, Starter};
-use crate::panics::{self, text_of};
+use crate::panics::{self, contained};
+use crate::{Exit, Pulse};
 
 /// An actor with its context.
-struct Cell<A: Actor<Context = actix::Context<A>>> {
+pub(super) struct Cell<A: Actor<Context = actix::Context<A>>> {
     /// `None` only after it was taken apart.
-    context: Option<ContextFut<A, actix::Context<A>>>,
-    /// actix restarts a context only while somebody holds its address.
-    _address: Addr<A>,
+    pub(super) context: Option<ContextFut<A, actix::Context<A>>>,
     id: Arc<str>,
 }
 
 impl<A: Actor<Context = actix::Context<A>>> Cell<A> {
-    fn new(id: Arc<str>, actor: A) -> Self {
-        let context = actix::Context::new();
-        let address = context.address();
-        Cell { context: Some(context.into_future(actor)), _address: address, id }
+    pub(super) fn new(id: Arc<str>, actor: A) -> Self {
+        Cell { context: Some(actix::Context::new().into_future(actor)), id }
     }
 }
 
@@ -47,13 +44,14 @@ impl<A: Actor<Context = actix::Context<A>>> Drop for Cell<A> {
         // Before the drop: the drop of a live context polls the actor once more, also a broken one.
         context.ctx().terminate();
         let _running = panics::Running::child(&self.id);
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(context))) {
-            error!(child = %self.id, text = %text_of(&*panic), "An actor panicked while it was dropped.");
+        if let Err(text) = contained(|| drop(context)) {
+            error!(child = %self.id, %text, "An actor panicked while it was dropped.");
         }
     }
 }
 
-type Parking<A> = Rc<RefCell<Option<Cell<A>>>>;
+/// Boxed: a cell moves between its task and its parking, and takes its memory once.
+pub(super) type Parking<A> = Rc<RefCell<Option<Box<Cell<A>>>>>;
 
 pub(super) struct ActorStarter<A: Actor<Context = actix::Context<A>>, F> {
     actor: ActorRef<A>,
@@ -61,6 +59,7 @@ pub(super) struct ActorStarter<A: Actor<Context = actix::Context<A>>, F> {
     lanes: Option<Rc<RefCell<Receivers<A>>>>,
     parked: Parking<A>,
     started_before: bool,
+    pulse: Option<Pulse>,
     factory: F,
 }
 
@@ -69,34 +68,37 @@ where
     A: Actor<Context = actix::Context<A>> + Supervised,
     F: FnMut(&ActorRef<A>) -> A + 'static,
 {
-    pub(super) fn new(actor: ActorRef<A>, receivers: Receivers<A>, factory: F) -> Self {
+    pub(super) fn new(actor: ActorRef<A>, receivers: Receivers<A>, pulse: Option<Pulse>, factory: F) -> Self {
         ActorStarter {
             actor,
             lanes: Some(Rc::new(RefCell::new(receivers))),
             parked: Rc::default(),
             started_before: false,
+            pulse,
             factory,
         }
     }
 
     /// The parked actor restarted in place, or else a new one.
-    fn revive(&mut self) -> Result<Cell<A>, String> {
+    fn revive(&mut self) -> Result<Box<Cell<A>>, String> {
         let id = self.actor.id().clone();
         let _running = panics::Running::child(&id);
         let parked = self.parked.borrow_mut().take();
         if let Some(mut cell) = parked
             && let Some(context) = &mut cell.context
         {
-            match catch_unwind(AssertUnwindSafe(|| context.restart())) {
+            // actix restarts a context only while somebody holds its address.
+            let _address = context.address();
+            match contained(|| context.restart()) {
                 Ok(true) => return Ok(cell),
                 Ok(false) => {}
                 // The cell is dropped, so the next start makes a new actor.
-                Err(panic) => return Err(format!("panicked in restarting: {}", text_of(&*panic))),
+                Err(text) => return Err(format!("panicked in restarting: {text}")),
             }
         }
-        match catch_unwind(AssertUnwindSafe(|| (self.factory)(&self.actor))) {
-            Ok(actor) => Ok(Cell::new(id.clone(), actor)),
-            Err(panic) => Err(format!("panicked in its factory: {}", text_of(&*panic))),
+        match contained(|| (self.factory)(&self.actor)) {
+            Ok(actor) => Ok(Box::new(Cell::new(id.clone(), actor))),
+            Err(text) => Err(format!("panicked in its factory: {text}")),
         }
     }
 
@@ -110,8 +112,9 @@ where
             Some(lanes) => lanes.clone(),
             None => self.lanes.insert(Rc::new(RefCell::new(self.actor.reopen()))).clone(),
         };
+        let ledger = lanes.borrow().ledger.clone();
         if let Some(context) = &mut cell.context {
-            context.ctx().spawn(Pump(lanes));
+            context.ctx().spawn(Pump::new(lanes));
         }
         let (stop, stopped) = oneshot::channel();
         let (done, exit) = oneshot::channel();
@@ -120,11 +123,12 @@ where
             parking: self.parked.clone(),
             stop: Some(stopped),
             stop_heard: false,
+            life: self.actor.0.lives.begin(),
+            actor: self.actor.clone(),
+            ledger,
+            pulse: self.pulse.clone(),
         };
-        let task = tokio::task::spawn_local(async move {
-            // Err: the supervisor is gone.
-            let _ = done.send(incarnation.await);
-        });
+        let task = tokio::task::spawn_local(Reported { incarnation, done: Some(done) });
         Ok(Running::new(exit, stop, move || task.abort()))
     }
 }
@@ -139,7 +143,9 @@ where
     }
 
     fn abandon(&mut self) {
-        // The old incarnation may still park its cell and read its lanes; it gets to keep both.
+        // The old incarnation may still park its cell and look into its lanes; it gets to keep both.
+        let lives = &self.actor.0.lives;
+        lives.end(lives.current(), &Exit::Unkillable);
         self.parked = Rc::default();
         self.lanes = Some(Rc::new(RefCell::new(self.actor.reopen())));
     }
@@ -159,11 +165,15 @@ impl<A: Actor<Context = actix::Context<A>>, F> Drop for ActorStarter<A, F> {
 }
 
 /// One life of the actor. Dropped (killed), it takes the actor with it.
-struct Incarnation<A: Actor<Context = actix::Context<A>>> {
-    cell: Option<Cell<A>>,
-    parking: Parking<A>,
-    stop: Option<oneshot::Receiver<()>>,
-    stop_heard: bool,
+pub(super) struct Incarnation<A: Actor<Context = actix::Context<A>>> {
+    pub(super) cell: Option<Box<Cell<A>>>,
+    pub(super) parking: Parking<A>,
+    pub(super) stop: Option<oneshot::Receiver<()>>,
+    pub(super) stop_heard: bool,
+    pub(super) life: u64,
+    pub(super) actor: ActorRef<A>,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) pulse: Option<Pulse>,
 }
 
 // Nothing is pinned structurally: the context is Unpin as actix demands it.
@@ -174,6 +184,11 @@ impl<A: Actor<Context = actix::Context<A>>> Future for Incarnation<A> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Exit> {
         let this = self.get_mut();
+        // Here and not among the actor's futures: an actor in `ctx.wait` is alive, one that blocks
+        // the thread is not.
+        if let Some(pulse) = &this.pulse {
+            pulse.answer(cx);
+        }
         let Some(mut cell) = this.cell.take() else { return Poll::Ready(Exit::Killed) };
         let Some(context) = &mut cell.context else { return Poll::Ready(Exit::Killed) };
         if let Some(stop) = &mut this.stop
@@ -186,20 +201,72 @@ impl<A: Actor<Context = actix::Context<A>>> Future for Incarnation<A> {
                 context.ctx().stop();
             }
         }
+        this.ledger.set_pump_turn(PumpTurn::NotPolled);
         let polled = {
             let _running = panics::Running::child(&cell.id);
-            catch_unwind(AssertUnwindSafe(|| Pin::new(&mut *context).poll(cx)))
+            contained(|| Pin::new(&mut *context).poll(cx))
         };
         let exit = match polled {
             Ok(Poll::Pending) => {
+                note_wait(&this.actor, &this.ledger, context);
                 this.cell = Some(cell);
                 return Poll::Pending;
             }
             Ok(Poll::Ready(())) if this.stop_heard => Exit::Shutdown,
             Ok(Poll::Ready(())) => Exit::Normal,
-            Err(panic) => Exit::Panicked(text_of(&*panic)),
+            Err(text) => Exit::Panicked(text),
         };
         *this.parking.borrow_mut() = Some(cell);
+        this.end(&exit);
         Poll::Ready(exit)
+    }
+}
+
+impl<A: Actor<Context = actix::Context<A>>> Incarnation<A> {
+    fn end(&self, exit: &Exit) {
+        self.ledger.set_waiting_since(None);
+        self.actor.0.lives.end(self.life, exit);
+    }
+}
+
+impl<A: Actor<Context = actix::Context<A>>> Drop for Incarnation<A> {
+    fn drop(&mut self) {
+        if self.cell.take().is_some() {
+            self.end(&Exit::Killed);
+        }
+    }
+}
+
+/// An incarnation that tells its exit. By hand: an async block would hold the incarnation twice, which
+/// is a third of an idle actor's memory.
+struct Reported<A: Actor<Context = actix::Context<A>>> {
+    incarnation: Incarnation<A>,
+    done: Option<oneshot::Sender<Exit>>,
+}
+
+impl<A: Actor<Context = actix::Context<A>>> Future for Reported<A> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let exit = ready!(Pin::new(&mut self.incarnation).poll(cx));
+        if let Some(done) = self.done.take() {
+            // Err: the supervisor is gone.
+            let _ = done.send(exit);
+        }
+        Poll::Ready(())
+    }
+}
+
+/// Lets observers see that `ctx.wait` holds the mailbox back. actix does not say so, but it does not
+/// poll the pump then. A wait that begins in another future than a message's is seen at the next poll
+/// only: when a message comes, or the watchdog asks.
+fn note_wait<A: Actor<Context = actix::Context<A>>>(
+    actor: &ActorRef<A>,
+    ledger: &Ledger,
+    context: &mut ContextFut<A, actix::Context<A>>,
+) {
+    let waits = !ledger.pump_was_idle_or_busy() && context.ctx().state() == ActorState::Running;
+    if waits != ledger.waiting_since().is_some() {
+        ledger.set_waiting_since(waits.then(|| actor.0.now()));
     }
 }

@@ -11,6 +11,7 @@ use nix::sys::signal::Signal;
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
 
 use super::identity::{signal_group, signal_group_unchecked};
+use super::warm::PidFile;
 
 /// How a process ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +80,7 @@ impl Process {
                 killer,
                 waiting: Box::pin(async move { ExitKind::of(child.wait().await) }),
                 ended: None,
+                pid_file: None,
             },
         }
     }
@@ -96,6 +98,8 @@ pub struct ProcessExit {
     killer: ProcessKiller,
     waiting: Pin<Box<dyn Future<Output = ExitKind> + Send>>,
     ended: Option<ExitKind>,
+    /// Of a spare; there as long as the process.
+    pub(super) pid_file: Option<PidFile>,
 }
 
 impl Future for ProcessExit {
@@ -111,6 +115,7 @@ impl Future for ProcessExit {
         // not given away again, and the system hands out ids in a circle.
         signal_group_unchecked(this.killer.pid, Signal::SIGKILL);
         this.ended = Some(kind.clone());
+        this.pid_file = None;
         Poll::Ready(kind)
     }
 }

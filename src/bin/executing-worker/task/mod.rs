@@ -32,6 +32,7 @@ use engine::run::StageError;
 use engine::worker::{FromWorker, TaskRequest, WORKER_PROTOCOL};
 use json::Facts;
 use pipe::Pipe;
+use std::ffi::CStr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -56,21 +57,36 @@ pub fn run(parent: u32) -> ExitCode {
             return ExitCode::from(EXIT_UNSAFE);
         }
     };
+    // Before the wait: what is loaded now need not be loaded when the task comes.
+    let hello = FromWorker::Hello {
+        protocol: WORKER_PROTOCOL,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        highs: solvers::milp::highs_version(),
+    };
+    call_yourself(WAITING);
     let Ok(request) = tasks.recv() else {
         eprintln!("executing-worker: no task came on the input pipe");
         return ExitCode::from(EXIT_NO_TASK);
     };
-    pipe.send(&FromWorker::Hello {
-        protocol: WORKER_PROTOCOL,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        highs: solvers::milp::highs_version(),
-    });
+    call_yourself(WORKING);
+    pipe.send(&hello);
     let outcome = attempt(&request, &pipe);
     pipe.end(match outcome {
         Ok((outputs, facts)) => FromWorker::Result { outputs, facts },
         Err(error) => FromWorker::Error(error),
     });
     ExitCode::SUCCESS
+}
+
+/// Name of a process that waits for its task, for `ps`; the system keeps 15 bytes.
+const WAITING: &CStr = c"executing-spare";
+/// Its name as the program's own, as far as the system keeps it.
+const WORKING: &CStr = c"executing-worke";
+
+fn call_yourself(name: &CStr) {
+    if let Err(error) = nix::sys::prctl::set_name(name) {
+        eprintln!("executing-worker: the process cannot be named: {error}");
+    }
 }
 
 type Outcome = Result<(Vec<engine::worker::TaskFile>, String), StageError>;
@@ -89,6 +105,9 @@ fn attempt(request: &TaskRequest, pipe: &Arc<Pipe>) -> Outcome {
         child::limit_memory(request.memory_bytes_max)
             .map_err(|error| fail::transient("EX-0501", format!("the memory limit was refused: {error}")))?;
     }
+    std::env::set_current_dir(&request.output_dir).map_err(|error| {
+        fail::transient("EX-0501", format!("{} cannot be entered: {error}", request.output_dir))
+    })?;
     pipe.start_heartbeat(request.heartbeat_ms);
     let ran = catch_unwind(AssertUnwindSafe(|| {
         let mut work = Work::new(request.clone(), Arc::clone(pipe))?;
