@@ -156,7 +156,6 @@ async fn start(folder: &Path) -> Result<(), Failure> {
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        // What was ready before the kill is on its way to the checkpoints; a kill may come at any time.
         let killed = Instant::now();
         daemon.0.kill()?;
         daemon.0.wait()?;
@@ -181,9 +180,6 @@ async fn start(folder: &Path) -> Result<(), Failure> {
             started.as_secs_f64() * 1e3
         );
     }
-    let log = std::fs::read_to_string(place.state.with_extension("log"))?;
-    let opened: Vec<&str> = log.lines().rev().take_while(|line| !line.contains("Ready.")).collect();
-    println!("the daemon's last words: {} lines behind its last start", opened.len());
     Ok(())
 }
 

@@ -30,8 +30,8 @@ use tokio::sync::oneshot;
 pub const HOUSEKEEPER_MAILBOX: usize = 256;
 /// How often it looks whether there is something to do. Asks the board for two numbers.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// A start is for runs; tidying up comes after.
-const FIRST_ROUND_AFTER: Duration = Duration::from_secs(10);
+/// A start is for runs; the first round comes after this part of the time between two, 10 s by default.
+const FIRST_ROUND_PART: u32 = 60;
 /// The orchestrator and the deployer answer in microseconds; a restart takes milliseconds.
 const ANSWER_WAIT: Duration = Duration::from_secs(5);
 /// Ended runs beyond the number allowed that make a round begin before its time: a tenth, and at least this.
@@ -104,7 +104,7 @@ impl Housekeeper {
         orchestrator: ActorRef<Orchestrator>,
         deployer: ActorRef<Deployer>,
     ) -> Self {
-        let first = FIRST_ROUND_AFTER.min(shared.limits.housekeeping.every);
+        let first = shared.limits.housekeeping.every / FIRST_ROUND_PART;
         let sweeper = Arc::new(tokio::sync::Mutex::new(Sweeper::new(shared.clone(), releases)));
         Self {
             shared,

@@ -163,6 +163,20 @@ impl Shared {
         }
     }
 
+    /// As [`Self::append`], for what must be recorded even on a full disk (an emergency stop): the space that
+    /// the journal reserves is used before waiting for more.
+    ///
+    /// # Errors
+    /// As [`Self::append`].
+    pub async fn append_urgent(&self, batch: Vec<NewRecord>) -> Result<Vec<u64>, AppendError> {
+        let now = self.clock.now_ms();
+        match self.journal.append_urgent(batch.clone(), now, self.journal.incarnation()).await {
+            Ok(positions) => Ok(positions),
+            // It waits, or ends the daemon, as for any other batch.
+            Err(_) => self.append(batch).await,
+        }
+    }
+
     /// Stores an artefact; waits out a full disk for as long as it lasts, charging nobody for it.
     ///
     /// # Errors

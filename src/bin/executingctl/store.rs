@@ -170,9 +170,8 @@ fn import(context: &Context, file: &Path, state: &Path, expect: Option<&str>) ->
         ImportError::Damaged { .. } | ImportError::OtherHead { .. } => {
             refusal("EX-0014", 1, format!("{}: {error}", file.display()))
         }
-        ImportError::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
-            refusal("EX-0013", 75, error.to_string())
-        }
+        ImportError::NotAnExport => refusal("EX-0041", 8, format!("{}: {error}", file.display())),
+        ImportError::DiskFull => refusal("EX-0013", 75, error.to_string()),
         ImportError::Io { .. } => refusal("EX-0012", 75, error.to_string()),
     })?;
     context.output.data(&json!({
