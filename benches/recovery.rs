@@ -127,6 +127,18 @@ fn position(event: &Value) -> u64 {
     event["position"].as_u64().unwrap_or_default()
 }
 
+/// Position of the first start of a program behind `from`, whichever run it belongs to. A stage that the
+/// daemon does itself is over by now.
+async fn started_after(client: &mut Client, from: u64) -> Result<Option<u64>, Failure> {
+    if from == 0 {
+        let leases = client.request(&Request::Resources).await?;
+        return Ok(leases["leases"].as_array().filter(|leases| !leases.is_empty()).map(|_| 0));
+    }
+    let page = client.request(&Request::Audit { from: from + 1 }).await?;
+    let mut lines = page["records"].as_array().into_iter().flatten();
+    Ok(lines.find(|line| line["event"] == "StageStarted").map(position))
+}
+
 async fn start(folder: &Path) -> Result<(), Failure> {
     let (finished, running) = (number("FINISHED", 10_000), number("RUNNING", 100));
     let retention = json!({ "finished_runs_max": 10_000_000, "every_seconds": 86_400 });
@@ -134,28 +146,23 @@ async fn start(folder: &Path) -> Result<(), Failure> {
     let mut daemon = place.launch()?;
     let mut client = place.answer().await?;
     finish_many(&place.options, &checks(1), finished).await?;
-    let mut runs = Vec::new();
     for _ in 0..running {
-        runs.push(submit(&mut client, SLEEP).await?);
+        submit(&mut client, SLEEP).await?;
     }
-    let first = runs.first().cloned().ok_or("no run is running")?;
     println!(
         "{finished} finished and {running} running runs, {} MiB of journal",
         bytes_below(&place.state.join("journal")) >> 20
     );
     for round in 1..=ROUNDS {
-        // The first of the waiting runs is the one that holds a slot.
         let begun = Instant::now();
-        let mut last = 0;
-        while begun.elapsed() < PATIENCE {
-            let events = client.request(&Request::Events { run: first.clone(), from: 0 }).await?;
-            let events = events["events"].as_array().cloned().unwrap_or_default();
-            last = events.iter().map(position).max().unwrap_or_default();
-            if events.last().is_some_and(|event| event["event"] == "StageStarted") {
-                break;
+        while started_after(&mut client, 0).await?.is_none() {
+            if begun.elapsed() > PATIENCE {
+                return Err("no stage started".into());
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+        let head = client.request(&Request::JournalHead).await?;
+        let last = head["records"].as_u64().unwrap_or_default();
         let killed = Instant::now();
         daemon.0.kill()?;
         daemon.0.wait()?;
@@ -163,10 +170,7 @@ async fn start(folder: &Path) -> Result<(), Failure> {
         client = place.answer().await?;
         let answered = killed.elapsed();
         let started = loop {
-            let events = client.request(&Request::Events { run: first.clone(), from: last + 1 }).await?;
-            let again =
-                events["events"].as_array().into_iter().flatten().any(|e| e["event"] == "StageStarted");
-            if again {
+            if started_after(&mut client, last).await?.is_some() {
                 break killed.elapsed();
             }
             if killed.elapsed() > PATIENCE {

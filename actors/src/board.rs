@@ -224,3 +224,30 @@ impl Board {
         self.lock().emergency.clone()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn summary(run: &str, ended_ms: Option<u64>) -> Summary {
+        let (workflow, phase) = ("w".to_owned(), "succeeded".to_owned());
+        Summary { run: run.to_owned(), workflow, phase, submitted_ms: 1, ended_ms }
+    }
+
+    #[test]
+    fn a_withheld_run_is_unknown_until_it_is_gone_or_comes_back_and_an_open_one_is_not_withheld() {
+        let board = Board::default();
+        for (run, ended) in [("a", Some(2)), ("b", Some(3)), ("open", None)] {
+            board.publish_ended(summary(run, ended));
+        }
+        assert!(board.withhold("a") && board.withhold("b"));
+        assert!(!board.withhold("open") && !board.withhold("nobody") && !board.withhold("a"));
+        assert_eq!(board.summary("a"), None);
+        // A recovery in between does not bring it back.
+        board.publish_ended(summary("a", Some(2)));
+        assert_eq!(board.ended(), []);
+        board.settle_withheld(|run| run == "a");
+        assert_eq!(board.ended(), [("b".to_owned(), 3)]);
+        assert_eq!(board.summary("a"), None);
+    }
+}
