@@ -1,0 +1,92 @@
+//! Faults put in on purpose, to judge the judges: each must be noticed within a bounded number of seeds.
+
+/// One way in which the simulated daemon is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mutant {
+    /// The daemon as it should be.
+    None,
+    /// Commands are performed before their events are durable.
+    ActsBeforeTheRecord,
+    /// A client is told that its run is taken before the record is durable.
+    AnswersBeforeTheRecord,
+    /// The store believes a sync that follows a failed one.
+    BelievesAFailedSync,
+    /// The store acknowledges what a full disk did not take.
+    SwallowsAFullDisk,
+    /// The store does not check what it reads back.
+    SkipsChecksums,
+    /// The store goes on behind a torn write without cutting it off.
+    KeepsATornTail,
+    /// The clock follows the wall at a restart, backwards too.
+    FollowsTheWallClock,
+    /// A run takes an answer whatever fence it carries.
+    AcceptsStaleFences,
+    /// A restarted run does not take away what was in flight.
+    ForgetsWhatWasInFlight,
+    /// A run that is rebuilt forgets its last success.
+    ForgetsASuccess,
+    /// A restarted orchestrator does not know the keys of earlier submissions.
+    ForgetsKeys,
+    /// A run gives its lease back when it starts, not when it ends.
+    ReleasesTheLeaseEarly,
+    /// A refused placement keeps its lease.
+    LeaksALease,
+    /// Grants are not counted against what is held: the ledger is a new one for each round.
+    GrantsTwice,
+    /// A run whose actor broke down begins again while its executors are still at work.
+    LeavesExecutorsAtWork,
+    /// An abandoned attempt's process is left alive.
+    LeavesWorkersAlive,
+    /// Outputs are taken without hashing them again.
+    AdoptsUnhashedOutputs,
+    /// A worker is handed the checkpoint of an earlier stage's work.
+    MixesUpCheckpoints,
+    /// A submission whose reply was lost is simply made again.
+    SubmitsAgainBlindly,
+    /// A job is submitted before its key is durable.
+    SubmitsBeforeTheKey,
+    /// An activation that was cut short stays as it is.
+    LeavesAnActivationOpen,
+    /// The link is switched before the intent is durable.
+    SwitchesBeforeTheIntent,
+    /// A deployer's record that lost a race for its place in the stream is given up.
+    GivesUpOnConflict,
+    /// Runs restarted during an emergency stop go on.
+    ForgetsTheEmergency,
+    /// A program that took too long is repeated, whether or not it may be.
+    RepeatsWhatTimedOut,
+    /// A program whose slot broke down is repeated, whether or not it may be.
+    RepeatsAfterAPanic,
+}
+
+impl Mutant {
+    /// Every fault, with words of which at least one is in what the judges must say of it.
+    pub const ALL: [(Self, &'static [&'static str]); 26] = [
+        (Self::ActsBeforeTheRecord, &[]),
+        (Self::AnswersBeforeTheRecord, &[]),
+        (Self::BelievesAFailedSync, &[]),
+        (Self::SwallowsAFullDisk, &[]),
+        (Self::SkipsChecksums, &[]),
+        (Self::KeepsATornTail, &[]),
+        (Self::FollowsTheWallClock, &[]),
+        (Self::AcceptsStaleFences, &[]),
+        (Self::ForgetsWhatWasInFlight, &[]),
+        (Self::ForgetsASuccess, &[]),
+        (Self::ForgetsKeys, &[]),
+        (Self::ReleasesTheLeaseEarly, &[]),
+        (Self::LeaksALease, &[]),
+        (Self::GrantsTwice, &[]),
+        (Self::LeavesExecutorsAtWork, &[]),
+        (Self::LeavesWorkersAlive, &[]),
+        (Self::AdoptsUnhashedOutputs, &[]),
+        (Self::MixesUpCheckpoints, &[]),
+        (Self::SubmitsAgainBlindly, &[]),
+        (Self::SubmitsBeforeTheKey, &[]),
+        (Self::LeavesAnActivationOpen, &[]),
+        (Self::SwitchesBeforeTheIntent, &[]),
+        (Self::GivesUpOnConflict, &[]),
+        (Self::ForgetsTheEmergency, &[]),
+        (Self::RepeatsWhatTimedOut, &[]),
+        (Self::RepeatsAfterAPanic, &[]),
+    ];
+}
