@@ -31,10 +31,18 @@ pub enum Mutant {
     ReleasesTheLeaseEarly,
     /// A refused placement keeps its lease.
     LeaksALease,
+    /// A refused placement keeps its lease if the stage is being undone.
+    LeaksTheLeaseOfAnUndo,
+    /// A refused placement gives back the lease that the stage's next request was granted.
+    TakesTheNextRequestsLease,
+    /// A run that begins again takes a placement whose lease was given back when it began.
+    TakesOldPlacements,
     /// Grants are not counted against what is held: the ledger is a new one for each round.
     GrantsTwice,
     /// A run whose actor broke down begins again while its executors are still at work.
     LeavesExecutorsAtWork,
+    /// An executor begins an attempt although the word to abandon it came first.
+    BeginsWhatWasAbandoned,
     /// An abandoned attempt's process is left alive.
     LeavesWorkersAlive,
     /// Outputs are taken without hashing them again.
@@ -51,6 +59,8 @@ pub enum Mutant {
     SwitchesBeforeTheIntent,
     /// A deployer's record that lost a race for its place in the stream is given up.
     GivesUpOnConflict,
+    /// A client is told of an emergency stop before every run has noted it.
+    ClaimsTheStopEarly,
     /// Runs restarted during an emergency stop go on.
     ForgetsTheEmergency,
     /// A program that took too long is repeated, whether or not it may be.
@@ -61,7 +71,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// Every fault, with words of which at least one is in what the judges must say of it.
-    pub const ALL: [(Self, &'static [&'static str]); 26] = [
+    pub const ALL: [(Self, &'static [&'static str]); 31] = [
         (Self::ActsBeforeTheRecord, &[]),
         (Self::AnswersBeforeTheRecord, &[]),
         (Self::BelievesAFailedSync, &[]),
@@ -75,8 +85,12 @@ impl Mutant {
         (Self::ForgetsKeys, &[]),
         (Self::ReleasesTheLeaseEarly, &[]),
         (Self::LeaksALease, &[]),
+        (Self::LeaksTheLeaseOfAnUndo, &[]),
+        (Self::TakesTheNextRequestsLease, &[]),
+        (Self::TakesOldPlacements, &[]),
         (Self::GrantsTwice, &[]),
         (Self::LeavesExecutorsAtWork, &[]),
+        (Self::BeginsWhatWasAbandoned, &[]),
         (Self::LeavesWorkersAlive, &[]),
         (Self::AdoptsUnhashedOutputs, &[]),
         (Self::MixesUpCheckpoints, &[]),
@@ -85,6 +99,7 @@ impl Mutant {
         (Self::LeavesAnActivationOpen, &[]),
         (Self::SwitchesBeforeTheIntent, &[]),
         (Self::GivesUpOnConflict, &[]),
+        (Self::ClaimsTheStopEarly, &[]),
         (Self::ForgetsTheEmergency, &[]),
         (Self::RepeatsWhatTimedOut, &[]),
         (Self::RepeatsAfterAPanic, &[]),

@@ -341,7 +341,7 @@ impl World {
         let run = self.random.pick(&runs);
         let stages = self.judge.runs.get(&run).map_or(1, |seen| seen.definition.stages.len() as u64);
         let stage = engine::definition::StageIndex(self.random.below(stages + 1) as u32);
-        let fence = engine::run::Fence(self.random.below(self.judge.records.len() as u64 + 3));
+        let fence = engine::run::Fence(self.random.below(self.judge.records.len() as u64 + 1));
         let error = crate::shells::error("EX-9000", "forged", engine::run::ErrorClass::Transient);
         match self.random.below(6) {
             0 | 1 => {

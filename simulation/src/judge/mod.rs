@@ -138,6 +138,7 @@ impl Judge {
     /// The daemon died: nobody holds anything any more.
     pub fn restarted(&mut self) {
         self.runs.values_mut().for_each(RunSeen::lose_places);
+        self.outside.restarted();
     }
 
     /// Compares what a start found with what was confirmed before.

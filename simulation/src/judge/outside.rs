@@ -27,7 +27,7 @@ pub struct Outside {
     /// Who made the active release active.
     activated_by: Option<String>,
     frozen_at: Option<u64>,
-    /// A client was told that the stop is in force and journaled.
+    /// A client was told that the stop is in force and journaled, or a start found it so.
     told_stopped: bool,
     /// Effects of programs that must not be repeated, since somebody last allowed it.
     effects: BTreeMap<(u32, u32), u32>,
@@ -141,6 +141,11 @@ impl Outside {
         must!(self.frozen_at.is_some(), "a client was told of an emergency stop before it was durable");
         self.told_stopped = true;
         Ok(())
+    }
+
+    /// A stop that is journaled outlives the daemon, whether or not anybody was told.
+    pub fn restarted(&mut self) {
+        self.told_stopped = self.frozen_at.is_some();
     }
 
     pub fn may_start(&self, position: u64) -> Verdict {

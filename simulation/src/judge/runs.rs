@@ -38,6 +38,7 @@ struct StageSeen {
     /// Where a live lease puts it; lost with the daemon.
     place: Option<String>,
     ready: bool,
+    begun: bool,
     used: u32,
     not_before_ms: u64,
     intent: Option<u64>,
@@ -118,7 +119,7 @@ impl RunSeen {
     /// Gates that only people can move.
     pub fn open_gates(&self) -> Vec<u32> {
         let open = |(at, seen): (usize, &StageSeen)| {
-            let waits = seen.state == State::Idle && !seen.ready && seen.intent.is_none();
+            let waits = seen.state == State::Idle && !seen.ready && !seen.begun;
             (waits && seen.gate.is_some() && !self.gate_passed(at)).then_some(at as u32)
         };
         self.stages.iter().enumerate().filter_map(open).collect()
@@ -179,7 +180,7 @@ impl RunSeen {
                 let inputs = needs.map(|need| self.stages[need.0 as usize].output.unwrap_or(0)).collect();
                 let seen = &mut self.stages[at];
                 seen.state = State::Running { attempt: attempt.0, fence: position, since_ms: time_ms };
-                (seen.place, seen.ready) = (Some(placed_on.clone()), false);
+                (seen.place, seen.ready, seen.begun) = (Some(placed_on.clone()), false, true);
                 (seen.intent, seen.params, seen.inputs) = (Some(position), params, inputs);
             }
             Event::StageCheckpointed { stage, attempt, .. } => {

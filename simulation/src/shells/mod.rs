@@ -12,7 +12,7 @@ mod scheduler;
 mod slot;
 
 pub use deployer::{DeployStep, DeployerShell, Link};
-pub use orchestrator::{Clients, Request, Ticket};
+pub use orchestrator::{Clients, Request, Stop, Ticket};
 pub use proxy::ProxyShell;
 pub use run::{Next, RunShell};
 pub use scheduler::Waiting;
@@ -59,7 +59,11 @@ impl Lanes {
 pub enum Mail {
     Resume,
     Drive { input: Input, ticket: Option<Ticket> },
-    Enqueue { ask: Ask, attempt: Attempt, run: u32 },
+    /// The scheduler's answer, with the turn of the actor that asked.
+    Placed { input: Input, turn: u64 },
+    /// The stop is to be noted; the orchestrator hears when it is durable.
+    Stop { stop: u64 },
+    Enqueue { ask: Ask, attempt: Attempt, run: u32, turn: u64 },
     Withdraw(LeaseKey),
     WithdrawRun(String),
     Freed,
@@ -131,8 +135,8 @@ pub struct Daemon {
     pub deployer: DeployerShell,
     /// The board's word: refuse new work.
     pub emergency: bool,
-    /// Emergency stops on their way: runs told, answered.
-    pub stops: BTreeMap<u64, (bool, bool)>,
+    /// Emergency stops on their way.
+    pub stops: BTreeMap<u64, Stop>,
     pub appends: Vec<Append>,
     pub writing: Vec<Append>,
 }
@@ -242,7 +246,8 @@ impl World {
             ),
             Tick::Sync => return self.synced(),
             Tick::Again(append) => {
-                let Append { batch, then, actor } = *append;
+                let Append { mut batch, then, actor } = *append;
+                batch.time_ms = self.clock();
                 self.append(actor, batch, then);
             }
             Tick::Call(call) => return self.call_timed_out(call),

@@ -18,9 +18,26 @@ const PATIENCE_MS: u64 = 300;
 const STOP_RECORD_MS: u64 = 500;
 pub const SUBMITTER: &str = "submitter";
 
-/// Which of the clients' requests is answered; `None` for the operator's own.
+/// Which of the clients' requests is answered.
 #[derive(Debug, Clone, Copy)]
-pub struct Ticket(pub Option<usize>);
+pub enum Ticket {
+    /// The operator of the world's end, who looks at the journal.
+    Operator,
+    Client(usize),
+    /// One run's part in an emergency stop.
+    Stop(u64),
+}
+
+/// An emergency stop on its way.
+#[derive(Debug, Default)]
+pub struct Stop {
+    told: bool,
+    frozen: bool,
+    /// Runs that have not noted it yet.
+    open: usize,
+    /// Its client was answered without the records.
+    late: bool,
+}
 
 #[derive(Debug, Clone)]
 pub enum What {
@@ -39,11 +56,11 @@ pub struct Request {
 
 impl Request {
     pub fn clear() -> Self {
-        Self { what: What::Clear, ticket: Ticket(None) }
+        Self { what: What::Clear, ticket: Ticket::Operator }
     }
 
     pub fn control(run: u32, input: Input) -> Self {
-        Self { what: What::Control { run: Some(run), input }, ticket: Ticket(None) }
+        Self { what: What::Control { run: Some(run), input }, ticket: Ticket::Operator }
     }
 }
 
@@ -139,7 +156,7 @@ impl World {
             }
             *run = Some(self.random.pick(&runs));
         }
-        let request = Request { what, ticket: Ticket(Some(at)) };
+        let request = Request { what, ticket: Ticket::Client(at) };
         let submits = at < self.clients.submissions;
         let after = self.random.between(0, 10);
         if !self.calm && self.random.percent(8) {
@@ -163,7 +180,7 @@ impl World {
         self.say(|| format!("request {what:?}"));
         match what {
             What::Submit { key, .. } => {
-                if let Some(at) = ticket.0 {
+                if let Ticket::Client(at) = ticket {
                     self.mail(ORCHESTRATOR, Mail::Submit { key, at });
                 }
             }
@@ -173,7 +190,7 @@ impl World {
                     Some(run) if !(again && self.daemon.emergency) => {
                         self.mail(ORCHESTRATOR, Mail::Control { run, input, ticket });
                     }
-                    _ => return self.answer(Some(ticket), false),
+                    _ => return self.answer(Some(ticket)),
                 }
             }
             What::Stop => {
@@ -185,12 +202,12 @@ impl World {
                 self.control(PROXY, Mail::AbandonAll);
                 self.clients.stops += 1;
                 let stop = self.clients.stops;
-                self.daemon.stops.insert(stop, (false, false));
+                self.daemon.stops.insert(stop, Stop::default());
                 self.control(ORCHESTRATOR, Mail::ToAll { stop });
                 self.tick(STOP_RECORD_MS, Tick::StopRecord(stop));
             }
             // While a stop is on its way, its record would come after the clear's.
-            What::Clear if !self.daemon.stops.is_empty() => return self.answer(Some(ticket), false),
+            What::Clear if !self.daemon.stops.is_empty() => return self.answer(Some(ticket)),
             What::Clear => {
                 self.daemon.emergency = false;
                 self.control(DEPLOYER, Mail::Freeze { frozen: false, stop: None });
@@ -199,15 +216,25 @@ impl World {
         Ok(())
     }
 
-    pub fn answer(&mut self, ticket: Option<Ticket>, _taken: bool) -> Verdict {
-        if let Some(Ticket(Some(at))) = ticket {
-            if self.lost() {
-                self.count("answers lost");
-            } else {
-                self.clients.requests[at].answered = true;
+    /// Somebody is answered; whether yes or no, the answer may be lost on its way.
+    pub fn answer(&mut self, ticket: Option<Ticket>) -> Verdict {
+        match ticket {
+            Some(Ticket::Client(at)) => {
+                if self.lost() {
+                    self.count("answers lost");
+                } else {
+                    self.clients.requests[at].answered = true;
+                }
+                Ok(())
             }
+            Some(Ticket::Stop(stop)) => {
+                if let Some(stop) = self.daemon.stops.get_mut(&stop) {
+                    stop.open = stop.open.saturating_sub(1);
+                }
+                self.look_at_stop(stop)
+            }
+            Some(Ticket::Operator) | None => Ok(()),
         }
-        Ok(())
     }
 
     pub fn orchestrator_starts(&mut self) {
@@ -223,7 +250,7 @@ impl World {
             let Ok((rebuilt, sequence)) = self.rebuild(run, false) else { continue };
             let live = !rebuilt.phase().is_ended();
             let placed_on = BTreeMap::new();
-            let shell = RunShell { run: rebuilt, sequence, checkpointed: sequence, live, placed_on };
+            let shell = RunShell { run: rebuilt, sequence, checkpointed: sequence, live, placed_on, turn: 0 };
             self.daemon.runs.insert(run, shell);
             if live {
                 self.control(FIRST_RUN + run as usize, Mail::Resume);
@@ -236,7 +263,7 @@ impl World {
             Mail::Submit { key, at } => self.submit(key, at),
             Mail::Control { run, input, ticket } => {
                 let Some(shell) = self.daemon.runs.get_mut(&run) else {
-                    return self.answer(Some(ticket), false);
+                    return self.answer(Some(ticket));
                 };
                 let actor = FIRST_RUN + run as usize;
                 if !shell.live {
@@ -252,15 +279,16 @@ impl World {
             Mail::ToAll { stop } => {
                 let live: Vec<u32> =
                     self.daemon.runs.iter().filter(|(_, shell)| shell.live).map(|(run, _)| *run).collect();
-                for run in live {
-                    let input = Input::EmergencyStop;
-                    self.control(FIRST_RUN + run as usize, Mail::Drive { input, ticket: None });
-                }
-                if let Some((told, late)) = self.daemon.stops.get_mut(&stop) {
-                    *told = true;
-                    if !*late {
+                if let Some(on_its_way) = self.daemon.stops.get_mut(&stop) {
+                    on_its_way.told = true;
+                    let waits_for_runs = self.mutant != Mutant::ClaimsTheStopEarly;
+                    on_its_way.open = if waits_for_runs { live.len() } else { 0 };
+                    if !on_its_way.late {
                         self.control(DEPLOYER, Mail::Freeze { frozen: true, stop: Some(stop) });
                     }
+                }
+                for run in live {
+                    self.control(FIRST_RUN + run as usize, Mail::Stop { stop });
                 }
                 Ok(())
             }
@@ -270,17 +298,29 @@ impl World {
 
     /// The client of a stop is answered without its record; the record is made all the same.
     pub fn stop_without_record(&mut self, stop: u64) {
-        if let Some((told, late)) = self.daemon.stops.get_mut(&stop) {
-            *late = true;
-            if !*told {
+        if let Some(on_its_way) = self.daemon.stops.get_mut(&stop) {
+            on_its_way.late = true;
+            if !on_its_way.told {
                 self.control(DEPLOYER, Mail::Freeze { frozen: true, stop: Some(stop) });
             }
         }
     }
 
     pub fn stop_is_recorded(&mut self, stop: u64) -> Verdict {
+        if let Some(on_its_way) = self.daemon.stops.get_mut(&stop) {
+            on_its_way.frozen = true;
+        }
+        self.look_at_stop(stop)
+    }
+
+    /// Once every run and the deployments have noted it, its client is told so.
+    fn look_at_stop(&mut self, stop: u64) -> Verdict {
+        let complete = |stop: &Stop| stop.told && stop.frozen && stop.open == 0;
+        if !self.daemon.stops.get(&stop).is_some_and(complete) {
+            return Ok(());
+        }
         match self.daemon.stops.remove(&stop) {
-            Some((true, false)) => self.judge.outside.told_stopped(),
+            Some(Stop { late: false, .. }) => self.judge.outside.told_stopped(),
             _ => Ok(()),
         }
     }
@@ -293,7 +333,7 @@ impl World {
         }
         if let Some(run) = self.daemon.keys.get(&key).copied() {
             self.judge.told_submitted(&key, run)?;
-            return self.answer(Some(Ticket(Some(at))), true);
+            return self.answer(Some(Ticket::Client(at)));
         }
         self.daemon.newest += 1;
         let run = self.daemon.newest;
@@ -315,7 +355,7 @@ impl World {
         };
         if self.mutant == Mutant::AnswersBeforeTheRecord {
             self.judge.told_submitted(&key, run)?;
-            self.answer(Some(Ticket(Some(at))), true)?;
+            self.answer(Some(Ticket::Client(at)))?;
         }
         self.lane(ORCHESTRATOR).waits = true;
         self.append(ORCHESTRATOR, batch, Then::Submitted { run, key, at, event: Box::new(event) });
@@ -338,11 +378,11 @@ impl World {
             Run::submitted(record.position, record.time_ms, event).map_err(|error| error.to_string())?;
         self.pristine.insert(run, machine.clone());
         let placed_on = BTreeMap::new();
-        let shell = RunShell { run: machine, sequence: 1, checkpointed: 1, live: true, placed_on };
+        let shell = RunShell { run: machine, sequence: 1, checkpointed: 1, live: true, placed_on, turn: 0 };
         self.daemon.runs.insert(run, shell);
         self.daemon.keys.insert(key.clone(), run);
         self.control(FIRST_RUN + run as usize, Mail::Resume);
         self.judge.told_submitted(&key, run)?;
-        self.answer(Some(Ticket(Some(at))), true)
+        self.answer(Some(Ticket::Client(at)))
     }
 }

@@ -42,6 +42,8 @@ pub struct ProxyShell {
     leads: BTreeMap<Place, Lead>,
     calls: BTreeMap<u64, Place>,
     number: u64,
+    /// Newest fence of each stage that was abandoned: a word to stop overtakes the word to begin.
+    abandoned: BTreeMap<(u32, u32), u64>,
 }
 
 fn key(place: Place, begun: u64) -> String {
@@ -60,8 +62,13 @@ impl World {
                 self.report(&work, true, Ok(0));
                 Ok(())
             }
-            Mail::Execute { work, undo: false } => self.lead(work),
+            Mail::Execute { work, undo: false } => {
+                let abandoned = self.daemon.proxy.abandoned.get(&(work.run, work.stage));
+                let over = abandoned.is_some_and(|fence| work.fence <= *fence);
+                if over && self.mutant != Mutant::BeginsWhatWasAbandoned { Ok(()) } else { self.lead(work) }
+            }
             Mail::Abandon { run, stage, fence } => {
+                self.daemon.proxy.abandoned.insert((run, stage), fence);
                 let of = |work: &Work| (work.run, work.stage, work.fence) == (run, stage, fence);
                 self.unwant(of)
             }

@@ -10,7 +10,7 @@ use crate::store::{Batch, Fact, Record, Stream};
 use crate::world::World;
 use engine::definition::{Attempt, StageIndex, StageKind};
 use engine::placement::{Ask, SlotKind};
-use engine::run::{Command, Event, Fence, Input, Run};
+use engine::run::{Command, Event, Fence, Input, Run, StageState};
 use std::collections::BTreeMap;
 
 /// Events between two checkpoints; few, so that restoring from one is seen often.
@@ -23,6 +23,8 @@ pub struct RunShell {
     pub checkpointed: u64,
     pub live: bool,
     pub placed_on: BTreeMap<u32, String>,
+    /// Raised when the actor starts again: what an earlier one asked for is not its own.
+    pub turn: u64,
 }
 
 /// What follows once a commit is done.
@@ -39,10 +41,14 @@ impl World {
     pub fn run_actor(&mut self, run: u32, mail: Mail) -> Verdict {
         if !self.daemon.runs.get(&run).is_some_and(|shell| shell.live) {
             // Nobody is there: what was sent is dropped, as by a mailbox that is down.
-            if let Mail::Drive { input: Input::Placed { stage, .. }, .. } = mail {
-                self.control(RESOURCES, Mail::Release((id(run), stage.0)));
-            }
-            return Ok(());
+            return match mail {
+                Mail::Placed { input: Input::Placed { stage, .. }, .. } => {
+                    self.control(RESOURCES, Mail::Release((id(run), stage.0)));
+                    Ok(())
+                }
+                Mail::Stop { stop } => self.answer(Some(Ticket::Stop(stop))),
+                _ => Ok(()),
+            };
         }
         match mail {
             Mail::Resume => self.resume(run),
@@ -54,6 +60,12 @@ impl World {
                 self.resume(run)
             }
             Mail::Drive { input, ticket } => self.drive(run, input, ticket),
+            Mail::Stop { stop } => self.drive(run, Input::EmergencyStop, Some(Ticket::Stop(stop))),
+            Mail::Placed { input, turn } => {
+                let own = turn == self.daemon.runs[&run].turn || self.mutant == Mutant::TakesOldPlacements;
+                // The lease of an earlier turn was given back when this one began.
+                if own { self.drive(run, input, None) } else { Ok(()) }
+            }
             other => Err(format!("a run cannot hear {other:?}")),
         }
     }
@@ -103,6 +115,7 @@ impl World {
         let Some(shell) = self.daemon.runs.get_mut(&run) else { return Ok(()) };
         (shell.run, shell.sequence, shell.checkpointed) = (rebuilt, sequence, sequence);
         shell.placed_on.clear();
+        shell.turn += 1;
         if ended {
             return Ok(());
         }
@@ -134,7 +147,7 @@ impl World {
     ) -> Verdict {
         if events.is_empty() {
             self.perform(run, commands)?;
-            self.answer(ticket, true)?;
+            self.answer(ticket)?;
             return self.then(run, next);
         }
         let time_ms = self.clock();
@@ -196,7 +209,7 @@ impl World {
             }
         }
         self.perform(run, commands)?;
-        self.answer(ticket, true)?;
+        self.answer(ticket)?;
         self.then(run, next)
     }
 
@@ -258,16 +271,24 @@ impl World {
                     return Err(format!("run {run} refused a good answer: {refusal}"));
                 }
                 let shell_ended = shell.run.phase().is_ended();
+                // Nobody will use this lease, unless the stage runs on it (a doubled answer) or has asked
+                // again: then it is found held and granted to the new request.
+                let used = |stage: StageIndex| match (self.mutant, shell.run.stage(stage)) {
+                    (Mutant::LeaksALease, _) => true,
+                    (Mutant::LeaksTheLeaseOfAnUndo, _) => shell.run.fence(stage).is_some(),
+                    (_, StageState::Running { .. }) => true,
+                    (mutant, StageState::Ready { .. }) => mutant != Mutant::TakesTheNextRequestsLease,
+                    _ => false,
+                };
                 if let Some(stage) = placed
-                    && shell.run.fence(stage).is_none()
-                    && self.mutant != Mutant::LeaksALease
+                    && !used(stage)
                 {
                     self.control(RESOURCES, Mail::Release((id(run), stage.0)));
                 }
                 if shell_ended && let Some(shell) = self.daemon.runs.get_mut(&run) {
                     shell.live = false;
                 }
-                self.answer(ticket, false)
+                self.answer(ticket)
             }
         }
     }
@@ -295,10 +316,13 @@ impl World {
                     demand.backend = Some(BACKEND.to_owned());
                 }
                 let ask = Ask { key: (id(run), stage.0), demand, slot, priority, asked_ms: now_ms };
-                self.mail(SCHEDULER, Mail::Enqueue { ask, attempt, run });
+                let turn = shell.turn;
+                self.mail(SCHEDULER, Mail::Enqueue { ask, attempt, run, turn });
             }
             Command::WithdrawPlacement { stage } => {
                 self.control(SCHEDULER, Mail::Withdraw((id(run), stage.0)));
+                // A lease that an earlier answer left for this request is nobody's now.
+                self.control(RESOURCES, Mail::Release((id(run), stage.0)));
             }
             Command::Dispatch { stage, resume_from, .. } => {
                 if self.mutant == Mutant::ReleasesTheLeaseEarly {

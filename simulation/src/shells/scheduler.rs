@@ -13,12 +13,13 @@ pub struct Waiting {
     ask: Ask,
     attempt: Attempt,
     run: u32,
+    turn: u64,
 }
 
 impl World {
     pub fn scheduler(&mut self, mail: Mail) -> Verdict {
         match mail {
-            Mail::Enqueue { ask, attempt, run } => {
+            Mail::Enqueue { ask, attempt, run, turn } => {
                 if let Err(never) = self.daemon.ledger.can_ever_fit(&ask.demand) {
                     let why = error("EX-0507", &never.to_string(), ErrorClass::Permanent);
                     let input =
@@ -26,7 +27,7 @@ impl World {
                     self.control(FIRST_RUN + run as usize, Mail::Drive { input, ticket: None });
                     return Ok(());
                 }
-                self.daemon.queue.insert(ask.key.clone(), Waiting { ask, attempt, run });
+                self.daemon.queue.insert(ask.key.clone(), Waiting { ask, attempt, run, turn });
                 self.place();
             }
             Mail::Withdraw(key) => drop(self.daemon.queue.remove(&key)),
@@ -45,9 +46,9 @@ impl World {
                     let actor = FIRST_RUN + waiting.run as usize;
                     if !self.calm && self.random.percent(2) {
                         self.count("placements doubled");
-                        self.control(actor, Mail::Drive { input: input.clone(), ticket: None });
+                        self.control(actor, Mail::Placed { input: input.clone(), turn: waiting.turn });
                     }
-                    self.control(actor, Mail::Drive { input, ticket: None });
+                    self.control(actor, Mail::Placed { input, turn: waiting.turn });
                 }
                 if self.daemon.look_again {
                     self.place();

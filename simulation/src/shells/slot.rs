@@ -8,7 +8,7 @@ use crate::workers::{Lot, Process, Word};
 use crate::world::{Happening, World};
 use engine::definition::{StageIndex, StageKind};
 use engine::run::{ArtefactRef, ErrorClass, Fence, Input, StageError};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 /// One attempt, with all that its executor must know.
 #[derive(Debug, Clone)]
@@ -27,6 +27,8 @@ pub struct Work {
 pub struct SlotShell {
     current: Option<(Work, bool, u64)>,
     waiting: VecDeque<(Work, bool)>,
+    /// Newest fence of each stage that was abandoned here: a word to stop overtakes the word to begin.
+    abandoned: BTreeMap<(u32, u32), u64>,
 }
 
 /// The end of an attempt as the run hears it.
@@ -54,6 +56,12 @@ impl World {
     pub fn slot(&mut self, slot: usize, mail: Mail) -> Verdict {
         match mail {
             Mail::Execute { work, undo } => {
+                let abandoned = self.daemon.slots[slot].abandoned.get(&(work.run, work.stage));
+                if abandoned.is_some_and(|fence| work.fence <= *fence)
+                    && self.mutant != Mutant::BeginsWhatWasAbandoned
+                {
+                    return Ok(());
+                }
                 let other = |held: &(Work, bool, u64)| (held.0.run, held.0.stage) != (work.run, work.stage);
                 if self.daemon.slots[slot].current.as_ref().is_some_and(other) {
                     self.daemon.slots[slot].waiting.push_back((work, undo));
@@ -67,6 +75,7 @@ impl World {
                     self.kill(pid);
                 }
                 self.daemon.slots[slot].waiting.retain(|(work, _)| !wanted(work));
+                self.daemon.slots[slot].abandoned.insert((run, stage), fence);
                 return self.next(slot);
             }
             Mail::AbandonAll => {

@@ -220,11 +220,12 @@ impl Memory {
     }
 
     pub fn damage(&mut self, random: &mut Random) -> bool {
-        if self.synced == 0 {
+        // Without its mark a damaged last frame looks like one that was never finished.
+        if self.mark.bytes == 0 || self.mark.poisoned {
             return false;
         }
         self.copy = Some(self.cache.clone());
-        let at = random.below(self.synced as u64) as usize;
+        let at = random.below(self.mark.bytes as u64) as usize;
         let bit = 1 << random.below(8);
         self.cache[at] ^= bit;
         self.disk.clone_from(&self.cache);
