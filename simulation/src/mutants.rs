@@ -59,6 +59,8 @@ pub enum Mutant {
     SwitchesBeforeTheIntent,
     /// A deployer's record that lost a race for its place in the stream is given up.
     GivesUpOnConflict,
+    /// A resume that was on its way when an emergency stop came is carried out.
+    ResumesDuringAStop,
     /// A client is told of an emergency stop before every run has noted it.
     ClaimsTheStopEarly,
     /// Runs restarted during an emergency stop go on.
@@ -71,7 +73,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// Every fault, with words of which at least one is in what the judges must say of it.
-    pub const ALL: [(Self, &'static [&'static str]); 31] = [
+    pub const ALL: [(Self, &'static [&'static str]); 32] = [
         (Self::ActsBeforeTheRecord, &[]),
         (Self::AnswersBeforeTheRecord, &[]),
         (Self::BelievesAFailedSync, &[]),
@@ -99,6 +101,7 @@ impl Mutant {
         (Self::LeavesAnActivationOpen, &[]),
         (Self::SwitchesBeforeTheIntent, &[]),
         (Self::GivesUpOnConflict, &[]),
+        (Self::ResumesDuringAStop, &[]),
         (Self::ClaimsTheStopEarly, &[]),
         (Self::ForgetsTheEmergency, &[]),
         (Self::RepeatsWhatTimedOut, &[]),

@@ -20,6 +20,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Steps after which a world is not slow but going round in circles.
 const STEPS_MAX: u64 = 20_000;
+/// Simulated time within which everything ends once the faults stop: half an hour. The longest waits of
+/// these worlds are the daemon's standstill of two minutes and gates of five seconds.
+const PATIENCE_MS: u64 = 1_800_000;
 /// A start of the daemon, in ms.
 const START_MS: u64 = 100;
 const HOUR_MS: i64 = 3_600_000;
@@ -85,6 +88,7 @@ pub struct World {
     pub trace: bool,
     pub mutant: Mutant,
     pub calm: bool,
+    calm_since: u64,
     /// Milliseconds of a clock that nobody can set.
     pub now: u64,
     pub wall_offset_ms: i64,
@@ -173,6 +177,7 @@ impl World {
             trace,
             mutant,
             calm: false,
+            calm_since: 0,
             now: 0,
             wall_offset_ms: EPOCH_MS,
             timers: BTreeMap::new(),
@@ -244,7 +249,11 @@ impl World {
             if step >= chaos && !self.calm {
                 self.say(|| "faults stop".to_owned());
                 self.calm = true;
+                self.calm_since = self.now;
                 self.climate.full = false;
+            }
+            if self.calm && self.now > self.calm_since + PATIENCE_MS {
+                return Err(format!("{} ms after the faults stopped it is not over", self.now - self.calm_since));
             }
             if !self.calm && self.daemon.up && self.random.below(1_000) < self.climate.crash_permille {
                 self.crash()?;
@@ -319,7 +328,9 @@ impl World {
                 }
             }
             Happening::Trouble => {
-                if !self.calm {
+                // Once everything has ended and nothing is on its way there is nothing left to disturb.
+                let over = self.timers.is_empty() && self.judge.runs.values().all(|seen| seen.has_ended());
+                if !self.calm && !over {
                     self.trouble()?;
                     let after = self.random.between(10, 120);
                     self.after(after, Happening::Trouble);
@@ -417,9 +428,11 @@ impl World {
         for (append, fate) in group.into_iter().zip(fates) {
             match fate {
                 Fate::Durable(records) => {
-                    for record in &records {
-                        self.confirm(record.clone())?;
+                    let first = self.judge.records.len();
+                    for record in records {
+                        self.confirm(record)?;
                     }
+                    let records = first..self.judge.records.len();
                     let lane = &mut self.daemon.lanes[append.actor];
                     lane.durable.push_back((append.then, Ok(records)));
                 }
@@ -543,9 +556,10 @@ impl World {
         }
         let found = self.store.open().map_err(|damaged| format!("the store is damaged: {}", damaged.0))?;
         let last_ms = found.last().map_or(0, |record| record.time_ms);
-        self.judge.restarted();
         let known = self.judge.records.len();
         self.judge.reopened(found)?;
+        // After what was found, which the daemon before this one had written.
+        self.judge.restarted();
         for at in known..self.judge.records.len() {
             self.say(|| format!("    found {} {:?}", self.judge.records[at].position, self.judge.records[at].fact));
             *self.report.events.entry(self.judge.records[at].fact.name()).or_default() += 1;
@@ -565,16 +579,21 @@ impl World {
     }
 
     fn same(&self, found: &[Record]) -> Verdict {
-        let changed = self.judge.records.iter().zip(found).any(|(known, found)| known.fact != found.fact);
-        if changed || found.len() < self.judge.records.len() {
-            return Err("damage was served as if it were the truth".to_owned());
+        let changed = self.judge.records.iter().zip(found).find(|(known, found)| known.fact != found.fact);
+        match changed {
+            Some((_, found)) => Err(format!("damage was served as if it were the truth: {:?}", found.fact)),
+            None if found.len() < self.judge.records.len() => {
+                Err(format!("damage was taken for an unfinished write: {} are left", found.len()))
+            }
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Nothing will come by itself any more: rightly so? Then people do what they are waited for.
     fn help(&mut self, more: &mut u64) -> Result<bool, String> {
-        self.calm = true;
+        if !self.calm {
+            (self.calm, self.calm_since, self.climate.full) = (true, self.now, false);
+        }
         if let Some((run, seen)) = self.judge.runs.iter().find(|(_, seen)| !seen.may_wait()) {
             let waits = self.daemon.runs.get(run).map(|shell| shell.run.waits(self.clock()));
             return Err(format!("run {run} is stuck: {:?} {waits:?}", seen.going));

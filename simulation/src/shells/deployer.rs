@@ -1,11 +1,11 @@
 //! Stands for `actors/src/deployer.rs`, its steps and `releases.rs`: one activation at a time; the intent
 //! is durable before the link is touched, and what was cut short goes back first.
 
-use super::{DEPLOYER, Mail, Tick, Work, error, id};
+use super::{DEPLOYER, Mail, Noted, Tick, Work, error, id};
 use crate::Mutant;
 use crate::judge::Verdict;
 use crate::random::Random;
-use crate::store::{Batch, Fact, Record, Stream};
+use crate::store::{Batch, Fact, Stream};
 use crate::world::World;
 use engine::definition::StageKind;
 use engine::deployment::{Deployments, Input};
@@ -122,8 +122,8 @@ impl World {
         self.append(DEPLOYER, batch, then);
     }
 
-    fn take_in(&mut self, records: &[Record]) {
-        for record in records {
+    fn take_in(&mut self, records: std::ops::Range<usize>) {
+        for record in &self.judge.records[records] {
             if let Fact::Deployment(event) = &record.fact {
                 self.daemon.deployer.machine.apply(record.position, record.time_ms, event);
                 self.daemon.deployer.records += 1;
@@ -131,10 +131,10 @@ impl World {
         }
     }
 
-    pub fn freeze_noted(&mut self, frozen: bool, stop: Option<u64>, records: Result<Vec<Record>, ()>) -> Verdict {
+    pub fn freeze_noted(&mut self, frozen: bool, stop: Option<u64>, records: Noted) -> Verdict {
         match records {
             Ok(records) => {
-                self.take_in(&records);
+                self.take_in(records);
                 stop.map_or(Ok(()), |stop| self.stop_is_recorded(stop))
             }
             Err(()) if self.mutant == Mutant::GivesUpOnConflict => {
@@ -148,10 +148,10 @@ impl World {
         }
     }
 
-    pub fn deployment_noted(&mut self, step: DeployStep, records: Result<Vec<Record>, ()>) -> Verdict {
+    pub fn deployment_noted(&mut self, step: DeployStep, records: Noted) -> Verdict {
         match records {
             Ok(records) => {
-                self.take_in(&records);
+                self.take_in(records);
                 match step {
                     DeployStep::Intent => self.go_on(DeployStep::Rename, 1),
                     DeployStep::Succeed => self.finish_deployment(Ok(())),

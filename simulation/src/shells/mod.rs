@@ -19,13 +19,13 @@ pub use scheduler::Waiting;
 pub use slot::{SlotShell, Work};
 
 use crate::judge::{Room, Verdict};
-use crate::store::{Batch, Record};
+use crate::store::Batch;
 use crate::vendor::Reply;
 use crate::workers::Word;
 use crate::world::World;
 use engine::definition::Attempt;
 use engine::placement::{Ask, Capacity, Grant, LeaseKey, Ledger, SlotKind};
-use engine::run::{Command, ErrorClass, Event, Input, StageError};
+use engine::run::{Command, ErrorClass, Input, StageError};
 use std::collections::{BTreeMap, VecDeque};
 
 pub const ORCHESTRATOR: usize = 0;
@@ -43,7 +43,7 @@ pub const FIRST_RUN: usize = 12;
 pub struct Lanes {
     /// The actor waits for the journal and hears nothing else.
     pub waits: bool,
-    pub durable: VecDeque<(Then, Result<Vec<Record>, ()>)>,
+    pub durable: VecDeque<(Then, Noted)>,
     pub control: VecDeque<Mail>,
     pub normal: VecDeque<Mail>,
 }
@@ -84,11 +84,15 @@ pub enum Mail {
     Write,
 }
 
+/// Places in `World::judge.records` of a batch that became durable; `Err` if another record had taken its
+/// place in the stream.
+pub type Noted = Result<std::ops::Range<usize>, ()>;
+
 /// What is to be done when a batch is durable.
 #[derive(Debug)]
 pub enum Then {
     Run { run: u32, commands: Vec<Command>, ticket: Option<Ticket>, next: Next },
-    Submitted { run: u32, key: String, at: usize, event: Box<Event> },
+    Submitted { run: u32, key: String, at: usize },
     Job((u32, u32, u64)),
     Deploy(DeployStep),
     Freeze { frozen: bool, stop: Option<u64> },
@@ -226,12 +230,12 @@ impl World {
         }
     }
 
-    fn durable(&mut self, then: Then, records: Result<Vec<Record>, ()>) -> Verdict {
+    fn durable(&mut self, then: Then, records: Noted) -> Verdict {
         match then {
             Then::Run { run, commands, ticket, next } => {
                 self.run_is_durable(run, records, commands, ticket, next)
             }
-            Then::Submitted { run, key, at, event } => self.submitted(run, key, at, &event, records),
+            Then::Submitted { run, key, at } => self.submitted(run, key, at, records),
             Then::Job(place) => self.job_noted(place, records),
             Then::Deploy(step) => self.deployment_noted(step, records),
             Then::Freeze { frozen, stop } => self.freeze_noted(frozen, stop, records),

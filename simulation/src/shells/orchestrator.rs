@@ -1,7 +1,7 @@
 //! Stands for `actors/src/orchestrator.rs` and the daemon's service: submissions, control, emergency
 //! stop; and the clients, who ask again until they are answered.
 
-use super::{DEPLOYER, FIRST_RUN, FIRST_SLOT, Mail, ORCHESTRATOR, PROXY, RunShell, Then, Tick, id};
+use super::{DEPLOYER, FIRST_RUN, FIRST_SLOT, Mail, Noted, ORCHESTRATOR, PROXY, RunShell, Then, Tick, id};
 use crate::Mutant;
 use crate::define::Size;
 use crate::judge::Verdict;
@@ -350,7 +350,7 @@ impl World {
         let batch = Batch {
             stream: Stream::Run(run),
             expected: 0,
-            facts: vec![Fact::Run(event.clone())],
+            facts: vec![Fact::Run(event)],
             time_ms: self.clock(),
         };
         if self.mutant == Mutant::AnswersBeforeTheRecord {
@@ -358,7 +358,7 @@ impl World {
             self.answer(Some(Ticket::Client(at)))?;
         }
         self.lane(ORCHESTRATOR).waits = true;
-        self.append(ORCHESTRATOR, batch, Then::Submitted { run, key, at, event: Box::new(event) });
+        self.append(ORCHESTRATOR, batch, Then::Submitted { run, key, at });
         Ok(())
     }
 
@@ -367,11 +367,11 @@ impl World {
         run: u32,
         key: String,
         at: usize,
-        event: &Event,
-        records: Result<Vec<Record>, ()>,
+        records: Noted,
     ) -> Verdict {
         self.lane(ORCHESTRATOR).waits = false;
-        let Some(record) = records.ok().and_then(|records| records.into_iter().next()) else {
+        let record = records.ok().and_then(|records| self.judge.records[records].first());
+        let Some(record @ Record { fact: Fact::Run(event), .. }) = record else {
             return Err(format!("run {run} was there before it was submitted"));
         };
         let machine =

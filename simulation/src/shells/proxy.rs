@@ -2,10 +2,10 @@
 //! `quantum::backends::JobState`: the key is durable before the call; what may have arrived is looked up
 //! before anything is sent again; what nobody wants any more is cancelled.
 
-use super::{Mail, PROXY, Then, Tick, Work, error};
+use super::{Mail, Noted, PROXY, Then, Tick, Work, error};
 use crate::Mutant;
 use crate::judge::Verdict;
-use crate::store::{Batch, Fact, Record, Stream};
+use crate::store::{Batch, Fact, Stream};
 use crate::vendor::{Ask, Call, Reply, Said};
 use crate::world::{Happening, World};
 use engine::definition::StageKind;
@@ -168,11 +168,11 @@ impl World {
         self.append(PROXY, batch, Then::Job(place));
     }
 
-    pub fn job_noted(&mut self, place: Place, records: Result<Vec<Record>, ()>) -> Verdict {
+    pub fn job_noted(&mut self, place: Place, records: Noted) -> Verdict {
         let Ok(records) = records else { return Err(format!("two writers wrote of job {place:?}")) };
         let Some(lead) = self.daemon.proxy.leads.get_mut(&place) else { return Ok(()) };
         lead.noting = false;
-        for record in &records {
+        for record in &self.judge.records[records] {
             if let Fact::Job(event) = &record.fact {
                 let Some(next) = lead.state.after(event) else {
                     return Err(format!("{event:?} cannot follow {:?}", lead.state));

@@ -1,7 +1,7 @@
 //! Stands for `actors/src/run_actor.rs`: decide, journal, apply, perform.
 
 use super::{
-    DEPLOYER, FIRST_RUN, FIRST_SLOT, Mail, PROXY, RESOURCES, SCHEDULER, Then, Tick, Ticket, Work, id,
+    DEPLOYER, FIRST_RUN, FIRST_SLOT, Mail, Noted, PROXY, RESOURCES, SCHEDULER, Then, Tick, Ticket, Work, id,
 };
 use crate::Mutant;
 use crate::define::BACKEND;
@@ -180,7 +180,7 @@ impl World {
     pub fn run_is_durable(
         &mut self,
         run: u32,
-        records: Result<Vec<Record>, ()>,
+        records: Noted,
         commands: Vec<Command>,
         ticket: Option<Ticket>,
         next: Next,
@@ -190,7 +190,8 @@ impl World {
             return Err(format!("two writers wrote into the stream of run {run}"));
         };
         let Some(shell) = self.daemon.runs.get_mut(&run) else { return Ok(()) };
-        for record in &records {
+        let records = &self.judge.records[records];
+        for record in records {
             if let Fact::Run(event) = &record.fact {
                 shell.run.apply(record.position, record.time_ms, event);
                 if let Event::StageStarted { stage, placed_on, .. } = event {
@@ -240,6 +241,11 @@ impl World {
         let now = self.clock();
         let random = self.random.word();
         let good = self.is_good(run, &input);
+        // Asked for before the stop, delivered after it: the stop goes before everything.
+        let begins_again = matches!(input, Input::Resume { .. } | Input::Retry { .. });
+        if begins_again && self.daemon.emergency && self.mutant != Mutant::ResumesDuringAStop {
+            return self.answer(ticket);
+        }
         let placed = match &input {
             Input::Placed { stage, .. } => Some(*stage),
             _ => None,
@@ -274,9 +280,8 @@ impl World {
                 // Nobody will use this lease, unless the stage runs on it (a doubled answer) or has asked
                 // again: then it is found held and granted to the new request.
                 let used = |stage: StageIndex| match (self.mutant, shell.run.stage(stage)) {
-                    (Mutant::LeaksALease, _) => true,
-                    (Mutant::LeaksTheLeaseOfAnUndo, _) => shell.run.fence(stage).is_some(),
-                    (_, StageState::Running { .. }) => true,
+                    (Mutant::LeaksALease, _) | (_, StageState::Running { .. }) => true,
+                    (Mutant::LeaksTheLeaseOfAnUndo, StageState::Compensating { .. }) => true,
                     (mutant, StageState::Ready { .. }) => mutant != Mutant::TakesTheNextRequestsLease,
                     _ => false,
                 };
@@ -322,7 +327,9 @@ impl World {
             Command::WithdrawPlacement { stage } => {
                 self.control(SCHEDULER, Mail::Withdraw((id(run), stage.0)));
                 // A lease that an earlier answer left for this request is nobody's now.
-                self.control(RESOURCES, Mail::Release((id(run), stage.0)));
+                if !matches!(self.mutant, Mutant::LeaksALease | Mutant::LeaksTheLeaseOfAnUndo) {
+                    self.control(RESOURCES, Mail::Release((id(run), stage.0)));
+                }
             }
             Command::Dispatch { stage, resume_from, .. } => {
                 if self.mutant == Mutant::ReleasesTheLeaseEarly {

@@ -21,6 +21,8 @@ pub struct Real {
     journal: Option<Journal>,
     pending: Vec<(Batch, bool)>,
     copy: Option<BTreeMap<String, Vec<u8>>>,
+    /// The mark of the last acknowledged head is as it was written: no power was lost since.
+    mark_is_whole: bool,
 }
 
 fn options(time_ms: u64) -> Options {
@@ -54,7 +56,7 @@ fn stream_of(name: &str) -> Option<Stream> {
 
 impl Real {
     pub fn new(seed: u64) -> Self {
-        Self { disk: SimDisk::new(seed), journal: None, pending: Vec::new(), copy: None }
+        Self { disk: SimDisk::new(seed), journal: None, pending: Vec::new(), copy: None, mark_is_whole: false }
     }
 
     pub fn write(&mut self, batches: Vec<Batch>, full: bool) {
@@ -104,6 +106,7 @@ impl Real {
 
     pub fn end(&mut self, end: End, random: &mut Random) {
         self.pending.clear();
+        self.mark_is_whole = end == End::Kill;
         if let Some(journal) = self.journal.take() {
             if end == End::PowerLoss || random.percent(50) {
                 // Nobody closes a journal whose machine lost power: nothing after this reaches the disk.
@@ -138,7 +141,8 @@ impl Real {
     pub fn damage(&mut self, random: &mut Random) -> bool {
         let mut files = self.disk.files();
         let segments: Vec<String> = files.keys().filter(|name| name.starts_with("segment")).cloned().collect();
-        if segments.is_empty() || self.journal.is_some() {
+        // Without its mark a damaged end looks like one that was never finished.
+        if segments.is_empty() || self.journal.is_some() || !self.mark_is_whole {
             return false;
         }
         self.copy = Some(files.clone());
