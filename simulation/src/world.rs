@@ -596,7 +596,8 @@ impl World {
         }
         if let Some((run, seen)) = self.judge.runs.iter().find(|(_, seen)| !seen.may_wait()) {
             let waits = self.daemon.runs.get(run).map(|shell| shell.run.waits(self.clock()));
-            return Err(format!("run {run} is stuck: {:?} {waits:?}", seen.going));
+            let held = self.daemon.ledger.leases();
+            return Err(format!("run {run} is stuck: {:?} {waits:?} {held:?}", seen.going));
         }
         if self.daemon.emergency || self.judge.outside.is_frozen() {
             self.count("helped: clear");

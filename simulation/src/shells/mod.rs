@@ -218,6 +218,9 @@ impl World {
         let Some(mail) = lanes.control.pop_front().or_else(|| lanes.normal.pop_front()) else {
             return Ok(());
         };
+        if self.trace && actor != WRITER {
+            println!("{:>8}         {actor} hears {mail:?}", self.now);
+        }
         match actor {
             ORCHESTRATOR => self.orchestrator(mail),
             SCHEDULER => self.scheduler(mail),

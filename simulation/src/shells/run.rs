@@ -63,8 +63,14 @@ impl World {
             Mail::Stop { stop } => self.drive(run, Input::EmergencyStop, Some(Ticket::Stop(stop))),
             Mail::Placed { input, turn } => {
                 let own = turn == self.daemon.runs[&run].turn || self.mutant == Mutant::TakesOldPlacements;
-                // The lease of an earlier turn was given back when this one began.
-                if own { self.drive(run, input, None) } else { Ok(()) }
+                // The lease of an earlier turn was given back when this one began, or granted since.
+                if own {
+                    return self.drive(run, input, None);
+                }
+                if let Input::Placed { stage, .. } = input {
+                    self.give_back(run, stage);
+                }
+                Ok(())
             }
             other => Err(format!("a run cannot hear {other:?}")),
         }
@@ -277,24 +283,28 @@ impl World {
                     return Err(format!("run {run} refused a good answer: {refusal}"));
                 }
                 let shell_ended = shell.run.phase().is_ended();
-                // Nobody will use this lease, unless the stage runs on it (a doubled answer) or has asked
-                // again: then it is found held and granted to the new request.
-                let used = |stage: StageIndex| match (self.mutant, shell.run.stage(stage)) {
-                    (Mutant::LeaksALease, _) | (_, StageState::Running { .. }) => true,
-                    (Mutant::LeaksTheLeaseOfAnUndo, StageState::Compensating { .. }) => true,
-                    (mutant, StageState::Ready { .. }) => mutant != Mutant::TakesTheNextRequestsLease,
-                    _ => false,
-                };
-                if let Some(stage) = placed
-                    && !used(stage)
-                {
-                    self.control(RESOURCES, Mail::Release((id(run), stage.0)));
+                if let Some(stage) = placed {
+                    self.give_back(run, stage);
                 }
                 if shell_ended && let Some(shell) = self.daemon.runs.get_mut(&run) {
                     shell.live = false;
                 }
                 self.answer(ticket)
             }
+        }
+    }
+
+    /// Nobody will use the lease of a refused placement, unless the stage runs on it (a doubled answer)
+    /// or has asked again: then it is found held and granted to the new request.
+    fn give_back(&mut self, run: u32, stage: StageIndex) {
+        let used = match (self.mutant, self.daemon.runs[&run].run.stage(stage)) {
+            (Mutant::LeaksALease, _) | (_, StageState::Running { .. }) => true,
+            (Mutant::LeaksTheLeaseOfAnUndo, StageState::Compensating { .. }) => true,
+            (mutant, StageState::Ready { .. }) => mutant != Mutant::TakesTheNextRequestsLease,
+            _ => false,
+        };
+        if !used {
+            self.control(RESOURCES, Mail::Release((id(run), stage.0)));
         }
     }
 
