@@ -18,7 +18,8 @@ pub enum Size {
     Large,
 }
 
-pub fn definition(random: &mut Random, size: Size) -> Definition {
+/// `releases`: most stages deploy, so that activations meet each other and emergency stops.
+pub fn definition(random: &mut Random, size: Size, releases: bool) -> Definition {
     let most = match size {
         Size::Small => 3,
         Size::Medium => 5,
@@ -36,7 +37,7 @@ pub fn definition(random: &mut Random, size: Size) -> Definition {
                 1 => (at > 0).then_some(StageIndex(0)).into_iter().collect(),
                 _ => (0..at).filter(|_| random.percent(40)).map(StageIndex).collect(),
             };
-            stage(random, at, needs, predicates)
+            stage(random, at, needs, predicates, releases)
         })
         .collect();
     let success_criteria = (predicates && random.percent(20))
@@ -60,8 +61,15 @@ fn flag(stage: u32) -> Criterion {
     Criterion { written: expression.clone(), expression }
 }
 
-fn stage(random: &mut Random, at: u32, needs: Vec<StageIndex>, predicates: bool) -> StageSpec {
+fn stage(
+    random: &mut Random,
+    at: u32,
+    needs: Vec<StageIndex>,
+    predicates: bool,
+    releases: bool,
+) -> StageSpec {
     let kind = match random.below(100) {
+        0..=69 if releases => StageKind::Deployment,
         0..=5 => StageKind::Approval,
         6..=27 => StageKind::Exec,
         28..=45 => StageKind::QaoaOptimization,

@@ -4,7 +4,7 @@
 //! from outside arrives in its own time. After a drawn number of steps all faults stop, and from then on
 //! everything must come to its end. Start at [`live`] and [`World::step`].
 
-use crate::define::{self, Size};
+use crate::define::Size;
 use crate::judge::{Judge, Room, Verdict};
 use crate::mutants::Mutant;
 use crate::random::Random;
@@ -31,6 +31,9 @@ const TEN_YEARS_MS: i64 = 10 * 365 * 24 * HOUR_MS;
 const EPOCH_MS: i64 = 2_000_000_000_000;
 /// Of so many seeds one uses the `journal` crate on its simulated disk.
 const REAL_EVERY: u64 = 128;
+
+/// Of so many seeds one is about releases and emergency stops.
+const RELEASES_EVERY: u64 = 32;
 
 /// What a seed did, to show that the simulation goes where it should.
 #[derive(Debug, Default, Clone)]
@@ -169,7 +172,8 @@ impl World {
             sync_error_permille: random.pick(&[0, 0, 10]),
             full: random.percent(10),
         };
-        let clients = Clients::draw(&mut random, size, |random| define::definition(random, size));
+        let releases = seed % RELEASES_EVERY == 9;
+        let clients = Clients::draw(&mut random, size, releases);
         let vendor = Vendor::draw(&mut random);
         Self {
             daemon: Daemon::new(&room, slots, 0),

@@ -80,11 +80,7 @@ pub struct Clients {
 }
 
 impl Clients {
-    pub fn draw(
-        random: &mut Random,
-        size: Size,
-        mut define: impl FnMut(&mut Random) -> Definition,
-    ) -> Self {
+    pub fn draw(random: &mut Random, size: Size, releases: bool) -> Self {
         let runs = match size {
             Size::Small => random.between(1, 2),
             Size::Medium => random.between(1, 3),
@@ -93,7 +89,7 @@ impl Clients {
         let mut definitions = Vec::new();
         let mut requests = Vec::new();
         for at in 0..runs as usize {
-            let definition = define(random);
+            let definition = crate::define::definition(random, size, releases);
             let bytes = serde_json::to_vec(&definition).unwrap_or_default();
             definitions.push((definition, bytes, random.word()));
             let key = format!("key-{at}");
@@ -107,7 +103,12 @@ impl Clients {
         let submissions = requests.len();
         let most = random.pick(&[0, 1, 4]);
         for _ in 0..random.between(0, most * runs) {
-            let what = Self::interference(random);
+            let stops = releases && random.percent(80);
+            let what = match stops {
+                true if random.percent(50) => What::Stop,
+                true => What::Clear,
+                false => Self::interference(random),
+            };
             requests.push(what);
         }
         let requests = requests.into_iter().map(|what| Planned { what, answered: false }).collect();

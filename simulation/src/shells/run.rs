@@ -10,7 +10,7 @@ use crate::store::{Batch, Fact, Record, Stream};
 use crate::world::World;
 use engine::definition::{Attempt, StageIndex, StageKind};
 use engine::placement::{Ask, SlotKind};
-use engine::run::{Command, Event, Fence, Input, Run, StageState};
+use engine::run::{Command, Decision, Event, Fence, Input, Run, StageState};
 use std::collections::BTreeMap;
 
 /// Events between two checkpoints; few, so that restoring from one is seen often.
@@ -274,7 +274,7 @@ impl World {
                     return Err(format!("run {run} took an answer with an old fence"));
                 }
                 if self.mutant == Mutant::RepeatsWhatTimedOut {
-                    repeat_what_timed_out(&shell.run, now, &mut decision.events);
+                    repeat_what_timed_out(&shell.run, now, &mut decision);
                 }
                 self.commit(run, decision.events, decision.commands, ticket, Next::Nothing)
             }
@@ -413,15 +413,16 @@ impl World {
 }
 
 /// What the machine did before it knew that a program which took too long may have had its effect.
-fn repeat_what_timed_out(run: &Run, now_ms: u64, events: &mut [Event]) {
-    for event in events {
+fn repeat_what_timed_out(run: &Run, now_ms: u64, decision: &mut Decision) {
+    for event in &mut decision.events {
         if let Event::StageInDoubt { stage, attempt, error } = event.clone()
             && error.code == "EX-0505"
             && attempt.0 < run.definition().stages[stage.0 as usize].retry.attempts
         {
             let attempt = Attempt(attempt.0 + 1);
             let error = super::error("EX-0505", "too long", engine::run::ErrorClass::Transient);
-            *event = Event::StageRetryPlanned { stage, attempt, at_ms: now_ms, error };
+            *event = Event::StageRetryPlanned { stage, attempt, at_ms: now_ms + 1, error };
+            decision.commands.push(Command::WakeAt { at_ms: now_ms + 1 });
         }
     }
 }
