@@ -186,14 +186,18 @@ impl Deployments {
             .map(|activation| activation.previous.as_deref())
     }
 
-    /// What the activation of a run's release replaced: where its undo goes back to.
+    /// What the run's activation of the present release replaced: where its undo goes back to. `None` if
+    /// what is active is not the run's.
+    ///
+    /// A run that deployed twice is undone twice, newest first; each time the release that is active then
+    /// counts, not the newest one the run ever activated.
     pub fn replaced_by_run(&self, run: &str) -> Option<&Activation> {
         self.history
             .iter()
             .rev()
             .filter(|a| a.run.as_deref() == Some(run) && a.outcome == Outcome::Succeeded)
             // Activating again what was active replaced nothing.
-            .find(|a| a.release != a.previous)
+            .find(|a| a.release != a.previous && a.release == self.active)
     }
 }
 
@@ -243,6 +247,23 @@ mod tests {
         step(&mut d, activate("a"));
         step(&mut d, Input::Verified);
         assert_eq!(d.before_active(), Some(Some("b")), "a rollback is a deployment of its own");
+    }
+
+    #[test]
+    fn a_run_that_deployed_twice_is_undone_to_the_state_before_its_first() {
+        let mut d = Deployments::default();
+        for release in ["a", "b"] {
+            step(&mut d, activate(release));
+            step(&mut d, Input::Verified);
+        }
+        for before in [Some("a"), None] {
+            let release = d.replaced_by_run("r").unwrap().previous.clone();
+            assert_eq!(release.as_deref(), before);
+            step(&mut d, Input::Activate { release, run: None, by: "executingd".into() });
+            step(&mut d, Input::Verified);
+        }
+        assert_eq!(d.active(), None);
+        assert_eq!(d.replaced_by_run("r"), None, "what is active is not the run's");
     }
 
     #[test]
