@@ -24,8 +24,8 @@ pub struct Outside {
     /// Release, the one before, and the run of an activation that is open.
     open: Option<(Option<String>, Option<String>, Option<String>)>,
     active: Option<String>,
-    /// Who made the active release active.
-    activated_by: Option<String>,
+    /// Which run activated a release last.
+    makers: BTreeMap<String, String>,
     frozen_at: Option<u64>,
     /// A client was told that the stop is in force and journaled, or a start found it so.
     told_stopped: bool,
@@ -49,9 +49,10 @@ impl Outside {
             (Some(Job::There), JobEvent::Fetching) => Job::Fetching,
             (Some(Job::Fetching), JobEvent::Verified) => Job::Verified,
             (Some(Job::Verified), JobEvent::Done) => Job::Over,
-            (Some(Job::Reserved | Job::There | Job::Fetching), JobEvent::Failed { .. } | JobEvent::Cancelled) => {
-                Job::Over
-            }
+            (
+                Some(Job::Reserved | Job::There | Job::Fetching),
+                JobEvent::Failed { .. } | JobEvent::Cancelled,
+            ) => Job::Over,
             (state, event) => return Err(format!("job {stream:?}: {event:?} cannot follow {state:?}")),
         };
         self.jobs.insert(stream, next);
@@ -75,15 +76,19 @@ impl Outside {
             deployment::Event::ActivationStarted { release, previous, run, .. } => {
                 must!(self.open.is_none(), "an activation began while {:?} is open", self.open);
                 must!(self.frozen_at.is_none(), "an activation began while deployments are frozen");
-                must!(*previous == self.active, "{previous:?} is said to be active, but {:?} is", self.active);
+                must!(
+                    *previous == self.active,
+                    "{previous:?} is said to be active, but {:?} is",
+                    self.active
+                );
                 self.open = Some((release.clone(), previous.clone(), run.clone()));
             }
             deployment::Event::ActivationSucceeded => {
                 let Some((release, _, run)) = self.open.take() else {
                     return Err("an activation succeeded that never began".to_owned());
                 };
-                if release != self.active {
-                    self.activated_by = run;
+                if let (Some(release), Some(run), true) = (&release, run, release != self.active) {
+                    self.makers.insert(release.clone(), run);
                 }
                 self.active = release;
             }
@@ -125,8 +130,9 @@ impl Outside {
     /// A run that ended rolled back or cancelled has taken back what it deployed.
     pub fn is_undone(&self, run: u32) -> Verdict {
         let name = format!("run-{run:06}");
+        let maker = self.active.as_ref().and_then(|release| self.makers.get(release));
         must!(
-            self.activated_by.as_deref() != Some(&name),
+            maker != Some(&name),
             "run {run} was undone, but its release {:?} is still active",
             self.active
         );

@@ -287,7 +287,11 @@ impl World {
         let Some(act) = &mut shell.act else { return Ok(()) };
         match act.job.clone() {
             Job::Deploy(_) if fails => {
-                self.finish_deployment(Err(error("EX-0520", "the staged check failed", ErrorClass::Transient)));
+                self.finish_deployment(Err(error(
+                    "EX-0520",
+                    "the staged check failed",
+                    ErrorClass::Transient,
+                )));
             }
             Job::Deploy(work) => {
                 let release = format!("rel-{:016x}", crate::answers::whole(work.begun, work.stage));
@@ -297,11 +301,8 @@ impl World {
             }
             Job::Undo(work) => {
                 let run = id(work.run);
-                let back = shell.machine.replaced_by_run(&run).filter(|activation| {
-                    shell.machine.active() == activation.release.as_deref()
-                        && activation.release != activation.previous
-                });
-                match back.map(|activation| activation.previous.clone()) {
+                let back = shell.machine.before_run(&run).map(|release| release.map(str::to_owned));
+                match back {
                     None => self.finish_deployment(Ok(())),
                     Some(previous) => {
                         act.release = previous;
