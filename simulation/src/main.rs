@@ -96,8 +96,10 @@ fn main() -> std::process::ExitCode {
     for (seed, why) in failures.iter().take(FAILURES_MAX) {
         println!("seed {seed}: {why}\n  replay: SEED={seed} cargo run --release -p simulation");
     }
-    let never: Vec<&str> =
-        MUST_HAPPEN.into_iter().filter(|name| seeds >= SEEDS_ENOUGH && !report.events.contains_key(name)).collect();
+    let never: Vec<&str> = MUST_HAPPEN
+        .into_iter()
+        .filter(|name| seeds >= SEEDS_ENOUGH && !report.events.contains_key(name))
+        .collect();
     if !never.is_empty() {
         println!("never happened: {never:?}");
     }

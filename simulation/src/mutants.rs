@@ -83,7 +83,10 @@ impl Mutant {
         (Self::FollowsTheWallClock, &["it is not over", "time goes back"]),
         (Self::AcceptsStaleFences, &["an old fence"]),
         (Self::ForgetsWhatWasInFlight, &["is stuck"]),
-        (Self::ForgetsASuccess, &["replayed differs", "is not in flight", "begins again in Succeeded", "is stuck"]),
+        (
+            Self::ForgetsASuccess,
+            &["replayed differs", "is not in flight", "begins again in Succeeded", "is stuck"],
+        ),
         (Self::ForgetsKeys, &["made run"]),
         (Self::ReleasesTheLeaseEarly, &["are held of", "two live leases"]),
         (Self::LeaksALease, &["leases leaked", "is stuck"]),
@@ -100,7 +103,10 @@ impl Mutant {
         (Self::SubmitsBeforeTheKey, &["which no record names", "before its record"]),
         (Self::LeavesAnActivationOpen, &["left half done", "is open", "the link names"]),
         (Self::SwitchesBeforeTheIntent, &["which no record announced"]),
-        (Self::GivesUpOnConflict, &["left half done", "is open", "the link names", "still active", "its release"]),
+        (
+            Self::GivesUpOnConflict,
+            &["left half done", "is open", "the link names", "still active", "its release"],
+        ),
         (Self::ResumesDuringAStop, &["after an emergency stop"]),
         (Self::ClaimsTheStopEarly, &["after an emergency stop"]),
         (Self::ForgetsTheEmergency, &["after an emergency stop"]),

@@ -39,7 +39,10 @@ pub enum Said {
     /// A word nobody has heard before.
     Strange,
     /// The result, and which work it is of.
-    Result { begun: u64, value: u64 },
+    Result {
+        begun: u64,
+        value: u64,
+    },
     Cancelled,
 }
 
@@ -134,7 +137,11 @@ impl World {
                 None => Said::Failed,
                 Some(job) if job.cancelled => Said::Failed,
                 Some(job) if job.ends_at > self.now => {
-                    if self.random.percent(trouble / 3) { Said::Strange } else { Said::Running }
+                    if self.random.percent(trouble / 3) {
+                        Said::Strange
+                    } else {
+                        Said::Running
+                    }
                 }
                 Some(job) if job.fails => Said::Failed,
                 Some(_) => Said::Ended,
@@ -142,9 +149,7 @@ impl World {
             Ask::Result { job } => match self.vendor.job(&job).map(|at| &self.vendor.jobs[at]) {
                 // Another customer's result under our id: it is of other work.
                 Some(_) if self.random.percent(trouble / 4) => Said::Result { begun: 1, value: 2 },
-                Some(job) => {
-                    Said::Result { begun: job.begun, value: answers::whole(job.begun, job.stage) }
-                }
+                Some(job) => Said::Result { begun: job.begun, value: answers::whole(job.begun, job.stage) },
                 None => Said::Failed,
             },
             Ask::Cancel { job } => {

@@ -39,9 +39,15 @@ pub struct Process {
 /// What comes up the pipe, or is seen of the process.
 #[derive(Debug, Clone)]
 pub enum Word {
-    Checkpoint { step: u32, state: u64 },
+    Checkpoint {
+        step: u32,
+        state: u64,
+    },
     /// The claimed digest and the content.
-    Result { claimed: u64, content: u64 },
+    Result {
+        claimed: u64,
+        content: u64,
+    },
     Failed(ErrorClass),
     /// Ended by itself without a result.
     Exited,

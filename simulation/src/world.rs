@@ -61,9 +61,18 @@ pub struct Broken(pub String);
 
 #[derive(Debug)]
 pub enum Happening {
-    Tick { incarnation: u64, tick: Tick },
-    Process { pid: u64 },
-    FromWorker { slot: usize, pid: u64, word: Word },
+    Tick {
+        incarnation: u64,
+        tick: Tick,
+    },
+    Process {
+        pid: u64,
+    },
+    FromWorker {
+        slot: usize,
+        pid: u64,
+        word: Word,
+    },
     ToVendor(Call),
     FromVendor(Reply),
     Request(Request),
@@ -155,7 +164,7 @@ impl World {
         let store = if real_journal {
             Store::Real(Box::new(Real::new(seed)))
         } else {
-            Store::Memory(Memory::new(faults))
+            Store::Memory(Box::new(Memory::new(faults)))
         };
         let room = Room {
             cpu_cores: random.between(2, 4) as u32,
@@ -238,7 +247,8 @@ impl World {
             _ => self.random.between(200, 700),
         };
         for at in 0..self.clients.requests.len() {
-            let after = if at < self.clients.submissions { self.random.below(50) } else { self.random.below(900) };
+            let after =
+                if at < self.clients.submissions { self.random.below(50) } else { self.random.below(900) };
             self.after(after, Happening::Unanswered(at));
         }
         if self.climate.full {
@@ -257,7 +267,10 @@ impl World {
                 self.climate.full = false;
             }
             if self.calm && self.now > self.calm_since + PATIENCE_MS {
-                return Err(format!("{} ms after the faults stopped it is not over", self.now - self.calm_since));
+                return Err(format!(
+                    "{} ms after the faults stopped it is not over",
+                    self.now - self.calm_since
+                ));
             }
             if !self.calm && self.daemon.up && self.random.below(1_000) < self.climate.crash_permille {
                 self.crash()?;
@@ -366,7 +379,9 @@ impl World {
                 }
                 self.count("forged reports");
                 let input = match (undo, self.random.percent(60)) {
-                    (false, true) => Input::Succeeded { stage, fence, outputs: vec![], facts: "{}".to_owned() },
+                    (false, true) => {
+                        Input::Succeeded { stage, fence, outputs: vec![], facts: "{}".to_owned() }
+                    }
                     (false, false) => Input::Failed { stage, fence, error },
                     (true, true) => Input::Compensated { stage, fence },
                     (true, false) => Input::CompensationFailed { stage, fence, error },
@@ -484,8 +499,7 @@ impl World {
         match (record.stream, &record.fact) {
             (Stream::Run(run), _) => self.chapters.entry(run).or_default().push(at),
             (Stream::Job(run, stage, fence), Fact::Job(event)) => {
-                let (state, records) =
-                    self.jobs.entry((run, stage, fence)).or_insert((JobState::Planned, 0));
+                let (state, records) = self.jobs.entry((run, stage, fence)).or_insert((JobState::Planned, 0));
                 if let Some(next) = state.after(event) {
                     *state = next;
                 }
@@ -565,7 +579,9 @@ impl World {
         // After what was found, which the daemon before this one had written.
         self.judge.restarted();
         for at in known..self.judge.records.len() {
-            self.say(|| format!("    found {} {:?}", self.judge.records[at].position, self.judge.records[at].fact));
+            self.say(|| {
+                format!("    found {} {:?}", self.judge.records[at].position, self.judge.records[at].fact)
+            });
             *self.report.events.entry(self.judge.records[at].fact.name()).or_default() += 1;
             self.index(at);
         }
@@ -622,7 +638,9 @@ impl World {
                     if again { Input::Retry { by: by(), from: None } } else { Input::Cancel { by: by() } };
                 self.people(Request::control(run, input))?;
             } else {
-                for (stage, by) in gates.iter().flat_map(|gate| [(*gate, "approver-1"), (*gate, "approver-2")]) {
+                for (stage, by) in
+                    gates.iter().flat_map(|gate| [(*gate, "approver-1"), (*gate, "approver-2")])
+                {
                     let stage = engine::definition::StageIndex(stage);
                     let (by, reason) = (by.to_owned(), "seen".to_owned());
                     self.people(Request::control(run, Input::Decide { stage, by, approved: true, reason }))?;

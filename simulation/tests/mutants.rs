@@ -16,12 +16,10 @@ fn seeds() -> impl Iterator<Item = u64> {
 }
 
 fn noticed(mutant: Mutant) -> Option<(u64, String)> {
-    seeds().find_map(|seed| {
-        match std::panic::catch_unwind(|| live_with(seed, mutant, false)) {
-            Ok(Ok(_)) => None,
-            Ok(Err(Broken(why))) => Some((seed, why)),
-            Err(_) => Some((seed, "panicked".to_owned())),
-        }
+    seeds().find_map(|seed| match std::panic::catch_unwind(|| live_with(seed, mutant, false)) {
+        Ok(Ok(_)) => None,
+        Ok(Err(Broken(why))) => Some((seed, why)),
+        Err(_) => Some((seed, "panicked".to_owned())),
     })
 }
 
@@ -29,8 +27,10 @@ fn noticed(mutant: Mutant) -> Option<(u64, String)> {
 fn every_fault_is_noticed_for_its_own_reason() {
     let mut lived = Vec::new();
     let noticed: Vec<_> = std::thread::scope(|scope| {
-        let threads: Vec<_> =
-            Mutant::ALL.chunks(16).map(|some| scope.spawn(|| some.iter().map(|(m, _)| noticed(*m)).collect())).collect();
+        let threads: Vec<_> = Mutant::ALL
+            .chunks(16)
+            .map(|some| scope.spawn(|| some.iter().map(|(m, _)| noticed(*m)).collect()))
+            .collect();
         threads.into_iter().flat_map(|thread| thread.join().unwrap_or_else(|_| Vec::new())).collect()
     });
     assert_eq!(noticed.len(), Mutant::ALL.len());

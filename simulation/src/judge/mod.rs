@@ -99,7 +99,8 @@ impl Judge {
         seen.see(record.position, record.time_ms, event).map_err(|broken| format!("run {run}: {broken}"))?;
         match event {
             Event::StageStarted { stage, placed_on, .. } => {
-                self.fits().map_err(|broken| format!("run {run} stage {} on {placed_on}: {broken}", stage.0))?;
+                self.fits()
+                    .map_err(|broken| format!("run {run} stage {} on {placed_on}: {broken}", stage.0))?;
             }
             Event::RunRetried { .. } => self.outside.may_repeat(run, None),
             Event::CompensationSucceeded { stage } => self.outside.may_repeat(run, Some(stage.0)),

@@ -265,7 +265,9 @@ impl RunSeen {
                 must!(matches!(seen.state, State::Undoing { .. }), "stage {} was not being undone", stage.0);
                 *seen = StageSeen { tuned: seen.tuned.take(), ..StageSeen::default() };
             }
-            Event::CompensationRetryPlanned { stage, .. } => self.stages[stage.0 as usize].state = State::Idle,
+            Event::CompensationRetryPlanned { stage, .. } => {
+                self.stages[stage.0 as usize].state = State::Idle
+            }
             Event::CompensationFailed { stage, .. } => {
                 let seen = &mut self.stages[stage.0 as usize];
                 must!(matches!(seen.state, State::Undoing { .. }), "stage {} was not being undone", stage.0);
@@ -400,7 +402,10 @@ impl RunSeen {
             undisturbed.push(gives.then(|| answers::whole(begun, at as u32)));
         }
         let answer: Vec<Option<u64>> = self.stages.iter().map(|seen| seen.output).collect();
-        must!(answer == undisturbed, "the answer {answer:x?} is not that of an undisturbed run {undisturbed:x?}");
+        must!(
+            answer == undisturbed,
+            "the answer {answer:x?} is not that of an undisturbed run {undisturbed:x?}"
+        );
         Ok(())
     }
 

@@ -50,7 +50,8 @@ pub struct Lanes {
 
 impl Lanes {
     pub fn is_ready(&self) -> bool {
-        !self.durable.is_empty() || (!self.waits && !(self.control.is_empty() && self.normal.is_empty()))
+        let something_waits = !self.control.is_empty() || !self.normal.is_empty();
+        !self.durable.is_empty() || (!self.waits && something_waits)
     }
 }
 
@@ -58,29 +59,67 @@ impl Lanes {
 #[derive(Debug)]
 pub enum Mail {
     Resume,
-    Drive { input: Input, ticket: Option<Ticket> },
+    Drive {
+        input: Input,
+        ticket: Option<Ticket>,
+    },
     /// The scheduler's answer, with the turn of the actor that asked.
-    Placed { input: Input, turn: u64 },
+    Placed {
+        input: Input,
+        turn: u64,
+    },
     /// The stop is to be noted; the orchestrator hears when it is durable.
-    Stop { stop: u64 },
-    Enqueue { ask: Ask, attempt: Attempt, run: u32, turn: u64 },
+    Stop {
+        stop: u64,
+    },
+    Enqueue {
+        ask: Ask,
+        attempt: Attempt,
+        run: u32,
+        turn: u64,
+    },
     Withdraw(LeaseKey),
     WithdrawRun(String),
     Freed,
     Placement(Vec<Grant>),
-    Place { asks: Vec<Ask>, now_ms: u64 },
+    Place {
+        asks: Vec<Ask>,
+        now_ms: u64,
+    },
     Release(LeaseKey),
     ReleaseRun(String),
-    Execute { work: Work, undo: bool },
-    Abandon { run: u32, stage: u32, fence: u64 },
+    Execute {
+        work: Work,
+        undo: bool,
+    },
+    Abandon {
+        run: u32,
+        stage: u32,
+        fence: u64,
+    },
     AbandonAll,
     Panic,
-    FromWorker { pid: u64, word: Word },
+    FromWorker {
+        pid: u64,
+        word: Word,
+    },
     FromVendor(Reply),
-    Freeze { frozen: bool, stop: Option<u64> },
-    Submit { key: String, at: usize },
-    Control { run: u32, input: Input, ticket: Ticket },
-    ToAll { stop: u64 },
+    Freeze {
+        frozen: bool,
+        stop: Option<u64>,
+    },
+    Submit {
+        key: String,
+        at: usize,
+    },
+    Control {
+        run: u32,
+        input: Input,
+        ticket: Ticket,
+    },
+    ToAll {
+        stop: u64,
+    },
     Write,
 }
 
@@ -247,10 +286,9 @@ impl World {
 
     pub fn ticked(&mut self, tick: Tick) -> Verdict {
         match tick {
-            Tick::Wake(run) => self.mail(
-                FIRST_RUN + run as usize,
-                Mail::Drive { input: Input::Woke, ticket: None },
-            ),
+            Tick::Wake(run) => {
+                self.mail(FIRST_RUN + run as usize, Mail::Drive { input: Input::Woke, ticket: None })
+            }
             Tick::Sync => return self.synced(),
             Tick::Again(append) => {
                 let Append { mut batch, then, actor } = *append;

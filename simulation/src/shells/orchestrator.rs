@@ -41,9 +41,15 @@ pub struct Stop {
 
 #[derive(Debug, Clone)]
 pub enum What {
-    Submit { key: String, definition: usize },
+    Submit {
+        key: String,
+        definition: usize,
+    },
     /// `None`: any run that is there when it is sent.
-    Control { run: Option<u32>, input: Input },
+    Control {
+        run: Option<u32>,
+        input: Input,
+    },
     Stop,
     Clear,
 }
@@ -363,13 +369,7 @@ impl World {
         Ok(())
     }
 
-    pub fn submitted(
-        &mut self,
-        run: u32,
-        key: String,
-        at: usize,
-        records: Noted,
-    ) -> Verdict {
+    pub fn submitted(&mut self, run: u32, key: String, at: usize, records: Noted) -> Verdict {
         self.lane(ORCHESTRATOR).waits = false;
         let record = records.ok().and_then(|records| self.judge.records[records].first());
         let Some(record @ Record { fact: Fact::Run(event), .. }) = record else {

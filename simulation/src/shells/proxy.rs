@@ -116,7 +116,9 @@ impl World {
         let old: Vec<Place> = self
             .jobs
             .iter()
-            .filter(|((run, stage, _), (state, _))| (*run, *stage) == (work.run, work.stage) && !state.ended())
+            .filter(|((run, stage, _), (state, _))| {
+                (*run, *stage) == (work.run, work.stage) && !state.ended()
+            })
             .map(|(place, _)| *place)
             .filter(|place| !self.daemon.proxy.leads.contains_key(place))
             .collect();
@@ -246,7 +248,9 @@ impl World {
             JobState::Verified { id } => self.call(place, Ask::Result { job: id.0 }),
             JobState::Done => self.finish_job(place, None),
             JobState::Failed { message } => self.finish_job(place, Some((message, ErrorClass::Transient))),
-            JobState::Cancelled => self.finish_job(place, Some(("cancelled".to_owned(), ErrorClass::Transient))),
+            JobState::Cancelled => {
+                self.finish_job(place, Some(("cancelled".to_owned(), ErrorClass::Transient)))
+            }
             JobState::Lost { .. } => self.finish_job(place, Some(("lost".to_owned(), ErrorClass::Ambiguous))),
         }
         Ok(())
@@ -321,7 +325,8 @@ impl World {
             (Ask::Result { .. }, Said::Result { begun, value }) if begun == lead.begun => {
                 lead.value = Some(value);
                 let fetched = matches!(lead.state, JobState::Fetching { .. });
-                let noted = if fetched { vec![JobEvent::Verified, JobEvent::Done] } else { vec![JobEvent::Done] };
+                let noted =
+                    if fetched { vec![JobEvent::Verified, JobEvent::Done] } else { vec![JobEvent::Done] };
                 self.note(place, noted);
             }
             (Ask::Result { .. }, Said::Result { .. } | Said::Failed) => {

@@ -90,9 +90,10 @@ impl World {
             _ => (Run::submitted(*position, *time_ms, event).map_err(|e| e.to_string())?, 1),
         };
         let forgotten = match self.mutant {
-            Mutant::ForgetsASuccess if !whole => chapter.iter().rev().find(|at| {
-                matches!(self.judge.records[**at].fact, Fact::Run(Event::StageSucceeded { .. }))
-            }),
+            Mutant::ForgetsASuccess if !whole => chapter
+                .iter()
+                .rev()
+                .find(|at| matches!(self.judge.records[**at].fact, Fact::Run(Event::StageSucceeded { .. }))),
             _ => None,
         };
         for at in chapter.iter().skip(sequence as usize) {
@@ -365,13 +366,7 @@ impl World {
         self.control(PROXY, Mail::Abandon { run, stage, fence });
     }
 
-    fn hand_out(
-        &mut self,
-        run: u32,
-        stage: StageIndex,
-        resume_from: Option<String>,
-        undo: bool,
-    ) -> Verdict {
+    fn hand_out(&mut self, run: u32, stage: StageIndex, resume_from: Option<String>, undo: bool) -> Verdict {
         let shell = &self.daemon.runs[&run];
         let machine = &shell.run;
         let fence = machine.fence(stage).map_or(0, |fence| fence.0);

@@ -22,8 +22,7 @@ impl World {
             Mail::Enqueue { ask, attempt, run, turn } => {
                 if let Err(never) = self.daemon.ledger.can_ever_fit(&ask.demand) {
                     let why = error("EX-0507", &never.to_string(), ErrorClass::Permanent);
-                    let input =
-                        Input::PlacementFailed { stage: StageIndex(ask.key.1), attempt, error: why };
+                    let input = Input::PlacementFailed { stage: StageIndex(ask.key.1), attempt, error: why };
                     self.control(FIRST_RUN + run as usize, Mail::Drive { input, ticket: None });
                     return Ok(());
                 }

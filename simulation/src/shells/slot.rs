@@ -174,7 +174,8 @@ impl World {
     }
 
     fn hear(&mut self, slot: usize, pid: u64, word: Word) -> Verdict {
-        let Some((work, undo, _)) = self.daemon.slots[slot].current.as_ref().filter(|held| held.2 == pid) else {
+        let Some((work, undo, _)) = self.daemon.slots[slot].current.as_ref().filter(|held| held.2 == pid)
+        else {
             // A word of a process that nobody waits for any more, or of none.
             return Ok(());
         };
@@ -188,11 +189,8 @@ impl World {
                 }
                 let digest = answers::mix(state, u64::from(step));
                 self.artefacts.insert(digest, (step, state));
-                let checkpoint = ArtefactRef {
-                    name: "checkpoint".to_owned(),
-                    digest: answers::digest(digest),
-                    bytes: 16,
-                };
+                let checkpoint =
+                    ArtefactRef { name: "checkpoint".to_owned(), digest: answers::digest(digest), bytes: 16 };
                 let (stage, fence) = (StageIndex(work.stage), Fence(work.fence));
                 let input = Input::Checkpointed { stage, fence, checkpoint };
                 self.control(FIRST_RUN + work.run as usize, Mail::Drive { input, ticket: None });

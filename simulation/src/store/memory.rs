@@ -131,7 +131,10 @@ impl Memory {
     }
 
     fn undone(&self, fates: Vec<Fate>, fate: Fate) -> Vec<Fate> {
-        fates.into_iter().map(|old| if matches!(old, Fate::Durable(_)) { fate.clone() } else { old }).collect()
+        fates
+            .into_iter()
+            .map(|old| if matches!(old, Fate::Durable(_)) { fate.clone() } else { old })
+            .collect()
     }
 
     /// Of what is not synced, any sectors reach the disk.
@@ -202,7 +205,8 @@ impl Memory {
         let mut at = 0;
         let mut chain = 0;
         while let Some(header) = self.cache.get(at..at + HEADER) {
-            let word = |from: usize| u32::from_le_bytes(header[from..from + 4].try_into().unwrap_or_default());
+            let word =
+                |from: usize| u32::from_le_bytes(header[from..from + 4].try_into().unwrap_or_default());
             let length = word(4) as usize;
             let stated = u64::from_le_bytes(header[8..].try_into().unwrap_or_default());
             let Some(body) = self.cache.get(at + HEADER..at + HEADER + length) else { break };

@@ -124,7 +124,7 @@ pub struct Damaged(pub String);
 /// Either store.
 #[derive(Debug)]
 pub enum Store {
-    Memory(Memory),
+    Memory(Box<Memory>),
     Real(Box<Real>),
 }
 

@@ -56,7 +56,13 @@ fn stream_of(name: &str) -> Option<Stream> {
 
 impl Real {
     pub fn new(seed: u64) -> Self {
-        Self { disk: SimDisk::new(seed), journal: None, pending: Vec::new(), copy: None, mark_is_whole: false }
+        Self {
+            disk: SimDisk::new(seed),
+            journal: None,
+            pending: Vec::new(),
+            copy: None,
+            mark_is_whole: false,
+        }
     }
 
     pub fn write(&mut self, batches: Vec<Batch>, full: bool) {
@@ -122,12 +128,11 @@ impl Real {
     }
 
     pub fn open(&mut self) -> Result<Vec<Record>, Damaged> {
-        let (journal, _) = Journal::open_on(Arc::new(self.disk.clone()), options(1_000)).map_err(|error| {
-            match error {
+        let (journal, _) =
+            Journal::open_on(Arc::new(self.disk.clone()), options(1_000)).map_err(|error| match error {
                 OpenError::Damaged { .. } | OpenError::NewerFormat { .. } => Damaged(error.to_string()),
                 other => Damaged(format!("does not open: {other}")),
-            }
-        })?;
+            })?;
         let records = journal.read(1, usize::MAX).map_err(|error| Damaged(error.to_string()))?;
         self.journal = Some(journal);
         let count = records.len();
@@ -140,7 +145,8 @@ impl Real {
 
     pub fn damage(&mut self, random: &mut Random) -> bool {
         let mut files = self.disk.files();
-        let segments: Vec<String> = files.keys().filter(|name| name.starts_with("segment")).cloned().collect();
+        let segments: Vec<String> =
+            files.keys().filter(|name| name.starts_with("segment")).cloned().collect();
         // Without its mark a damaged end looks like one that was never finished.
         if segments.is_empty() || self.journal.is_some() || !self.mark_is_whole {
             return false;
