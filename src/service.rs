@@ -87,6 +87,7 @@ impl Inner {
             Request::Show { run } => queries::show(&self, &run)?,
             Request::Events { run, from } => queries::events(&self, &run, from)?,
             Request::Follow { run, from } => return follow::follow(self, run, from),
+            Request::Wait { run } => follow::wait(&self, &run).await?,
             Request::Result { run } => queries::artefacts(&self, &run)?,
             Request::Artifact { run, name } => return queries::artefact(&self, &run, &name),
             Request::Resources => queries::resources(&self).await?,

@@ -5,9 +5,11 @@
 //! what is not honoured. Absent: what only one workflow needs (that belongs into the workflow).
 
 mod foreign;
+mod supervision;
 
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+pub use supervision::Supervision;
 
 /// Everything a daemon can be told at start.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -42,6 +44,9 @@ pub struct Settings {
     pub example_inputs: bool,
     /// Whether `inject-panic` works. For drills.
     pub fault_injection: bool,
+    /// Strategy, intensity and period of the groups of the supervision tree: `executing`, `workers`,
+    /// `backends`, `runs`.
+    pub supervision: Supervision,
     /// Log filter as in `RUST_LOG`.
     pub log: String,
     /// Keys of an accepted foreign file that this version does not honour.
@@ -66,6 +71,7 @@ impl Default for Settings {
             trust_client_names: false,
             example_inputs: false,
             fault_injection: false,
+            supervision: Supervision::default(),
             log: "info".to_owned(),
             not_honoured: Vec::new(),
         }
@@ -131,6 +137,10 @@ impl Settings {
                 "worker_memory_mib: expected at least {WORKER_MEMORY_MIB_MIN}, got {}",
                 self.worker_memory_mib
             ));
+        }
+        let faults = self.supervision.faults();
+        if !faults.is_empty() {
+            return wrong(faults.join("\nerror[EX-0022]: "));
         }
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
         if self.cpu_cores == 0 || self.cpu_cores > cores {

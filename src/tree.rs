@@ -1,7 +1,7 @@
 //! The whole supervision tree, child specs in start order. Read this first.
 //!
 //! ```text
-//! executing            one_for_one, 20 restarts in 60 s
+//! executing            one_for_one, 20 restarts in 60 s (settings: `supervision`)
 //! ├── resources        ledger of leases
 //! ├── scheduler        queue of ready stages
 //! ├── workers          one_for_one; one actor per worker slot, each holding one process at most
@@ -16,6 +16,7 @@
 //! Tells go in any direction. Asks go only along this list, so they cannot form a circle:
 //! control -> {orchestrator, deployer, resources, scheduler, health}; scheduler -> resources.
 
+use crate::settings::Supervision;
 use actors::deployer::{DEPLOYER_MAILBOX, Deployer};
 use actors::directory::Directory;
 use actors::health::{HEALTH_MAILBOX, Health};
@@ -31,18 +32,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use supervisors::{
-    ActorRef, Backoff, ChildSpec, Exit, Intensity, Shutdown, Strategy, SupervisorRef, SupervisorSpec,
-    actor_child, supervisor_child,
+    ActorRef, Backoff, ChildSpec, Exit, Shutdown, SupervisorRef, actor_child, actor_child_with,
+    supervisor_child,
 };
 use tokio::task::JoinHandle;
-
-/// Restarts of one supervisor's children that are bad luck; one more within the period is a fault that
-/// restarting does not mend.
-const INTENSITY: Intensity = Intensity { restarts: 20, period: Duration::from_secs(60) };
-
-/// A run whose actor keeps panicking must not take the other runs along, so runs have a budget of
-/// their own that grows with how many there can be.
-const RUNS_INTENSITY: Intensity = Intensity { restarts: 200, period: Duration::from_secs(60) };
 
 /// The first restart is immediate in effect; a child that fails again and again is given time.
 const BACKOFF: Backoff =
@@ -81,7 +74,13 @@ fn settled(spec: ChildSpec) -> ChildSpec {
 }
 
 /// Starts the tree on the current thread (an actix `System`).
-pub fn start(shared: &Shared, catalog: Arc<Catalog>, releases: Releases, size: Size) -> Tree {
+pub fn start(
+    shared: &Shared,
+    catalog: Arc<Catalog>,
+    releases: Releases,
+    size: Size,
+    supervision: &Supervision,
+) -> Tree {
     let capacity = Capacity {
         cpu_cores: size.cpu_cores,
         memory_mib: size.memory_mib,
@@ -129,14 +128,19 @@ pub fn start(shared: &Shared, catalog: Arc<Catalog>, releases: Releases, size: S
     };
     let directory = Directory { resources, scheduler, workers, backends, deployer };
 
-    let (_, workers_spec) = supervisor_child(group("workers", Strategy::OneForOne, INTENSITY, worker_specs));
-    let (_, backends_spec) =
-        supervisor_child(group("backends", Strategy::OneForOne, INTENSITY, backend_specs));
-    let (runs, runs_spec) = supervisor_child(group("runs", Strategy::Dynamic, RUNS_INTENSITY, Vec::new()));
+    let (_, workers_spec) = supervisor_child(supervision.spec("workers", worker_specs));
+    let (_, backends_spec) = supervisor_child(supervision.spec("backends", backend_specs));
+    let (runs, runs_spec) = supervisor_child(supervision.spec("runs", Vec::new()));
     let (orchestrator, orchestrator_spec) = {
         let (shared, directory) = (shared.clone(), directory.clone());
-        actor_child("orchestrator", ORCHESTRATOR_MAILBOX, move || {
-            Orchestrator::new(shared.clone(), directory.clone(), Arc::clone(&catalog), runs.clone())
+        actor_child_with("orchestrator", ORCHESTRATOR_MAILBOX, move |me| {
+            Orchestrator::new(
+                shared.clone(),
+                directory.clone(),
+                Arc::clone(&catalog),
+                runs.clone(),
+                me.clone(),
+            )
         })
     };
     let (health, health_spec) = {
@@ -153,10 +157,6 @@ pub fn start(shared: &Shared, catalog: Arc<Catalog>, releases: Releases, size: S
         settled(orchestrator_spec),
         settled(health_spec),
     ];
-    let (root, end) = supervisors::start(group("executing", Strategy::OneForOne, INTENSITY, children));
+    let (root, end) = supervisors::start(supervision.spec("executing", children));
     Tree { root, end, directory, orchestrator, health, capacity }
-}
-
-fn group(id: &str, strategy: Strategy, intensity: Intensity, children: Vec<ChildSpec>) -> SupervisorSpec {
-    SupervisorSpec { id: id.to_owned(), strategy, intensity, children }
 }

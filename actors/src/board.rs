@@ -6,6 +6,7 @@
 use engine::run::Run;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::watch;
 
 /// One line of `list`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +38,8 @@ struct State {
     /// Runs that are acknowledged but cannot be read, and why.
     unreadable: BTreeMap<String, String>,
     emergency: Option<String>,
+    /// Who wants to know when a run changes. Made by the first follower, gone with the run's end.
+    followers: BTreeMap<String, watch::Sender<u64>>,
 }
 
 /// Shared, cloneable handle.
@@ -68,6 +71,29 @@ impl Board {
         } else {
             state.live.insert(run.id().to_owned(), Arc::new(run.clone()));
         }
+        if let Some(follower) = state.followers.get(run.id()) {
+            follower.send_modify(|changes| *changes += 1);
+            if run.phase().is_ended() || follower.receiver_count() == 0 {
+                // Whoever still listens has heard of the last change; the channel's end says no more.
+                state.followers.remove(run.id());
+            }
+        }
+    }
+
+    /// Changes each time the run does. What was published before the call is not told again, so look
+    /// first at what is there. The sender goes when the run ends; a retried run is followed anew.
+    pub fn follow(&self, run: &str) -> watch::Receiver<u64> {
+        self.lock().followers.entry(run.to_owned()).or_default().subscribe()
+    }
+
+    /// Shows a run that ended before this start.
+    pub fn publish_ended(&self, summary: Summary) {
+        self.lock().summaries.insert(summary.run.clone(), summary);
+    }
+
+    /// How many runs have not ended.
+    pub fn live_count(&self) -> usize {
+        self.lock().live.len()
     }
 
     pub fn summaries(&self) -> Vec<Summary> {

@@ -6,6 +6,7 @@
 //! programs have them), solvers (worker processes have them). Start at [`run_actor::RunActor`].
 
 pub mod board;
+pub mod checkpointer;
 pub mod clock;
 pub mod deployer;
 pub mod directory;

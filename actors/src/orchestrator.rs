@@ -5,7 +5,7 @@
 
 mod submit;
 
-pub use submit::{Catalog, SubmitError};
+pub use submit::{Catalog, SubmitError, content_digest};
 
 use crate::directory::Directory;
 use crate::records::{self, Principal};
@@ -15,19 +15,26 @@ use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, Supe
 use engine::protocol::Submission;
 use engine::run::{Event, Input, Run};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use supervisors::{ActorRef, ChildSpec, Restart, SupervisorRef, TellError, actor_child_with};
 use tokio::sync::oneshot;
 
 /// Requests of clients that may wait.
 pub const ORCHESTRATOR_MAILBOX: usize = 1024;
 
+/// Addresses of ended runs that may lie about; each is a few hundred bytes.
+const LIVE_SLACK: usize = 256;
+
 /// A run made before under a key, and the digest of what was submitted.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Keyed {
     run: String,
     content: String,
+    /// Who asked again before the run was durable; `None` once it is.
+    waiting: Option<Vec<(SubmitReply, Accepted)>>,
 }
+
+type SubmitReply = oneshot::Sender<Result<Accepted, SubmitError>>;
 
 /// The actor that knows all runs.
 pub struct Orchestrator {
@@ -37,6 +44,12 @@ pub struct Orchestrator {
     runs: SupervisorRef,
     live: BTreeMap<String, ActorRef<RunActor>>,
     keys: BTreeMap<String, Keyed>,
+    live_after_sweep: usize,
+    cache: submit::Cache,
+    /// Submissions whose first record is on its way to the disk.
+    arriving: usize,
+    inbox: Arc<Mutex<Vec<Arrival>>>,
+    me: ActorRef<Self>,
     /// Number of the newest run.
     newest: u64,
 }
@@ -48,25 +61,55 @@ impl std::fmt::Debug for Orchestrator {
 }
 
 impl Orchestrator {
-    pub fn new(shared: Shared, directory: Directory, catalog: Arc<Catalog>, runs: SupervisorRef) -> Self {
-        Self { shared, directory, catalog, runs, live: BTreeMap::new(), keys: BTreeMap::new(), newest: 0 }
+    pub fn new(
+        shared: Shared,
+        directory: Directory,
+        catalog: Arc<Catalog>,
+        runs: SupervisorRef,
+        me: ActorRef<Self>,
+    ) -> Self {
+        Self {
+            shared,
+            directory,
+            catalog,
+            runs,
+            live: BTreeMap::new(),
+            live_after_sweep: 0,
+            cache: submit::Cache::default(),
+            arriving: 0,
+            inbox: Arc::default(),
+            me,
+            keys: BTreeMap::new(),
+            newest: 0,
+        }
     }
 
     /// Finds every acknowledged run in the journal, shows it, and starts those that are not finished.
     fn recover(&mut self, ctx: &mut Context<Self>) {
         let mut unfinished = 0;
-        for (stream, _) in self.shared.journal.streams(records::run_prefix()) {
+        for (stream, records) in self.shared.journal.streams(records::run_prefix()) {
             let Some(id) = records::run_of_stream(&stream) else { continue };
             if let Some(number) = id.strip_prefix("run-").and_then(|n| n.parse::<u64>().ok()) {
                 self.newest = self.newest.max(number);
             }
+            if let Some(ended) = self.shared.checkpointer.ended(id).filter(|ended| ended.sequence == records)
+            {
+                self.shared.board.publish_ended(ended.summary());
+                if let Some((key, content)) = ended.key {
+                    self.keys.insert(key, Keyed { run: id.to_owned(), content, waiting: None });
+                }
+                continue;
+            }
             self.remember_key(id, &stream);
-            match records::rebuild_run(&self.shared.journal, id, self.shared.checkpoint_of(id)) {
-                Ok((run, _)) => {
+            match crate::records::rebuild_run(&self.shared.journal, id, self.shared.checkpoint_of(id)) {
+                Ok((run, sequence)) => {
                     self.shared.board.publish(&run);
+                    if run.phase().is_ended() {
+                        self.shared.checkpoint_end(&run, sequence, run.applied().0);
+                    }
                     if !run.phase().is_ended() && !self.is_live(id) {
                         unfinished += 1;
-                        self.start(id.to_owned(), None, ctx);
+                        self.start(id.to_owned(), None, Some((run, sequence)), ctx);
                     }
                 }
                 Err(error) => {
@@ -88,7 +131,7 @@ impl Orchestrator {
             return;
         };
         let content = submit::content_digest(&definition, &inputs, seed);
-        self.keys.insert(key, Keyed { run: id.to_owned(), content });
+        self.keys.insert(key, Keyed { run: id.to_owned(), content, waiting: None });
     }
 
     fn is_live(&self, run: &str) -> bool {
@@ -97,9 +140,19 @@ impl Orchestrator {
     }
 
     /// Starts the actor of a run; an input may ride along and is delivered when it is up.
-    fn start(&mut self, id: String, first: Option<Drive>, ctx: &mut Context<Self>) {
-        self.live.retain(|_, actor| !actor.is_down());
-        let (actor, spec) = self.child(&id);
+    fn start(
+        &mut self,
+        id: String,
+        first: Option<Drive>,
+        known: Option<(Run, u64)>,
+        ctx: &mut Context<Self>,
+    ) {
+        // Those that ended are forgotten from time to time, so that a start costs the same at any number.
+        if self.live.len() >= 2 * self.live_after_sweep + LIVE_SLACK {
+            self.live.retain(|_, actor| !actor.is_down());
+            self.live_after_sweep = self.live.len();
+        }
+        let (actor, spec) = self.child(&id, known);
         self.live.insert(id.clone(), actor.clone());
         let runs = self.runs.clone();
         ctx.spawn(async move { runs.start_child(spec).await }.into_actor(self).map(
@@ -117,10 +170,11 @@ impl Orchestrator {
         ));
     }
 
-    fn child(&self, id: &str) -> (ActorRef<RunActor>, ChildSpec) {
+    fn child(&self, id: &str, mut known: Option<(Run, u64)>) -> (ActorRef<RunActor>, ChildSpec) {
         let (shared, directory, run) = (self.shared.clone(), self.directory.clone(), id.to_owned());
         let (actor, spec) = actor_child_with(id, RUN_MAILBOX, move |me: &ActorRef<RunActor>| {
-            RunActor::new(run.clone(), shared.clone(), directory.clone(), me.clone())
+            // Whoever starts it may know the run already; a restart reads the journal.
+            RunActor::new(run.clone(), known.take(), shared.clone(), directory.clone(), me.clone())
         });
         (actor, spec.restart(Restart::Transient))
     }
@@ -156,32 +210,38 @@ pub struct Accepted {
 impl Handler<Submit> for Orchestrator {
     type Result = ();
 
-    fn handle(&mut self, message: Submit, ctx: &mut Self::Context) {
+    fn handle(&mut self, message: Submit, _: &mut Self::Context) {
         let Submit { submission, by, reply } = message;
-        let prepared = match submit::prepare(&self.shared, &self.catalog, &submission) {
+        let prepared = match submit::prepare(&self.shared, &self.catalog, &mut self.cache, &submission) {
             Ok(prepared) => prepared,
             Err(error) => {
                 let _ = reply.send(Err(error));
                 return;
             }
         };
-        let content = submit::content_digest(&prepared.definition, &prepared.inputs, prepared.seed);
-        if let Some(key) = &submission.key
-            && let Some(known) = self.keys.get(key)
+        let workflow = prepared.workflow;
+        let content = submission
+            .key
+            .as_ref()
+            .map(|_| submit::content_digest(&workflow.bytes, &prepared.inputs, workflow.seed));
+        if let Some((key, content)) = submission.key.as_ref().zip(content.as_ref())
+            && let Some(known) = self.keys.get_mut(key)
         {
-            let answer = if known.content == content {
-                Ok(Accepted {
-                    run: known.run.clone(),
-                    workflow: prepared.workflow,
-                    warnings: prepared.warnings,
-                })
-            } else {
-                Err(SubmitError::KeyReused { key: key.clone(), run: known.run.clone() })
+            let accepted = Accepted {
+                run: known.run.clone(),
+                workflow: workflow.definition.workflow.clone(),
+                warnings: workflow.warnings.clone(),
             };
-            let _ = reply.send(answer);
+            if known.content != *content {
+                let _ = reply.send(Err(SubmitError::KeyReused { key: key.clone(), run: known.run.clone() }));
+            } else if let Some(waiting) = &mut known.waiting {
+                waiting.push((reply, accepted));
+            } else {
+                let _ = reply.send(Ok(accepted));
+            }
             return;
         }
-        let open = self.shared.board.live_runs().len();
+        let open = self.shared.board.live_count() + self.arriving;
         if open >= engine::limits::RUNS_OPEN_MAX {
             let _ = reply.send(Err(SubmitError::Busy { open }));
             return;
@@ -190,12 +250,12 @@ impl Handler<Submit> for Orchestrator {
         let run = format!("run-{:06}", self.newest);
         let event = Event::RunSubmitted {
             run: run.clone(),
-            workflow: prepared.workflow.clone(),
-            definition: prepared.definition,
+            workflow: workflow.definition.workflow.clone(),
+            definition: workflow.bytes.clone(),
             inputs: prepared.inputs,
             key: submission.key.clone(),
             submitted_by: by.name.clone(),
-            seed: prepared.seed,
+            seed: workflow.seed,
         };
         let batch = match records::run_records(&run, 0, std::slice::from_ref(&event), &by) {
             Ok(batch) => batch,
@@ -204,29 +264,100 @@ impl Handler<Submit> for Orchestrator {
                 return;
             }
         };
-        let keyed = submission.key.map(|key| (key, Keyed { run: run.clone(), content }));
-        let shared = self.shared.clone();
-        let accepted = Accepted { run, workflow: prepared.workflow, warnings: prepared.warnings };
-        ctx.wait(async move { shared.append(batch).await }.into_actor(self).map(move |result, this, ctx| {
-            let answer = match result {
-                Ok(positions) => {
-                    let position = positions.first().copied().unwrap_or_default();
-                    let time = this.shared.time_of(position).unwrap_or_else(|| this.shared.clock.now_ms());
-                    match Run::submitted(position, time, &event) {
-                        Ok(run) => this.shared.board.publish(&run),
-                        Err(error) => tracing::error!(%error, "A run just journaled cannot be read."),
-                    }
-                    if let Some((key, keyed)) = keyed {
-                        this.keys.insert(key, keyed);
-                    }
-                    this.start(accepted.run.clone(), None, ctx);
-                    metrics::counter!("executing_runs_submitted_total").increment(1);
-                    Ok(accepted)
+        if let Some((key, content)) = submission.key.clone().zip(content) {
+            self.keys.insert(key, Keyed { run: run.clone(), content, waiting: Some(Vec::new()) });
+        }
+        self.arriving += 1;
+        let (shared, me, inbox) = (self.shared.clone(), self.me.clone(), Arc::clone(&self.inbox));
+        // Not waited for here: those who submit at the same time share one disk write. A task of its own,
+        // and a message: what became durable is heard of even if this actor panics meanwhile.
+        tokio::task::spawn_local(async move {
+            let result = shared.append(batch).await;
+            let arrival = Arrival { run, event, workflow, key: submission.key, result, reply };
+            inbox.lock().unwrap_or_else(PoisonError::into_inner).push(arrival);
+            while me.tell(Arrived) == Err(TellError::Busy) {
+                tokio::time::sleep(BUSY_PAUSE).await;
+            }
+        });
+    }
+}
+
+/// Pause before news are offered again to a full mailbox.
+const BUSY_PAUSE: std::time::Duration = std::time::Duration::from_millis(2);
+
+/// There is something in the inbox.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct Arrived;
+
+/// The first record of a run is durable, or never will be.
+#[derive(Debug)]
+struct Arrival {
+    run: String,
+    event: Event,
+    workflow: Arc<submit::Read>,
+    key: Option<String>,
+    result: Result<Vec<u64>, journal::AppendError>,
+    reply: oneshot::Sender<Result<Accepted, SubmitError>>,
+}
+
+impl Handler<Arrived> for Orchestrator {
+    type Result = ();
+
+    fn handle(&mut self, _: Arrived, ctx: &mut Self::Context) {
+        let arrivals = std::mem::take(&mut *self.inbox.lock().unwrap_or_else(PoisonError::into_inner));
+        for arrival in arrivals {
+            self.arrived(arrival, ctx);
+        }
+    }
+}
+
+impl Orchestrator {
+    fn arrived(&mut self, arrival: Arrival, ctx: &mut Context<Self>) {
+        let Arrival { run, event, workflow, key, result, reply } = arrival;
+        self.arriving = self.arriving.saturating_sub(1);
+        let waiting = |this: &mut Self| {
+            let known = key.as_ref().and_then(|key| this.keys.get_mut(key));
+            known.and_then(|known| known.waiting.take()).unwrap_or_default()
+        };
+        let position = match result {
+            Ok(positions) => positions.first().copied().unwrap_or_default(),
+            Err(error) => {
+                let error = SubmitError::NotDurable(error.to_string());
+                for (other, _) in waiting(self) {
+                    let _ = other.send(Err(error.clone()));
                 }
-                Err(error) => Err(SubmitError::NotDurable(error.to_string())),
-            };
-            let _ = reply.send(answer);
-        }));
+                if let Some(key) = key {
+                    self.keys.remove(&key);
+                }
+                let _ = reply.send(Err(error));
+                return;
+            }
+        };
+        let accepted = Accepted {
+            run: run.clone(),
+            workflow: workflow.definition.workflow.clone(),
+            warnings: workflow.warnings.clone(),
+        };
+        let time = self.shared.time_of(position).unwrap_or_else(|| self.shared.clock.now_ms());
+        let known = match Run::submitted_with(position, time, &event, workflow.definition.clone()) {
+            Ok(run) => {
+                self.shared.board.publish(&run);
+                Some((run, 1))
+            }
+            Err(error) => {
+                tracing::error!(%error, "A run just journaled cannot be read.");
+                None
+            }
+        };
+        if !self.is_live(&run) {
+            self.start(run, None, known, ctx);
+        }
+        metrics::counter!("executing_runs_submitted_total").increment(1);
+        for (other, accepted) in waiting(self) {
+            let _ = other.send(Ok(accepted));
+        }
+        let _ = reply.send(Ok(accepted));
     }
 }
 
@@ -251,7 +382,7 @@ impl Handler<Control> for Orchestrator {
         }
         let drive = Drive { input, by, reply: Some(reply) };
         if !self.is_live(&run) {
-            return self.start(run, Some(drive), ctx);
+            return self.start(run, Some(drive), None, ctx);
         }
         // A drive that is not taken drops its reply, and the asker reads that as busy.
         if let Some(actor) = self.live.get(&run)

@@ -13,7 +13,7 @@ use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, Supe
 use engine::definition::StageIndex;
 use engine::placement::Ask;
 use engine::run::{Command, Event, Fence, Input, Refusal, Run, StageState};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 use supervisors::{ActorRef, TellError};
 use tokio::sync::oneshot;
@@ -58,24 +58,39 @@ pub enum DriveError {
 pub struct RunActor {
     id: String,
     run: Option<Run>,
+    /// For the first start only.
+    known: Option<(Run, u64)>,
     /// Records in the run's stream.
     sequence: u64,
     checkpointed: u64,
     /// Where the scheduler placed each running stage; nothing runs over a restart, so it need not last.
     placed_on: BTreeMap<u32, String>,
+    /// Between `decide` and `apply`: whatever comes up waits in `due`.
+    committing: bool,
+    due: VecDeque<Input>,
     shared: Shared,
     directory: Directory,
     me: ActorRef<Self>,
 }
 
 impl RunActor {
-    pub fn new(id: String, shared: Shared, directory: Directory, me: ActorRef<Self>) -> Self {
+    /// `known`: the run as its journal says, if whoever starts it has just read or written that.
+    pub fn new(
+        id: String,
+        known: Option<(Run, u64)>,
+        shared: Shared,
+        directory: Directory,
+        me: ActorRef<Self>,
+    ) -> Self {
         Self {
             id,
             run: None,
+            known,
             sequence: 0,
             checkpointed: 0,
             placed_on: BTreeMap::new(),
+            committing: false,
+            due: VecDeque::new(),
             shared,
             directory,
             me,
@@ -84,11 +99,17 @@ impl RunActor {
 
     /// Reads the run from checkpoint and journal, interrupts what was in flight, and goes on.
     fn resume(&mut self, ctx: &mut Context<Self>) {
-        // Whatever an earlier incarnation held is given back before anything is asked for again.
-        let _ = self.directory.resources.tell_control(resources::ReleaseRun { run: self.id.clone() });
-        let _ = self.directory.scheduler.tell_control(scheduler::WithdrawRun { run: self.id.clone() });
-        let checkpoint = self.shared.checkpoint_of(&self.id);
-        let rebuilt = records::rebuild_run(&self.shared.journal, &self.id, checkpoint);
+        let rebuilt = match self.known.take() {
+            Some(known) => Ok(known),
+            None => {
+                // Whatever an earlier incarnation held is given back before anything is asked for again.
+                let _ = self.directory.resources.tell_control(resources::ReleaseRun { run: self.id.clone() });
+                let _ =
+                    self.directory.scheduler.tell_control(scheduler::WithdrawRun { run: self.id.clone() });
+                let checkpoint = self.shared.checkpoint_of(&self.id);
+                records::rebuild_run(&self.shared.journal, &self.id, checkpoint)
+            }
+        };
         let (run, sequence) = match rebuilt {
             Ok(rebuilt) => rebuilt,
             Err(error) => {
@@ -111,6 +132,10 @@ impl RunActor {
             // Started to be asked something (`retry`): the question is in the mailbox.
             return;
         }
+        if self.shared.board.emergency().is_some() {
+            // Submitted or restarted while the stop came: it is told like the others, before it goes on.
+            self.due.push_back(Input::EmergencyStop);
+        }
         self.commit(events, commands, Principal::system(), None, true, ctx);
     }
 
@@ -132,49 +157,74 @@ impl RunActor {
             self.perform(commands, ctx);
             answer(reply, Ok(()));
             if then_look {
-                self.look(ctx);
+                self.due.push_back(Input::Woke);
             }
-            return;
+            return self.settle_due(ctx);
         }
         let batch = match records::run_records(&self.id, self.sequence, &events, &by) {
             Ok(batch) => batch,
             Err(error) => return answer(reply, Err(DriveError::NotDurable(error.to_string()))),
         };
+        self.committing = true;
         let shared = self.shared.clone();
         let durable = async move { shared.append(batch).await }.into_actor(self);
-        ctx.wait(durable.map(move |result, actor, ctx| match result {
-            Ok(positions) => {
-                actor.apply(&events, &positions);
-                actor.perform(commands, ctx);
-                answer(reply, Ok(()));
-                if then_look {
-                    actor.look(ctx);
+        ctx.wait(durable.map(move |result, actor, ctx| {
+            actor.committing = false;
+            match result {
+                Ok(positions) => {
+                    actor.apply(&events, &positions);
+                    actor.perform(commands, ctx);
+                    answer(reply, Ok(()));
+                    if then_look {
+                        actor.due.push_back(Input::Woke);
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(run = %actor.id, %error, "Events of a run could not be journaled.");
+                    answer(reply, Err(DriveError::NotDurable(error.to_string())));
                 }
             }
-            Err(error) => {
-                tracing::error!(run = %actor.id, %error, "Events of a run could not be journaled.");
-                answer(reply, Err(DriveError::NotDurable(error.to_string())));
-            }
+            actor.settle_due_in_turn(ctx);
         }));
+    }
+
+    /// As [`Self::settle_due`], after the messages that wait already: a chain of stages that each end at
+    /// once must not keep a pause or a cancel out.
+    fn settle_due_in_turn(&mut self, ctx: &mut Context<Self>) {
+        if !self.due.is_empty() && self.me.tell(SettleDue).is_err() {
+            self.settle_due(ctx);
+        }
+    }
+
+    /// Takes what came up while commands were performed, one decision after the other.
+    fn settle_due(&mut self, ctx: &mut Context<Self>) {
+        while !self.committing
+            && let Some(input) = self.due.pop_front()
+        {
+            self.drive(input, Principal::system(), None, ctx);
+        }
     }
 
     fn apply(&mut self, events: &[Event], positions: &[u64]) {
         let now = self.shared.clock.now_ms();
         let Some(run) = &mut self.run else { return };
+        // The journal's own time of the records, so that replay and life agree to the millisecond; one
+        // batch has one time.
+        let time = positions.first().and_then(|first| self.shared.time_of(*first)).unwrap_or(now);
         for (event, position) in events.iter().zip(positions) {
-            // The journal's own time of the record, so that replay and life agree to the millisecond.
-            let time = self.shared.time_of(*position).unwrap_or(now);
             run.apply(*position, time, event);
             if let Event::StageStarted { stage, placed_on, .. } = event {
                 self.placed_on.insert(stage.0, placed_on.clone());
             }
-            tracing::info!(run = %self.id, position, event = event.name(), "Journaled.");
+            tracing::debug!(run = %self.id, position, event = event.name(), "Journaled.");
             metrics::counter!("executing_run_events_total", "event" => event.name()).increment(1);
         }
         self.sequence += events.len() as u64;
         self.shared.board.publish(run);
         let last = positions.last().copied().unwrap_or_default();
-        if run.phase().is_ended() || self.sequence - self.checkpointed >= CHECKPOINT_EVERY {
+        if run.phase().is_ended() {
+            self.shared.checkpoint_end(run, self.sequence, last);
+        } else if self.sequence - self.checkpointed >= CHECKPOINT_EVERY {
             self.checkpointed = self.sequence;
             self.shared.checkpoint_run(run, self.sequence, last);
         }
@@ -235,11 +285,18 @@ impl RunActor {
 
     fn perform(&mut self, commands: Vec<Command>, ctx: &mut Context<Self>) {
         for command in commands {
+            if let Some(done) = self.done_at_once(&command) {
+                self.due.push_back(done);
+                continue;
+            }
             match (self.try_perform(&command, ctx), &command) {
                 (Ok(()), _) => {}
                 (Err(TellError::Busy), _) => {
                     // Full mailboxes drain; the command is offered again, never dropped.
-                    ctx.run_later(BUSY_PAUSE, move |actor, ctx| actor.perform(vec![command], ctx));
+                    ctx.run_later(BUSY_PAUSE, move |actor, ctx| {
+                        actor.perform(vec![command], ctx);
+                        actor.settle_due(ctx);
+                    });
                 }
                 (Err(TellError::Down), Command::Dispatch { stage, .. }) => {
                     // Its executor is gone; this attempt failed, and the next may find it restarted.
@@ -248,17 +305,26 @@ impl RunActor {
                             "EX-0501",
                             "the stage's executor is being restarted".to_owned(),
                         );
-                        self.drive(
-                            Input::Failed { stage: *stage, fence, error },
-                            Principal::system(),
-                            None,
-                            ctx,
-                        );
+                        self.due.push_back(Input::Failed { stage: *stage, fence, error });
                     }
                 }
                 (Err(TellError::Down), _) => {}
             }
         }
+    }
+
+    /// The report of a stage that needs nobody else. It is taken when this commit is over, so the start
+    /// of a stage and its end are two records, and each is durable before what follows from it.
+    fn done_at_once(&self, command: &Command) -> Option<Input> {
+        let (run, Command::Dispatch { stage, .. }) = (self.run.as_ref()?, command) else { return None };
+        if !run.definition().stages.get(stage.0 as usize)?.kind.is_immediate() {
+            return None;
+        }
+        let (stage, fence) = (*stage, run.fence(*stage)?);
+        Some(match run.check(stage) {
+            Ok(facts) => Input::Succeeded { stage, fence, outputs: Vec::new(), facts },
+            Err(error) => Input::Failed { stage, fence, error },
+        })
     }
 
     fn try_perform(&mut self, command: &Command, ctx: &mut Context<Self>) -> Result<(), TellError> {
@@ -312,8 +378,10 @@ impl RunActor {
                 metrics::counter!("executing_runs_ended_total", "phase" => run.phase_name()).increment(1);
                 crate::health::observe_run_end(run);
                 // Results are in the store; what stages left lying about is of no use to anybody.
-                let left = crate::worker_drive::environment_of(&self.shared.limits.state_dir, &self.id);
-                drop(tokio::task::spawn_blocking(move || std::fs::remove_dir_all(left)));
+                if run.definition().stages.iter().any(|stage| !stage.kind.is_immediate()) {
+                    let left = crate::worker_drive::environment_of(&self.shared.limits.state_dir, &self.id);
+                    drop(tokio::task::spawn_blocking(move || std::fs::remove_dir_all(left)));
+                }
                 use actix::ActorContext;
                 ctx.stop();
                 Ok(())
@@ -392,7 +460,7 @@ impl RunActor {
                 }
             }
             (Executor::Deployer, _) => self.directory.deployer.tell(deployer::Execute { work, undo }),
-            (Executor::People, _) => Ok(()),
+            (Executor::People | Executor::Daemon, _) => Ok(()),
         };
         if sent == Err(TellError::Down) {
             tracing::error!(run = %self.id, placed_on, "The executor of a placed stage is gone.");
@@ -429,6 +497,8 @@ impl Supervised for RunActor {
     fn restarting(&mut self, _ctx: &mut Self::Context) {
         // `started` runs next and reads the journal; nothing of the broken state is kept.
         self.run = None;
+        self.committing = false;
+        self.due.clear();
     }
 }
 
@@ -437,6 +507,19 @@ impl Handler<Drive> for RunActor {
 
     fn handle(&mut self, message: Drive, ctx: &mut Self::Context) {
         self.drive(message.input, message.by, message.reply, ctx);
+    }
+}
+
+/// Something came up while commands were performed.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct SettleDue;
+
+impl Handler<SettleDue> for RunActor {
+    type Result = ();
+
+    fn handle(&mut self, _: SettleDue, ctx: &mut Self::Context) {
+        self.settle_due(ctx);
     }
 }
 

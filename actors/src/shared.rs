@@ -3,6 +3,7 @@
 //! Rule: handles only, no state of its own but the fatal flag; all of it is safe to clone and to share.
 
 use crate::board::Board;
+use crate::checkpointer::{Checkpointer, Ended};
 use crate::clock::Clock;
 use engine::run::Run;
 use journal::{AppendError, ArtefactError, Artefacts, Checkpoints, Digest, Journal, NewRecord};
@@ -45,6 +46,7 @@ pub struct Limits {
 pub struct Shared {
     pub journal: Journal,
     pub checkpoints: Arc<Checkpoints>,
+    pub checkpointer: Checkpointer,
     pub artefacts: Arc<Artefacts>,
     pub clock: Clock,
     pub board: Board,
@@ -62,7 +64,8 @@ impl std::fmt::Debug for Shared {
 impl Shared {
     pub fn new(
         journal: Journal,
-        checkpoints: Checkpoints,
+        checkpoints: Arc<Checkpoints>,
+        checkpointer: Checkpointer,
         artefacts: Artefacts,
         spawner: Spawner,
         limits: Limits,
@@ -70,7 +73,8 @@ impl Shared {
         let clock = Clock::start(journal.last_time_ms());
         Self {
             journal,
-            checkpoints: Arc::new(checkpoints),
+            checkpoints,
+            checkpointer,
             artefacts: Arc::new(artefacts),
             clock,
             board: Board::default(),
@@ -192,13 +196,27 @@ impl Shared {
                 return;
             }
         };
-        let (checkpoints, key) = (Arc::clone(&self.checkpoints), checkpoint_key(run.id()));
         // sled may block on the disk; the journal already holds the truth, so nobody waits for this.
-        tokio::task::spawn_blocking(move || {
-            if let Err(error) = checkpoints.put(&key, position, &bytes) {
-                tracing::warn!(key, %error, "A checkpoint could not be stored; the journal will be replayed instead.");
-            }
-        });
+        self.checkpointer.put(checkpoint_key(run.id()), position, bytes);
+    }
+
+    /// Remembers how a run ended, so that the next start need not replay it.
+    pub fn checkpoint_end(&self, run: &Run, sequence: u64, position: u64) {
+        let content = |key: &str| {
+            let definition = engine::definition::canonical_json(run.definition());
+            let digest = crate::orchestrator::content_digest(&definition, run.inputs(), run.seed());
+            (key.to_owned(), digest)
+        };
+        let ended = Ended {
+            run: run.id().to_owned(),
+            workflow: run.workflow().to_owned(),
+            phase: run.phase_name().to_owned(),
+            submitted_ms: run.submitted_ms(),
+            ended_ms: run.applied().1,
+            sequence,
+            key: run.key().map(content),
+        };
+        self.checkpointer.put_ended(ended, position);
     }
 
     /// The newest readable checkpoint of a run that the journal confirms.

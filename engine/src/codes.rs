@@ -426,6 +426,12 @@ pub const CODES: &[Code] = &[
         "Name a fact of a stage that it needs; `show RUN -o json` lists the facts there are.",
     ),
     code(
+        "EX-0519",
+        "expectation not met",
+        "A `check` stage expected something that does not hold, or that no stage before it stated.",
+        "Read which in the event; `show RUN -o json` lists the facts there are.",
+    ),
+    code(
         "EX-0520",
         "deployment check failed",
         "A staged release did not pass its checks; the active one was not touched.",

@@ -54,6 +54,10 @@ pub enum Request {
         run: String,
         from: u64,
     },
+    /// Answers when the run has ended, with its phase.
+    Wait {
+        run: String,
+    },
     /// Lists the artefacts of a run.
     Result {
         run: String,

@@ -1,12 +1,23 @@
-//! Prints what the journal reaches beside raw preallocated writes with fdatasync, in one run on one disk.
-//! `cargo bench -p journal`; `RECORDS=1000000` for the large reopening. Nothing here is asserted.
+//! Prints what the journal reaches beside raw writes with fdatasync, in turn, in one run on one disk.
+//! `cargo bench -p journal`; `ROUNDS=5` and `SECONDS=1` are the usual. Nothing here is asserted.
+//!
+//! Raw means: space reserved with fallocate, 200 bytes (or as many times 200 as there are writers) in one
+//! write at the end of the last, fdatasync; a fresh file every 16 MiB, as the journal does.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use journal::{Disk, Journal, NewRecord, Options, RealDisk};
+use journal::{Disk, DiskFile, Journal, NewRecord, Options, RealDisk};
 
-const SPAN: Duration = Duration::from_secs(2);
+type Failure = Box<dyn std::error::Error>;
+
+const SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
+const RECORD_BYTES: usize = 200;
+
+fn setting(name: &str, usual: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
+}
 
 fn record(stream: String) -> NewRecord {
     NewRecord {
@@ -14,107 +25,87 @@ fn record(stream: String) -> NewRecord {
         expected_seq: None,
         kind: "StageSucceeded".into(),
         schema: 1,
-        payload: vec![7; 200],
+        payload: vec![7; RECORD_BYTES],
         principal: "engineer".into(),
         role: "operator".into(),
         cause: 0,
     }
 }
 
-/// Durable 200-byte writes per second without any journal.
-fn raw(dir: &Path) -> Result<f64, Box<dyn std::error::Error>> {
-    let disk = RealDisk::create(dir)?;
-    let file = disk.create("raw")?;
-    file.preallocate(16 * 1024 * 1024)?;
+fn raw_file(disk: &RealDisk, name: &str) -> Result<Arc<dyn DiskFile>, Failure> {
+    let file = disk.create(name)?;
+    file.preallocate(SEGMENT_BYTES)?;
     file.sync_data()?;
-    let (begin, mut count) = (Instant::now(), 0u32);
-    while begin.elapsed() < SPAN {
-        file.write_at(u64::from(count) * 200 % (15 * 1024 * 1024), &[7; 200])?;
-        file.sync_data()?;
-        count += 1;
-    }
-    disk.remove("raw")?;
-    Ok(f64::from(count) / begin.elapsed().as_secs_f64())
+    disk.sync_directory()?;
+    Ok(file)
 }
 
-/// Acknowledged appends per second, and per fdatasync, with so many writers.
-fn appended(dir: &Path, writers: u32) -> Result<(f64, f64), Box<dyn std::error::Error>> {
-    let (journal, _) = Journal::open(&dir.join(format!("journal-{writers}")), Options::default())?;
+/// Durable records per second without any journal, `writers` of them in one write.
+fn raw(dir: &Path, writers: usize, span: Duration) -> Result<f64, Failure> {
+    let disk = RealDisk::create(dir)?;
+    let bytes = vec![7; writers * RECORD_BYTES];
+    let (begin, mut count, mut at, mut number) = (Instant::now(), 0u64, 0u64, 0);
+    let mut file = raw_file(&disk, "raw-0")?;
+    while begin.elapsed() < span {
+        if at + bytes.len() as u64 > SEGMENT_BYTES {
+            number += 1;
+            file = raw_file(&disk, &format!("raw-{number}"))?;
+            at = 0;
+        }
+        file.write_at(at, &bytes)?;
+        file.sync_data()?;
+        at += bytes.len() as u64;
+        count += writers as u64;
+    }
+    let rate = count as f64 / begin.elapsed().as_secs_f64();
+    std::fs::remove_dir_all(dir)?;
+    Ok(rate)
+}
+
+/// Acknowledged records per second, and records per fdatasync, with so many writers.
+fn appended(dir: &Path, writers: usize, span: Duration) -> Result<(f64, f64), Failure> {
+    let (journal, _) = Journal::open(dir, Options::default())?;
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let begin = Instant::now();
     runtime.block_on(async {
-        let writing = (0..writers).map(|writer| {
+        let set = tokio::task::LocalSet::new();
+        for writer in 0..writers {
             let journal = journal.clone();
-            async move {
-                while begin.elapsed() < SPAN {
+            set.spawn_local(async move {
+                while begin.elapsed() < span {
                     let batch = vec![record(format!("run/{writer}"))];
                     if let Err(error) = journal.append(batch, 0, journal.incarnation()).await {
                         eprintln!("append: {error}");
                         return;
                     }
                 }
-            }
-        });
-        let set = tokio::task::LocalSet::new();
-        for writer in writing {
-            set.spawn_local(writer);
+            });
         }
         set.await;
     });
     let (seconds, status) = (begin.elapsed().as_secs_f64(), journal.status());
     journal.close();
-    Ok((status.batches as f64 / seconds, status.batches as f64 / status.fsyncs.max(1) as f64))
+    std::fs::remove_dir_all(dir)?;
+    Ok((status.records as f64 / seconds, status.records as f64 / status.fsyncs.max(1) as f64))
 }
 
-fn resident_kib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
-}
-
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let records: u64 = std::env::var("RECORDS").ok().and_then(|text| text.parse().ok()).unwrap_or(400_000);
-    let dir = tempfile::tempdir()?;
-    let raw = raw(dir.path())?;
-    println!("raw write + fdatasync       {raw:>10.0} /s");
+fn main() -> Result<(), Failure> {
+    let (rounds, span) = (setting("ROUNDS", 5), Duration::from_secs(setting("SECONDS", 1)));
+    let dir = tempfile::tempdir_in(std::env::var_os("BENCH_DIR").unwrap_or_else(|| ".".into()))?;
+    println!("writers  round  raw records/s  journal records/s  ratio  records per fdatasync");
     for writers in [1, 64] {
-        let (rate, shared) = appended(dir.path(), writers)?;
-        println!(
-            "journal, {writers:>2} writer(s)       {rate:>10.0} /s, {shared:>5.1} appends per fdatasync, {:.2} of raw per fdatasync",
-            rate / shared / raw
-        );
-    }
-    let large = dir.path().join("large");
-    {
-        let (journal, _) = Journal::open(&large, Options::default())?;
-        let mut written = 0;
-        while written < records {
-            // Forty events a run, interleaved as runs interleave.
-            let batch = (written..written + 1000)
-                .map(|n| record(format!("run/{}", n % (records / 40).max(1))))
-                .collect();
-            journal.append_blocking(batch, 0, journal.incarnation())?;
-            written += 1000;
+        let mut ratios = Vec::new();
+        for round in 1..=rounds {
+            let raw = raw(&dir.path().join("raw"), writers, span)?;
+            let (rate, shared) = appended(&dir.path().join("journal"), writers, span)?;
+            println!(
+                "{writers:>7}  {round:>5}  {raw:>13.0}  {rate:>17.0}  {:>5.2}  {shared:>21.1}",
+                rate / raw
+            );
+            ratios.push(rate / raw);
         }
-        journal.close();
+        ratios.sort_by(f64::total_cmp);
+        println!("{writers:>7}  median ratio {:.2}", ratios[ratios.len() / 2]);
     }
-    let before = resident_kib();
-    let begin = Instant::now();
-    let (journal, report) = Journal::open(&large, Options::default())?;
-    println!(
-        "reopen {} records: {:?}, {} KiB more resident",
-        report.records,
-        begin.elapsed(),
-        resident_kib().saturating_sub(before)
-    );
-    let begin = Instant::now();
-    let (mut next, mut bytes) = (1, 0);
-    loop {
-        let page = journal.read(next, 10_000)?;
-        let Some(last) = page.last() else { break };
-        next = last.position + 1;
-        bytes += page.iter().map(|record| record.payload.len()).sum::<usize>();
-    }
-    println!("read all of it: {:?}, {} payload bytes", begin.elapsed(), bytes);
     Ok(())
 }

@@ -4,16 +4,20 @@
 //! (store, then append). What is read is hashed again, so a damaged file is an error, never an answer.
 //!
 //! Layout: `ab/abcdef...` (64 hexadecimal digits), unfinished ones in `incoming/`.
-//! Absent on purpose: deciding what may be removed; garbage collection has one owner, which knows the roots.
+//! Absent on purpose: deciding what may be removed; garbage collection (collect.rs) has one owner, which knows
+//! the roots.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::digest::Digest;
 use crate::disk::{create_directory, is_full, sync_directory};
+use crate::mutants::{Mutant, on};
 
 /// Largest artefact. The largest feasible set that is written out as a list is some hundred MB.
 pub const ARTEFACT_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
@@ -57,6 +61,10 @@ struct Inner {
     directory: PathBuf,
     bytes_max: u64,
     uploads: AtomicU64,
+    /// Artefacts that a collection found without a root, and when.
+    noted: Mutex<BTreeMap<Digest, Duration>>,
+    /// Held by whoever needs the files to stay, or removes them.
+    collecting: Mutex<()>,
 }
 
 impl Artefacts {
@@ -87,7 +95,13 @@ impl Artefacts {
         }
         sync_directory(dir).map_err(failed("sync", dir))?;
         Ok(Artefacts {
-            inner: Arc::new(Inner { directory: dir.to_path_buf(), bytes_max, uploads: AtomicU64::new(0) }),
+            inner: Arc::new(Inner {
+                directory: dir.to_path_buf(),
+                bytes_max,
+                uploads: AtomicU64::new(0),
+                noted: Mutex::default(),
+                collecting: Mutex::default(),
+            }),
         })
     }
 
@@ -125,7 +139,7 @@ impl Artefacts {
     /// [`ArtefactError::NotFound`], [`ArtefactError::Damaged`], [`ArtefactError::TooLarge`] if the file has
     /// grown over the limit, [`ArtefactError::Io`].
     pub fn get(&self, digest: &Digest) -> Result<Vec<u8>, ArtefactError> {
-        let path = self.path(digest);
+        let path = self.place(digest);
         let file = self.open_artefact(digest)?;
         let length = file.metadata().map_err(failed("ask about", &path))?.len();
         if length > self.inner.bytes_max {
@@ -146,7 +160,7 @@ impl Artefacts {
     /// # Errors
     /// As [`Artefacts::get`].
     pub fn check(&self, digest: &Digest) -> Result<(), ArtefactError> {
-        let path = self.path(digest);
+        let path = self.place(digest);
         let mut file = self.open_artefact(digest)?;
         let mut hasher = blake3::Hasher::new();
         let mut buffer = vec![0; COPY_BYTES];
@@ -168,22 +182,49 @@ impl Artefacts {
     }
 
     fn open_artefact(&self, digest: &Digest) -> Result<File, ArtefactError> {
-        let path = self.path(digest);
+        let path = self.place(digest);
         File::open(&path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => ArtefactError::NotFound { digest: *digest },
             _ => failed("open", &path)(error),
         })
     }
 
-    /// Where the artefact lies, or would lie. Whoever reads the file there checks the digest himself.
+    /// Where the artefact lies, or would lie. Whoever reads the file there checks the digest himself. Whoever
+    /// asks may be about to name it, so it is pinned for another grace ([`Artefacts::collect`]).
     pub fn path(&self, digest: &Digest) -> PathBuf {
+        self.pin(digest);
+        self.place(digest)
+    }
+
+    pub(crate) fn place(&self, digest: &Digest) -> PathBuf {
         let name = digest.hex();
         self.inner.directory.join(&name[..2]).join(name)
     }
 
-    /// Whether a file of that name is there; says nothing about its content.
+    /// Whether a file of that name is there; says nothing about its content. If so it is pinned for another
+    /// grace: who is told "it is there" will not store it again.
     pub fn exists(&self, digest: &Digest) -> bool {
-        self.path(digest).is_file()
+        let mut noted = self.noted();
+        noted.remove(digest);
+        // Asked under the lock: a collection cannot remove it in between.
+        self.place(digest).is_file()
+    }
+
+    /// Takes away the note of a collection that found no root.
+    pub(crate) fn pin(&self, digest: &Digest) {
+        self.noted().remove(digest);
+    }
+
+    pub(crate) fn noted(&self) -> MutexGuard<'_, BTreeMap<Digest, Duration>> {
+        self.inner.noted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn collecting(&self) -> &Mutex<()> {
+        &self.inner.collecting
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        &self.inner.directory
     }
 
     /// Removes an artefact; it need not exist. Only the owner of garbage collection calls this.
@@ -191,7 +232,7 @@ impl Artefacts {
     /// # Errors
     /// [`ArtefactError::Io`].
     pub fn remove(&self, digest: &Digest) -> Result<(), ArtefactError> {
-        let path = self.path(digest);
+        let path = self.place(digest);
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", &path)(error)),
             _ => Ok(()),
@@ -281,10 +322,17 @@ impl Upload {
             return Err(ArtefactError::NotAsAnnounced { expected, found });
         }
         self.file.sync_all().map_err(failed("sync", &self.path))?;
-        let target = self.store.path(&found);
+        let target = self.store.place(&found);
         let shard = target.parent().unwrap_or(&self.store.inner.directory);
-        // Replaces a file of that name: it has the same content, or was damaged.
-        std::fs::rename(&self.path, &target).map_err(failed("name", &target))?;
+        {
+            // One step for a collection: it sees the note gone, or has removed the old file already.
+            let mut noted = self.store.noted();
+            if !on(Mutant::StoredAgainNotPinned) {
+                noted.remove(&found);
+            }
+            // Replaces a file of that name: it has the same content, or was damaged.
+            std::fs::rename(&self.path, &target).map_err(failed("name", &target))?;
+        }
         sync_directory(shard).map_err(failed("sync", shard))?;
         Ok(found)
     }

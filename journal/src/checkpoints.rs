@@ -77,6 +77,7 @@ pub struct Checkpoints {
 #[derive(Debug)]
 struct Inner {
     store: Option<Store>,
+    directory: PathBuf,
     problems: Mutex<Vec<String>>,
 }
 
@@ -134,7 +135,7 @@ impl Checkpoints {
                 None
             }
         };
-        let inner = Inner { store, problems: Mutex::default() };
+        let inner = Inner { store, directory: dir.to_path_buf(), problems: Mutex::default() };
         (Checkpoints { inner: Arc::new(inner) }, report)
     }
 
@@ -282,6 +283,10 @@ impl Checkpoints {
         self.guarded(|store| store.flush())
     }
 
+    pub(crate) fn directory(&self) -> &Path {
+        &self.inner.directory
+    }
+
     /// Damage and failures noticed since opening, in words.
     pub fn problems(&self) -> Vec<String> {
         self.inner.problems.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -397,6 +402,15 @@ fn open_guarded(path: &Path, journal_head: Position) -> Result<(Store, Position)
         return Err(format!("it reflects position {applied}, but the journal ends at {journal_head}"));
     }
     Ok((store, applied))
+}
+
+/// Moves the store in `dir` away, if there is one, so that the next opening begins a fresh one.
+pub(crate) fn quarantine_store(dir: &Path) -> std::io::Result<Option<PathBuf>> {
+    let path = dir.join("store");
+    if path.symlink_metadata().is_err() {
+        return Ok(None);
+    }
+    quarantine(dir, &path).map(Some)
 }
 
 /// Moves the store away; gives its new place.

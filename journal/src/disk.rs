@@ -9,7 +9,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -30,6 +30,20 @@ pub trait Disk: Send + Sync {
     fn sync_directory(&self) -> io::Result<()>;
     /// Bytes that this user may still write.
     fn free_bytes(&self) -> io::Result<u64>;
+    /// The directory itself (`.`) or the first file in it that belongs to another user, if any does.
+    fn foreign_owner(&self) -> io::Result<Option<ForeignOwner>> {
+        Ok(None)
+    }
+}
+
+/// A file that belongs to another user than the one this program runs as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForeignOwner {
+    pub name: String,
+    /// User id of the file's owner.
+    pub owner: u32,
+    /// Effective user id of this program.
+    pub own: u32,
 }
 
 /// One open file. Reads and writes name their place, so a file is shared between threads.
@@ -154,6 +168,22 @@ impl Disk for RealDisk {
     fn free_bytes(&self) -> io::Result<u64> {
         let stat = nix::sys::statvfs::statvfs(&self.directory)?;
         Ok(stat.blocks_available().saturating_mul(stat.fragment_size()))
+    }
+
+    fn foreign_owner(&self) -> io::Result<Option<ForeignOwner>> {
+        let own = nix::unistd::geteuid().as_raw();
+        for name in std::iter::once(".".to_owned()).chain(self.list()?) {
+            let owner = match std::fs::symlink_metadata(self.directory.join(&name)) {
+                Ok(found) => found.uid(),
+                // Removed meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            if owner != own {
+                return Ok(Some(ForeignOwner { name, owner, own }));
+            }
+        }
+        Ok(None)
     }
 }
 

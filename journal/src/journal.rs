@@ -4,8 +4,8 @@
 //! is not durable is ever read, counted or announced. The handle is cheap to clone and usable from any
 //! thread or runtime; all writing happens on one thread of its own ([`crate::writer`]).
 //!
-//! Absent on purpose: the lock on the directory (the caller holds one on the state directory), what
-//! records mean, and trimming. Start at [`Journal::open`], then [`Journal::append`].
+//! Absent on purpose: the lock on the directory (the caller holds one on the state directory), and what
+//! records mean. Start at [`Journal::open`], then [`Journal::append`].
 
 use std::future::Future;
 use std::io;
@@ -16,23 +16,18 @@ use std::thread::JoinHandle;
 
 use tokio::sync::{oneshot, watch};
 
-use crate::disk::{Disk, DiskFile, RealDisk};
-use crate::frame::{self, FrameFault, HEADER_BYTES};
-use crate::index::Index;
+use crate::compaction::{self, By, CompactError, Compaction, Keep, Weight};
+use crate::disk::{Disk, RealDisk};
+use crate::index::{Index, Known};
 use crate::opening::{self, Opened};
 use crate::queue::{Append, Queue, Refused, Request};
+use crate::reading;
 use crate::record::{Head, NewRecord, Position, Record};
 use crate::scan::{Problem, Tail};
 use crate::writer::Writer;
 
 /// Smallest and largest segment. Below, the header and reserve leave no room; above, offsets outgrow the index.
 const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 4 * 1024..=1024 * 1024 * 1024;
-
-/// One `read` gives back at most about this many bytes of records, so that a large limit is no large allocation.
-const READ_BYTES_MAX: usize = 64 * 1024 * 1024;
-
-/// First guess at a frame's size: one read then brings header and body of nearly every batch.
-const FRAME_BYTES_GUESS: usize = 4096;
 
 /// How a journal is kept.
 pub struct Options {
@@ -44,6 +39,10 @@ pub struct Options {
     pub queue_max: usize,
     /// Space in the current segment that only [`Journal::append_urgent`] may use, for an emergency stop on a full disk.
     pub reserve_bytes: u64,
+    /// A compaction is due when so many more bytes are dead than alive ([`Weight`]).
+    pub dead_bytes_min: u64,
+    /// Opening believes the index sidecars of sealed segments instead of reading these; off to check everything.
+    pub believe_sidecars: bool,
     /// Milliseconds since 1970; asked when a new journal is begun. Later times come with the records.
     pub clock: Box<dyn Fn() -> u64 + Send>,
 }
@@ -55,6 +54,8 @@ impl Default for Options {
             record_bytes_max: 1024 * 1024,
             queue_max: 4096,
             reserve_bytes: 64 * 1024,
+            dead_bytes_min: 16 * 1024 * 1024,
+            believe_sidecars: true,
             clock: Box::new(|| {
                 std::time::SystemTime::now()
                     .duration_since(std::time::UNIX_EPOCH)
@@ -71,6 +72,8 @@ impl std::fmt::Debug for Options {
             .field("record_bytes_max", &self.record_bytes_max)
             .field("queue_max", &self.queue_max)
             .field("reserve_bytes", &self.reserve_bytes)
+            .field("dead_bytes_min", &self.dead_bytes_min)
+            .field("believe_sidecars", &self.believe_sidecars)
             .finish_non_exhaustive()
     }
 }
@@ -90,6 +93,8 @@ pub struct OpenReport {
     /// The writer before this one had failed to write or sync; everything behind its last acknowledged
     /// record was cut off.
     pub was_poisoned: bool,
+    /// Segments and snapshots that had to be read; the index sidecars of the others were believed.
+    pub read_files: usize,
     /// Oddities that endanger nothing, in words.
     pub notes: Vec<String>,
 }
@@ -97,18 +102,35 @@ pub struct OpenReport {
 /// Why a journal does not open.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// Stored records are not what was written. Nothing was changed. Restore the directory from a copy,
-    /// or let `verify` list all of it.
+    /// Stored records are not what was written. Nothing was changed. Let `journal verify` list all of it,
+    /// then restore a backup, or import an export into an empty directory.
     #[error(
-        "the journal is damaged: {segment} at byte {offset}, position {position}: {what}; nothing was changed, restore it from a copy"
+        "the journal is damaged: {segment} at byte {offset}, position {position}: {what}; nothing was changed; `journal verify` lists every place, then restore a backup or `journal import` an export"
     )]
     Damaged { segment: String, offset: u64, position: Position, what: String },
     /// A newer program wrote it. Use that one.
-    #[error("{segment} has format version {found}, this program reads up to {known}; use the newer program")]
+    #[error(
+        "{segment} has format version {found}, this program reads up to {known}; nothing was changed, use the newer program"
+    )]
     NewerFormat { segment: String, found: u16, known: u16 },
+    /// Something else lives here. Name another directory.
+    #[error(
+        "`{name}` was not written by this program, so this is not a journal's directory; nothing was changed, name another one"
+    )]
+    NotAJournal { name: String },
+    /// Another user's files. Run as that user, or give the files to this one.
+    #[error(
+        "`{name}` belongs to user {owner}, but this program runs as user {own}; nothing was changed, run it as user {owner} or `chown -R` the directory"
+    )]
+    ForeignOwner { name: String, owner: u32, own: u32 },
+    /// The file system is mounted read-only. `journal verify` and `journal export` work there.
+    #[error(
+        "the file system of the journal is read-only ({doing}); nothing was changed, mount it for writing (`journal verify` and `journal export` work as it is)"
+    )]
+    ReadOnly { doing: String },
     /// No space for the little that opening writes.
     #[error("no space to open the journal ({doing}, {free_bytes} bytes free); free some and start again")]
-    DiskFull { doing: &'static str, free_bytes: u64 },
+    DiskFull { doing: String, free_bytes: u64 },
     /// The file system refuses (missing rights, read-only, broken hardware).
     #[error("cannot open the journal ({doing}): {source}")]
     Io { doing: String, source: io::Error },
@@ -135,6 +157,12 @@ pub enum AppendError {
         "no space for {wanted_bytes} bytes in the journal ({free_bytes} bytes free); free some, then append again"
     )]
     DiskFull { wanted_bytes: u64, free_bytes: u64 },
+    /// A compaction has dropped the stream, or is about to. It takes no records any more.
+    #[error("stream `{stream}` is retired and takes no more records; use a new name")]
+    Retired { stream: String },
+    /// The journal writes into this stream itself.
+    #[error("stream `{stream}` is the journal's own; use another name")]
+    ReservedStream { stream: String },
     /// Over a limit; put large things into artefacts.
     #[error("{given} {what} exceed the limit of {max}; put large things into artefacts")]
     TooLarge { what: &'static str, given: usize, max: usize },
@@ -173,6 +201,9 @@ pub enum ReadError {
     Damaged(Problem),
     #[error("cannot read {segment}: {source}")]
     Io { segment: String, source: io::Error },
+    /// A compaction has dropped the stream; its records are gone.
+    #[error("stream `{stream}` is retired: its records were dropped by a compaction")]
+    Retired { stream: String },
 }
 
 /// How the journal is.
@@ -210,6 +241,7 @@ impl std::fmt::Debug for Journal {
 struct Inner {
     shared: Arc<Shared>,
     disk: Arc<dyn Disk>,
+    dead_bytes_min: u64,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -242,6 +274,8 @@ pub(crate) struct Shared {
     batches: AtomicU64,
     records: AtomicU64,
     bytes: AtomicU64,
+    /// Held by whoever needs the older files to stay: a compaction, a backup, an export.
+    pub maintenance: Mutex<()>,
 }
 
 /// The durable journal as readers see it.
@@ -249,6 +283,8 @@ pub(crate) struct View {
     pub index: Index,
     pub head: Head,
     pub time_ms: u64,
+    /// End of the last durable frame in the newest segment.
+    pub segment_end: u64,
 }
 
 impl Shared {
@@ -287,12 +323,14 @@ impl Shared {
 impl Journal {
     /// Opens the journal in `dir`, making it if there is none.
     ///
-    /// Reads and checks every record (checksum, chain, streams), cuts off and keeps aside an unfinished
-    /// write at the end, makes the rest durable, and records a new incarnation. The caller holds the lock
+    /// Reads and checks every record of the newest segment (checksum, chain, streams) and of every file whose
+    /// index sidecar is missing or does not fit, cuts off and keeps aside an unfinished write at the end,
+    /// makes the rest durable, and records a new incarnation. Damage inside an older file whose sidecar fits
+    /// is found when its records are read, or by `verify`. The caller holds the lock
     /// on the state directory: two writers would destroy each other's records.
     ///
     /// # Errors
-    /// [`OpenError`]; on `Damaged` and `NewerFormat` nothing has been changed.
+    /// [`OpenError`]; unless it is `DiskFull` or `Io` nothing has been changed.
     pub fn open(dir: &Path, options: Options) -> Result<(Journal, OpenReport), OpenError> {
         let disk = RealDisk::create(dir).map_err(|source| OpenError::Io {
             doing: format!("making the directory {}", dir.display()),
@@ -329,11 +367,16 @@ impl Journal {
     ) -> Result<(Journal, Writer, OpenReport), OpenError> {
         options.segment_bytes = options.segment_bytes.clamp(*SEGMENT_BYTES.start(), *SEGMENT_BYTES.end());
         options.reserve_bytes = options.reserve_bytes.min(options.segment_bytes / 2);
-        let Opened { segment, chain, mark, index, report } = opening::open(disk.as_ref(), &options)?;
+        let Opened { segment, chain, mark, index, format, report } = opening::open(disk.as_ref(), &options)?;
         let (changed, _) = watch::channel(chain.position);
         let shared = Arc::new(Shared {
             queue: Queue::new(options.queue_max),
-            view: RwLock::new(View { index, head: report.head, time_ms: chain.time_ms }),
+            view: RwLock::new(View {
+                index,
+                head: report.head,
+                time_ms: chain.time_ms,
+                segment_end: segment.tail,
+            }),
             incarnation: AtomicU64::new(chain.incarnation),
             changed,
             full: AtomicBool::new(false),
@@ -342,7 +385,9 @@ impl Journal {
             batches: AtomicU64::new(0),
             records: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
+            maintenance: Mutex::new(()),
         });
+        let dead_bytes_min = options.dead_bytes_min;
         let writer = Writer {
             disk: disk.clone(),
             options,
@@ -352,8 +397,9 @@ impl Journal {
             chain,
             mark,
             poisoned: None,
+            format,
         };
-        let inner = Arc::new(Inner { shared, disk, thread: Mutex::new(None) });
+        let inner = Arc::new(Inner { shared, disk, dead_bytes_min, thread: Mutex::new(None) });
         Ok((Journal { inner }, writer, report))
     }
 
@@ -471,29 +517,31 @@ impl Journal {
     }
 
     /// Up to `limit` durable records from position `from` on, in order; empty at the end. Fewer than there
-    /// are if they hold more than 64 MiB. Every record is checked against checksum and chain.
+    /// are if they hold more than 64 MiB. Records of retired streams are gone and left out: look at each
+    /// record's position. Every record is checked against checksum and chain.
     ///
     /// # Errors
     /// [`ReadError`].
     pub fn read(&self, from: Position, limit: usize) -> Result<Vec<Record>, ReadError> {
-        let from = from.max(1);
-        let head = self.head().position;
-        let count = (head + 1).saturating_sub(from).min(limit as u64);
-        self.collect((from..from + count).collect())
+        reading::range(&self.inner.shared, self.inner.disk.as_ref(), from, limit)
     }
 
     /// Up to `limit` durable records of a stream from its `from_seq`-th on (from 1); as [`Journal::read`].
     ///
     /// # Errors
-    /// [`ReadError`].
+    /// [`ReadError`]; [`ReadError::Retired`] if a compaction has dropped the stream.
     pub fn read_stream(&self, stream: &str, from_seq: u64, limit: usize) -> Result<Vec<Record>, ReadError> {
-        let positions = self.inner.shared.view().index.positions(stream, from_seq, limit);
-        self.collect(positions)
+        reading::stream(&self.inner.shared, self.inner.disk.as_ref(), stream, from_seq, limit)
     }
 
-    /// How many durable records a stream holds; 0 for one that does not exist.
+    /// How many durable records a stream holds; 0 for one that does not exist or is retired.
     pub fn stream_len(&self, stream: &str) -> u64 {
         self.inner.shared.view().index.stream_len(stream)
+    }
+
+    /// Whether a compaction has dropped the stream: its records are gone and it takes no new ones.
+    pub fn is_retired(&self, stream: &str) -> bool {
+        self.inner.shared.view().index.known(stream) == Known::Retired
     }
 
     /// Streams whose name begins with `prefix`, in order of name, with their lengths.
@@ -516,6 +564,48 @@ impl Journal {
         self.inner.shared.view().time_ms
     }
 
+    /// What [`Journal::compact`] would keep and drop, and whether it is due.
+    /// O(streams); asks `keep` about each once, not about the journal's own.
+    pub fn weigh(&self, keep: impl FnMut(&str) -> Keep) -> Weight {
+        compaction::weigh(&self.inner.shared, self.inner.dead_bytes_min, keep).0
+    }
+
+    /// Drops the streams that `keep` gives up and moves all others into a snapshot; removes older segments.
+    /// Appending goes on meanwhile, except to the dropped streams: their records are gone afterwards, reading
+    /// them says [`ReadError::Retired`], and appending to them [`AppendError::Retired`], for ever. A stream
+    /// that grows after `keep` was asked about it is kept. Blocks; reads and writes all that is kept, at about
+    /// 0.3 GB/s. Needs room for it beside what is there.
+    ///
+    /// # Errors
+    /// [`CompactError`]; the journal is as it was then.
+    ///
+    /// # Panics
+    /// Inside an async runtime, where blocking would stop other tasks.
+    pub fn compact(&self, keep: impl FnMut(&str) -> Keep, by: By<'_>) -> Result<Compaction, CompactError> {
+        compaction::compact(&self.inner.shared, &self.inner.disk, keep, by, &mut || {})
+    }
+
+    /// Bytes of all files in the journal's directory, space that is reserved included.
+    ///
+    /// # Errors
+    /// What the file system answers.
+    pub fn disk_bytes(&self) -> io::Result<u64> {
+        let mut bytes = 0;
+        for name in self.inner.disk.list()? {
+            match self.inner.disk.open_read(&name).and_then(|file| file.len()) {
+                Ok(length) => bytes += length,
+                // A compaction may have removed it meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(bytes)
+    }
+
+    pub(crate) fn parts(&self) -> (&Arc<Shared>, &Arc<dyn Disk>) {
+        (&self.inner.shared, &self.inner.disk)
+    }
+
     /// How the journal is. Asks the file system for its free space.
     pub fn status(&self) -> Status {
         let shared = &self.inner.shared;
@@ -535,91 +625,4 @@ impl Journal {
     pub fn close(&self) {
         self.inner.shut();
     }
-
-    /// The records at these ascending positions, all of them durable.
-    fn collect(&self, positions: Vec<Position>) -> Result<Vec<Record>, ReadError> {
-        let mut records = Vec::new();
-        let mut bytes = 0;
-        let mut at = 0;
-        // The file of an old segment that was opened last: a replay reads thousands of frames of each.
-        let mut opened: Option<(String, Arc<dyn DiskFile>)> = None;
-        while at < positions.len() && bytes < READ_BYTES_MAX {
-            let place = self.inner.shared.view().index.place(positions[at]);
-            let Some(place) = place else { break };
-            let place = match (place.file, &opened) {
-                (Some(file), _) => FrameFile { segment: place.segment, file, offset: place.offset },
-                (None, Some((name, file))) if *name == place.segment => {
-                    FrameFile { segment: place.segment, file: file.clone(), offset: place.offset }
-                }
-                (None, _) => {
-                    let file = self
-                        .inner
-                        .disk
-                        .open_read(&place.segment)
-                        .map_err(|source| ReadError::Io { segment: place.segment.clone(), source })?;
-                    opened = Some((place.segment.clone(), file.clone()));
-                    FrameFile { segment: place.segment, file, offset: place.offset }
-                }
-            };
-            let until = read_frame(&place, &positions[at..], &mut |record| {
-                bytes += record.payload.len();
-                records.push(record);
-            })?;
-            at += until;
-        }
-        Ok(records)
-    }
-}
-
-struct FrameFile {
-    segment: String,
-    file: Arc<dyn DiskFile>,
-    offset: u64,
-}
-
-/// Reads the frame at `place` and gives out its records at `positions`; returns how many those are.
-fn read_frame(
-    place: &FrameFile,
-    positions: &[Position],
-    give: &mut dyn FnMut(Record),
-) -> Result<usize, ReadError> {
-    let damaged = |fault: FrameFault| {
-        ReadError::Damaged(Problem {
-            segment: place.segment.clone(),
-            offset: place.offset,
-            position: positions[0],
-            what: fault.to_string(),
-        })
-    };
-    let failed = |source| ReadError::Io { segment: place.segment.clone(), source };
-    let mut bytes = vec![0; FRAME_BYTES_GUESS];
-    let read = place.file.read_at(place.offset, &mut bytes).map_err(failed)?;
-    let header = frame::parse_header(&bytes[..read]).map_err(damaged)?;
-    let length = header.frame_bytes();
-    if length > read {
-        bytes.resize(length, 0);
-        let more = place.file.read_at(place.offset + read as u64, &mut bytes[read..]).map_err(failed)?;
-        if read + more < length {
-            return Err(damaged(FrameFault::CutOff));
-        }
-    }
-    let body = &bytes[HEADER_BYTES..length];
-    frame::check_body(&header, body).map_err(damaged)?;
-    let mut found = Vec::new();
-    let mut wanted = positions.iter().copied().peekable();
-    frame::walk(&header, body, |view| {
-        if wanted.next_if_eq(&view.position).is_some() {
-            found.push(view);
-        }
-        Ok(())
-    })
-    .map_err(damaged)?;
-    if found.is_empty() {
-        return Err(damaged(FrameFault::PositionGap { expected: positions[0], found: header.first }));
-    }
-    let count = found.len();
-    for view in found {
-        give(view.to_record());
-    }
-    Ok(count)
 }

@@ -9,12 +9,17 @@ use std::sync::Arc;
 
 use crate::disk::{Disk, DiskFile, is_full};
 use crate::frame::{self, ChainState, FrameFault, FrameKind, RecordView};
-use crate::index::Index;
+use crate::index::{Index, Known};
 use crate::journal::{OpenError, OpenReport, Options};
-use crate::mark::MarkFile;
-use crate::record::{Head, Position};
-use crate::scan::{StoreScan, scan_store};
-use crate::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, create_segment, segment_name};
+use crate::mark::{self, MarkFile};
+use crate::mutants::{Mutant, on};
+use crate::record::{ChainHash, Head, Position, SNAPSHOTS_STREAM};
+use crate::scan::{Reading, StoreScan, Visitor, scan_store};
+use crate::segment::{
+    SEGMENT_HEADER_BYTES, SegmentHeader, create_segment, is_unfinished, segment_name, segment_number,
+};
+use crate::sidecar::{self, Sidecar, SidecarHead, is_sidecar, sidecar_name};
+use crate::snapshot::snapshot_number;
 use crate::writer::{Segment, set_aside};
 
 /// What the writer starts from.
@@ -23,64 +28,96 @@ pub(crate) struct Opened {
     pub chain: ChainState,
     pub mark: MarkFile,
     pub index: Index,
+    pub format: u16,
     pub report: OpenReport,
 }
 
-/// What a scanned record says about the index: segment, offset of its frame, position, stream.
+/// Makes the index while the journal is read, and sidecars for sealed files that have none.
 #[derive(Default)]
 struct Building {
     index: Index,
-    /// Frames in order: segment, offset, first position.
-    frames: Vec<(usize, u64, Position)>,
+    /// Offset of the frame that the last record stood in.
+    frame: Option<u64>,
+    sidecars: Vec<(String, Vec<u8>)>,
 }
 
-impl Building {
-    fn add(&mut self, segment: usize, offset: u64, view: &RecordView<'_>) -> Result<(), FrameFault> {
-        let expected = self.index.stream_len(view.stream) + 1;
-        if view.stream_seq != expected {
-            return Err(FrameFault::StreamBroken(format!(
-                "`{}` has {} records, but this one says it is number {}",
-                view.stream,
-                expected - 1,
-                view.stream_seq
-            )));
+impl Visitor for Building {
+    fn segment(&mut self, number: u64, name: &str, first: Position) {
+        self.frame = None;
+        self.index.add_segment(number, name.to_owned(), None, first);
+    }
+
+    fn snapshot(&mut self, number: u64, name: &str) {
+        self.frame = None;
+        self.index.add_snapshot(number, name.to_owned());
+    }
+
+    fn record(&mut self, offset: u64, view: &RecordView<'_>, _after_gap: bool) -> Result<(), FrameFault> {
+        match self.index.known(view.stream) {
+            Known::Holds(length) if view.stream_seq == length + 1 => {}
+            Known::Holds(length) => {
+                return Err(FrameFault::StreamBroken(format!(
+                    "`{}` has {length} records, but this one says it is number {}",
+                    view.stream, view.stream_seq
+                )));
+            }
+            Known::Retired => {
+                return Err(FrameFault::StreamBroken(format!("`{}` was retired before", view.stream)));
+            }
         }
-        self.index.add_record(view.stream, view.position);
-        if self.frames.last().map(|frame| (frame.0, frame.1)) != Some((segment, offset)) {
-            self.frames.push((segment, offset, view.position));
+        let opens = self.frame != Some(offset);
+        if opens {
+            self.index.add_frame(view.position, offset);
+            self.frame = Some(offset);
+        }
+        self.index.add_record(view.stream, view.position, view.raw.len(), opens);
+        Ok(())
+    }
+
+    fn retired(&mut self, fingerprints: &[u64]) {
+        self.index.add_retired(fingerprints);
+    }
+
+    fn sidecar(&mut self, sidecar: &Sidecar) -> Result<(), FrameFault> {
+        let retired = sidecar.fill(&mut self.index)?;
+        if !retired.is_empty() {
+            self.index.add_retired(&retired);
         }
         Ok(())
     }
 
-    fn finish(self, scan: &StoreScan) -> Index {
-        let mut index = self.index;
-        let mut frames = self.frames.into_iter().peekable();
-        for (at, segment) in scan.segments.iter().enumerate() {
-            let file = scan.newest.clone().filter(|_| at + 1 == scan.segments.len());
-            index.add_segment(segment_name(segment.number), file, segment.first);
-            while let Some((_, offset, first)) = frames.next_if(|frame| frame.0 == at) {
-                index.add_frame(first, offset);
-            }
-        }
-        index
+    fn sealed(&mut self, name: &str, mut head: SidecarHead) {
+        (head.last_frame, head.own_frame) = self.index.newest_frames(SNAPSHOTS_STREAM);
+        let retired = if head.bytes > 0 { self.index.retired() } else { &[] };
+        self.sidecars.push((sidecar_name(name), sidecar::encode(&head, &self.index, retired)));
     }
+
+    fn passed(&mut self, _head: Head) {}
 }
 
 /// Opens what is in `disk`, or begins a journal there.
 pub(crate) fn open(disk: &dyn Disk, options: &Options) -> Result<Opened, OpenError> {
-    let mut building = Building::default();
-    let scan =
-        scan_store(disk, true, false, &mut |segment, offset, view, _| building.add(segment, offset, view))
-            .map_err(|error| OpenError::Io {
-                doing: format!("reading {}", error.name),
-                source: error.source,
-            })?;
+    refuse_what_is_not_ours(disk)?;
+    let read = |believe: bool| {
+        let reading = Reading { writable: true, keep_going: false, believe };
+        scan_store(disk, reading, Building::default)
+            .map_err(|error| refused(disk, &format!("reading {}", error.name), error.source))
+    };
+    let (mut scan, mut building) = read(options.believe_sidecars)?;
+    // What a sidecar vouches for is good enough to work with, not to call something damaged or to remove
+    // what a snapshot has replaced.
+    if scan.believed > 0 && !(scan.problems.is_empty() && scan.leftovers.is_empty()) {
+        (scan, building) = read(false)?;
+    }
     refuse_damage(&scan)?;
-    let mut index = building.finish(&scan);
+    let Building { mut index, sidecars, .. } = building;
+    if let Some((last, file)) = scan.segments.last().zip(scan.newest.clone()) {
+        index.hold_open(last.number, file);
+    }
     let failed = |doing: &'static str| move |error: io::Error| refused(disk, doing, error);
 
     for name in &scan.unfinished {
-        disk.remove(name).map_err(failed("removing an unfinished segment"))?;
+        disk.remove(name).map_err(failed("removing an unfinished file"))?;
     }
     let chain = ChainState {
         incarnation: scan.state.incarnation + 1,
@@ -91,16 +128,22 @@ pub(crate) fn open(disk: &dyn Disk, options: &Options) -> Result<Opened, OpenErr
     let head = Head { position: chain.position, hash: chain.hash };
     let mut kept_tail = None;
     let segment = match scan.segments.last().zip(scan.newest.clone()) {
-        None => begin(disk, options, 1, &chain, &mut index),
+        None => begin(disk, options, scan.format, 1, &chain, &mut index),
         Some((last, file)) => {
             let mut segment = Segment {
                 number: last.number,
+                first: index.newest_first(),
+                before: last.before,
+                incarnation: last.incarnation,
                 file,
                 tail: last.end,
                 allocated: last.len,
                 target: options.segment_bytes,
             };
             if scan.tail.is_some() {
+                if on(Mutant::TailCutTooEarly) {
+                    segment.tail -= frame::ALIGNMENT as u64;
+                }
                 kept_tail = set_aside(disk, &segment, chain.incarnation);
                 segment.file.set_len(segment.tail).map_err(failed("cutting off an unfinished write"))?;
                 segment.allocated = segment.tail;
@@ -108,15 +151,30 @@ pub(crate) fn open(disk: &dyn Disk, options: &Options) -> Result<Opened, OpenErr
             // Only then is the end the truth; a write that failed unseen is reported here.
             segment.file.sync_data().map_err(failed("syncing the end"))?;
             if scan.poisoned {
-                begin(disk, options, last.number + 1, &chain, &mut index)
+                seal_unwritten(disk, &segment, &scan, &index);
+                begin(disk, options, scan.format, last.number + 1, &chain, &mut index)
             } else {
-                resume(disk, options, segment, &chain, &mut index)
+                resume(disk, options, segment, &chain, &scan, &mut index)
             }
         }
     }
     .map_err(failed("recording the new incarnation"))?;
     let mark =
         MarkFile::open(disk, &scan.mark, head, chain.incarnation).map_err(failed("writing the head mark"))?;
+    for (name, bytes) in &sidecars {
+        keep_sidecar(disk, name, bytes);
+    }
+    let mut notes = scan.notes;
+    if !scan.leftovers.is_empty() {
+        notes.push(format!("{} files that nothing needs any more were removed", scan.leftovers.len()));
+        // The truth stands without them, so one that stays is only seen again.
+        for name in &scan.leftovers {
+            if let Err(error) = disk.remove(name) {
+                notes.push(format!("{name} could not be removed: {error}"));
+            }
+        }
+        disk.sync_directory().map_err(failed("syncing the directory"))?;
+    }
     let report = OpenReport {
         head,
         records: scan.records,
@@ -125,15 +183,66 @@ pub(crate) fn open(disk: &dyn Disk, options: &Options) -> Result<Opened, OpenErr
         tail: scan.tail,
         kept_tail,
         was_poisoned: scan.poisoned,
-        notes: scan.notes,
+        read_files: scan.segments.len() + usize::from(scan.snapshot.is_some()) - scan.believed,
+        notes,
     };
-    Ok(Opened { segment, chain, mark, index, report })
+    Ok(Opened { segment, chain, mark, index, format: scan.format, report })
+}
+
+/// Writes a sidecar. It is a copy, so a failure costs only the time of the next opening.
+pub(crate) fn keep_sidecar(disk: &dyn Disk, name: &str, bytes: &[u8]) {
+    let written = disk.create(name).and_then(|file| file.write_at(0, bytes));
+    if let Err(error) = written {
+        tracing::warn!(name, %error, "An index sidecar could not be written; opening will read the file itself.");
+        let _ = disk.remove(name);
+    }
+}
+
+/// The sidecar of the newest segment, which ends where the chain stands at `end`.
+pub(crate) fn sidecar_of(number: u64, before: ChainHash, end: ChainState, index: &Index) -> Vec<u8> {
+    let first = index.newest_first();
+    let (last_frame, own_frame) = index.newest_frames(SNAPSHOTS_STREAM);
+    let records = end.position + 1 - first;
+    let head =
+        SidecarHead { number, first, before, end, last_frame, own_frame, records, bytes: 0, digest: [0; 32] };
+    sidecar::encode(&head, index, &[])
+}
+
+/// Gives the segment that was the last one a sidecar, now that another follows.
+fn seal_unwritten(disk: &dyn Disk, segment: &Segment, scan: &StoreScan, index: &Index) {
+    let name = sidecar_name(&segment_name(segment.number));
+    keep_sidecar(disk, &name, &sidecar_of(segment.number, segment.before, scan.state, index));
+}
+
+/// Refuses a directory of another user or of another program before anything in it is touched.
+fn refuse_what_is_not_ours(disk: &dyn Disk) -> Result<(), OpenError> {
+    let names = disk.list().map_err(|error| refused(disk, "listing the directory", error))?;
+    let ours = |name: &str| {
+        name == mark::MARK_NAME
+            || segment_number(name).is_some()
+            || snapshot_number(name).is_some()
+            || is_unfinished(name)
+            || is_sidecar(name)
+            || name.starts_with("tail-")
+    };
+    if let Some(foreign) = disk.foreign_owner().map_err(|error| refused(disk, "asking for owners", error))? {
+        return Err(OpenError::ForeignOwner { name: foreign.name, owner: foreign.owner, own: foreign.own });
+    }
+    let begun = names.iter().any(|name| ours(name));
+    let other = names.into_iter().find(|name| !ours(name) && name != "lost+found" && !name.starts_with('.'));
+    match other {
+        Some(name) if !begun => Err(OpenError::NotAJournal { name }),
+        _ => Ok(()),
+    }
 }
 
 fn refuse_damage(scan: &StoreScan) -> Result<(), OpenError> {
     let Some(problem) = scan.problems.first().cloned() else {
         return Ok(());
     };
+    if let Some(name) = scan.foreign.clone() {
+        return Err(OpenError::NotAJournal { name });
+    }
     Err(match scan.newer {
         Some(found) => OpenError::NewerFormat { segment: problem.segment, found, known: frame::FORMAT },
         None => OpenError::Damaged {
@@ -145,9 +254,12 @@ fn refuse_damage(scan: &StoreScan) -> Result<(), OpenError> {
     })
 }
 
-fn refused(disk: &dyn Disk, doing: &'static str, error: io::Error) -> OpenError {
+fn refused(disk: &dyn Disk, doing: &str, error: io::Error) -> OpenError {
     if is_full(&error) {
-        return OpenError::DiskFull { doing, free_bytes: disk.free_bytes().unwrap_or(0) };
+        return OpenError::DiskFull { doing: doing.into(), free_bytes: disk.free_bytes().unwrap_or(0) };
+    }
+    if error.kind() == io::ErrorKind::ReadOnlyFilesystem {
+        return OpenError::ReadOnly { doing: doing.into() };
     }
     OpenError::Io { doing: doing.into(), source: error }
 }
@@ -156,15 +268,19 @@ fn refused(disk: &dyn Disk, doing: &'static str, error: io::Error) -> OpenError 
 fn begin(
     disk: &dyn Disk,
     options: &Options,
+    format: u16,
     number: u64,
     chain: &ChainState,
     index: &mut Index,
 ) -> io::Result<Segment> {
-    let header = SegmentHeader::new(number, chain);
+    let header = SegmentHeader::new(format, number, chain);
     let file = create_segment(disk, &header, options.segment_bytes)?;
-    index.add_segment(segment_name(number), Some(file.clone()), header.first);
+    index.add_segment(number, segment_name(number), Some(file.clone()), header.first);
     Ok(Segment {
         number,
+        first: header.first,
+        before: header.before,
+        incarnation: header.incarnation,
         file,
         tail: SEGMENT_HEADER_BYTES,
         allocated: options.segment_bytes,
@@ -178,6 +294,7 @@ fn resume(
     options: &Options,
     mut segment: Segment,
     chain: &ChainState,
+    scan: &StoreScan,
     index: &mut Index,
 ) -> io::Result<Segment> {
     let mut bytes = Vec::new();
@@ -192,7 +309,8 @@ fn resume(
         }
     }
     if end > segment.allocated {
-        return begin(disk, options, segment.number + 1, chain, index);
+        seal_unwritten(disk, &segment, scan, index);
+        return begin(disk, options, scan.format, segment.number + 1, chain, index);
     }
     write_durably(&segment.file, segment.tail, &bytes)?;
     segment.tail = end;

@@ -5,9 +5,12 @@
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use crate::compaction::{Begun, CompactError};
+use crate::index::{FileIndex, Weighed};
 use crate::journal::{AppendError, RecoverError, Recovery};
 use crate::record::{NewRecord, Position};
 
@@ -15,9 +18,29 @@ use crate::record::{NewRecord, Position};
 /// every run of a busy machine at once.
 const URGENT_MAX: usize = 256;
 
+/// Looks at a queue that does not grow before the writer goes on with what it has. A look is about 0.3 us on
+/// an idle machine; a caller that is awake needs a few to come again.
+const IDLE_LOOKS_MAX: u32 = 64;
+
 pub(crate) enum Request {
     Append(Append),
     Recover(oneshot::Sender<Result<Recovery, RecoverError>>),
+    BeginCompaction {
+        streams: Vec<Weighed>,
+        reply: oneshot::Sender<Result<Begun, CompactError>>,
+    },
+    FinishCompaction(Finish),
+    /// Takes back what the beginning of a compaction refused to appends.
+    GiveUpCompaction,
+}
+
+/// A snapshot that is durable and waits for its record in the chain.
+pub(crate) struct Finish {
+    pub confirmation: NewRecord,
+    pub number: u64,
+    pub files: Vec<FileIndex>,
+    pub time_ms: u64,
+    pub reply: oneshot::Sender<Result<Position, CompactError>>,
 }
 
 pub(crate) struct Append {
@@ -58,7 +81,8 @@ impl Queue {
     pub fn push(&self, request: Request) -> Result<(), (Refused, Request)> {
         let urgent = match &request {
             Request::Append(append) => append.urgent,
-            Request::Recover(_) => true,
+            // At most one of these waits at a time.
+            _ => true,
         };
         let max = if urgent { self.max + URGENT_MAX } else { self.max };
         let mut state = self.lock();
@@ -74,23 +98,46 @@ impl Queue {
         Ok(())
     }
 
-    /// Waits for requests and takes them all; `None` when the queue is closed and empty.
-    pub fn drain(&self) -> Option<VecDeque<Request>> {
+    /// Waits until there is a request; false when the queue is closed and empty.
+    pub fn wait(&self) -> bool {
         let mut state = self.lock();
         loop {
             if !state.requests.is_empty() {
-                return Some(std::mem::take(&mut state.requests));
+                return true;
             }
             if state.closed {
-                return None;
+                return false;
             }
             state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
+    /// Gives callers that were answered just now a moment to come again, so that one sync serves them all:
+    /// waits, without sleeping, as long as fewer than `wanted` requests wait and new ones keep coming, and no
+    /// longer than `patience`.
+    pub fn gather(&self, wanted: usize, patience: Duration) {
+        let begun = Instant::now();
+        let (mut seen, mut idle) = (0, 0);
+        loop {
+            let waiting = {
+                let state = self.lock();
+                if state.closed { wanted } else { state.requests.len() }
+            };
+            if waiting >= wanted || begun.elapsed() >= patience {
+                return;
+            }
+            // Whoever is on its way needs the processor, perhaps this one.
+            idle = if waiting > seen { 0 } else { idle + 1 };
+            seen = waiting;
+            if idle > IDLE_LOOKS_MAX {
+                return;
+            }
+            std::thread::yield_now();
+        }
+    }
+
     /// Takes what waits, without waiting.
-    #[cfg(test)]
-    pub fn drain_now(&self) -> VecDeque<Request> {
+    pub fn drain(&self) -> VecDeque<Request> {
         std::mem::take(&mut self.lock().requests)
     }
 

@@ -14,6 +14,10 @@ pub type ChainHash = [u8; 32];
 /// What the chain starts from, before the first record.
 pub const CHAIN_START: ChainHash = [0; 32];
 
+/// The journal's own stream: one record per compaction, which names the snapshot and its digest. Callers may
+/// read it and may not append to it.
+pub const SNAPSHOTS_STREAM: &str = "journal/snapshots";
+
 /// Longest stream, kind, principal or role, in bytes. Names are paths of a few words; 1 KiB is surely a mistake.
 pub const NAME_BYTES_MAX: usize = 1024;
 

@@ -3,7 +3,7 @@
 //! ```text
 //! at  bytes  header, all numbers little-endian
 //!  0    8    magic "EXJSEG\r\n"
-//!  8    2    format version, 1
+//!  8    2    format version: 1, or 2 once older records may stand in a snapshot (snapshot.rs); else the same
 //! 10    6    zero
 //! 16    8    number of the segment, from 1
 //! 24    8    position of its first record
@@ -23,14 +23,20 @@ use std::sync::Arc;
 
 use crate::disk::{Disk, DiskFile};
 use crate::frame::{ChainState, u16_at, u32_at, u64_at};
+use crate::mutants::{Mutant, on};
 use crate::record::{ChainHash, Position};
 
 pub(crate) const SEGMENT_HEADER_BYTES: u64 = 128;
 const MAGIC: [u8; 8] = *b"EXJSEG\r\n";
-const FORMAT: u16 = 1;
+/// Written until the first compaction; a program that knows nothing of snapshots reads such a journal.
+pub(crate) const FORMAT_PLAIN: u16 = 1;
+/// Written from the first compaction on, so that such a program refuses instead of missing records.
+pub(crate) const FORMAT_SNAPSHOT: u16 = 2;
+const FORMAT: u16 = FORMAT_SNAPSHOT;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SegmentHeader {
+    pub format: u16,
     pub number: u64,
     pub first: Position,
     pub incarnation: u64,
@@ -44,6 +50,8 @@ pub(crate) enum SegmentFault {
     CutOff,
     #[error("the segment's header is damaged")]
     Damaged,
+    #[error("the file does not begin as a segment of this program does; another program may have written it")]
+    Foreign,
     #[error("format version {found} is newer than {FORMAT}, the newest this program reads")]
     Newer { found: u16 },
     #[error("the file is named as segment {named} but says it is segment {found}")]
@@ -66,8 +74,9 @@ pub(crate) fn is_unfinished(name: &str) -> bool {
 }
 
 impl SegmentHeader {
-    pub fn new(number: u64, state: &ChainState) -> SegmentHeader {
+    pub fn new(format: u16, number: u64, state: &ChainState) -> SegmentHeader {
         SegmentHeader {
+            format,
             number,
             first: state.position + 1,
             incarnation: state.incarnation,
@@ -76,10 +85,10 @@ impl SegmentHeader {
         }
     }
 
-    fn to_bytes(self) -> [u8; SEGMENT_HEADER_BYTES as usize] {
+    pub fn to_bytes(self) -> [u8; SEGMENT_HEADER_BYTES as usize] {
         let mut bytes = [0; SEGMENT_HEADER_BYTES as usize];
         bytes[..8].copy_from_slice(&MAGIC);
-        bytes[8..10].copy_from_slice(&FORMAT.to_le_bytes());
+        bytes[8..10].copy_from_slice(&self.format.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.number.to_le_bytes());
         bytes[24..32].copy_from_slice(&self.first.to_le_bytes());
         bytes[32..40].copy_from_slice(&self.incarnation.to_le_bytes());
@@ -93,6 +102,10 @@ impl SegmentHeader {
     /// Reads the header of the file that is named as segment `named`.
     pub fn parse(bytes: &[u8], named: u64) -> Result<SegmentHeader, SegmentFault> {
         let bytes = bytes.get(..SEGMENT_HEADER_BYTES as usize).ok_or(SegmentFault::CutOff)?;
+        // One flipped bit is damage; a beginning that is not ours at all is somebody else's file.
+        if bytes[..8].iter().zip(MAGIC).filter(|(found, own)| *found != own).count() > 4 {
+            return Err(SegmentFault::Foreign);
+        }
         if bytes[..8] != MAGIC
             || crc32fast::hash(&bytes[..116]) != u32_at(bytes, 116)
             || bytes[120..].iter().any(|byte| *byte != 0)
@@ -104,6 +117,7 @@ impl SegmentHeader {
             return Err(SegmentFault::Newer { found });
         }
         let header = SegmentHeader {
+            format: found,
             number: u64_at(bytes, 16),
             first: u64_at(bytes, 24),
             incarnation: u64_at(bytes, 32),
@@ -113,7 +127,7 @@ impl SegmentHeader {
         if header.number != named {
             return Err(SegmentFault::WrongNumber { named, found: header.number });
         }
-        if found != FORMAT || header.first == 0 {
+        if found == 0 || header.first == 0 {
             return Err(SegmentFault::Damaged);
         }
         Ok(header)
@@ -147,7 +161,8 @@ pub(crate) fn create_segment(
             return Err(error);
         }
     };
-    match disk.rename(&temporary, &name).and_then(|()| disk.sync_directory()) {
+    let sync = || if on(Mutant::SegmentNameNotSynced) { Ok(()) } else { disk.sync_directory() };
+    match disk.rename(&temporary, &name).and_then(|()| sync()) {
         Ok(()) => Ok(file),
         // Whether the name stands is unknown, so this is never the harmless "no space".
         Err(error) => Err(io::Error::other(format!("naming {name}: {error}"))),

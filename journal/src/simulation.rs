@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
+use crate::compaction::{By, CompactError, Compaction, Keep, compact};
 use crate::journal::{AppendError, Journal, Options, ReadError};
 use crate::queue::{Append, Request};
 use crate::record::{NewRecord, Position};
@@ -15,17 +16,18 @@ use crate::sim::{Fault, Random, SimDisk};
 use crate::writer::Writer;
 use crate::{OpenError, verify_on};
 
-fn options() -> Options {
+pub(crate) fn options() -> Options {
     Options {
         segment_bytes: 4096,
         reserve_bytes: 512,
         record_bytes_max: 64 * 1024,
         queue_max: 16,
         clock: Box::new(|| 1_000),
+        ..Options::default()
     }
 }
 
-fn record(stream: u64, label: &str, bytes: usize) -> NewRecord {
+pub(crate) fn record(stream: u64, label: &str, bytes: usize) -> NewRecord {
     let mut payload = label.as_bytes().to_vec();
     payload.resize(bytes.max(payload.len()), b'.');
     NewRecord {
@@ -40,15 +42,15 @@ fn record(stream: u64, label: &str, bytes: usize) -> NewRecord {
     }
 }
 
-struct Turn {
-    journal: Journal,
-    writer: Writer,
+pub(crate) struct Turn {
+    pub journal: Journal,
+    pub writer: Writer,
 }
 
 type Waiting = oneshot::Receiver<Result<Vec<Position>, AppendError>>;
 
 impl Turn {
-    fn open(disk: &SimDisk) -> Result<Turn, OpenError> {
+    pub fn open(disk: &SimDisk) -> Result<Turn, OpenError> {
         let (journal, writer, _) = Journal::assemble(Arc::new(disk.clone()), options())?;
         Ok(Turn { journal, writer })
     }
@@ -61,10 +63,36 @@ impl Turn {
         waiting
     }
 
-    fn append(&mut self, batch: Vec<NewRecord>) -> Result<Vec<Position>, AppendError> {
+    pub fn append(&mut self, batch: Vec<NewRecord>) -> Result<Vec<Position>, AppendError> {
         let mut waiting = self.enqueue(batch, 0);
         self.writer.step();
         waiting.try_recv().expect("every batch is answered")
+    }
+
+    pub fn append_as(
+        &mut self,
+        batch: Vec<NewRecord>,
+        incarnation: u64,
+    ) -> Result<Vec<Position>, AppendError> {
+        let (reply, mut waiting) = oneshot::channel();
+        let append = Append { batch, time_ms: 0, incarnation, urgent: false, reply };
+        assert!(self.writer.shared.queue.push(Request::Append(append)).is_ok());
+        self.writer.step();
+        waiting.try_recv().expect("every batch is answered")
+    }
+
+    pub fn compact(&mut self, dropped: &[u64]) -> Result<Compaction, CompactError> {
+        let Turn { journal, writer } = self;
+        let (shared, disk) = journal.parts();
+        let keep = |stream: &str| {
+            if dropped.iter().any(|number| format!("run/{number}") == stream) {
+                Keep::Drop
+            } else {
+                Keep::All
+            }
+        };
+        let by = By { principal: "p", role: "r", time_ms: 0 };
+        compact(shared, disk, keep, by, &mut || writer.step())
     }
 
     fn recover(&mut self) -> Result<(), String> {
@@ -131,7 +159,7 @@ impl Model {
     }
 }
 
-fn seeds(usual: u64) -> u64 {
+pub(crate) fn seeds(usual: u64) -> u64 {
     std::env::var("SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
 }
 
@@ -169,8 +197,15 @@ fn live(disk: &SimDisk, random: &mut Random, model: &mut Model, label: &str) {
 
 #[test]
 fn no_power_loss_takes_an_acknowledged_record() {
+    let (torn, lost) = power_losses(seeds(3_000));
+    // The simulation itself must be worth something.
+    assert!(torn > 100 && lost > 1000, "too tame: {torn} torn tails, {lost} lives with unanswered batches");
+}
+
+/// Lives that end in power losses and kills; gives how many tails were torn and batches unanswered.
+pub(crate) fn power_losses(seeds: u64) -> (usize, usize) {
     let (mut torn, mut lost) = (0, 0);
-    for seed in 0..seeds(3_000) {
+    for seed in 0..seeds {
         let mut random = Random(seed);
         let mut disk = SimDisk::new(seed);
         let mut model = Model::default();
@@ -191,8 +226,7 @@ fn no_power_loss_takes_an_acknowledged_record() {
             assert!(turn.journal.last_time_ms() >= 1_000);
         }
     }
-    // The simulation itself must be worth something.
-    assert!(torn > 100 && lost > 1000, "too tame: {torn} torn tails, {lost} lives with unanswered batches");
+    (torn, lost)
 }
 
 /// A small piece of work that goes on after every failure as a daemon would; returns what was found wrong.
@@ -287,6 +321,10 @@ fn no_failing_operation_loses_changes_or_doubles_a_record() {
 
 #[test]
 fn a_failed_sync_is_not_believed_after_a_restart_that_still_sees_the_page_cache() {
+    failed_syncs();
+}
+
+pub(crate) fn failed_syncs() {
     // The cache shows a batch that the disk does not hold. Whoever believes it loses it at the power loss.
     for seed in 0..20 {
         let disk = SimDisk::new(seed);

@@ -9,9 +9,12 @@ use std::io;
 use std::path::Path;
 
 use crate::disk::{Disk, RealDisk};
-use crate::frame::FrameFault;
-use crate::record::Head;
-use crate::scan::{Problem, Tail, scan_store};
+use crate::frame::{FrameFault, RecordView};
+use crate::index::{Index, Known};
+use crate::record::{ChainHash, Head, Position, SNAPSHOTS_STREAM};
+use crate::scan::{Problem, Reading, ScannedSegment, Tail, Visitor, scan_store};
+use crate::segment::segment_name;
+use crate::sidecar::{Sidecar, SidecarHead, encode, sidecar_name};
 
 /// What a journal is, in one object.
 #[derive(Debug, Clone)]
@@ -67,33 +70,179 @@ pub fn verify(dir: &Path) -> Result<VerifyReport, VerifyError> {
 /// # Errors
 /// As [`verify`].
 pub fn verify_on(disk: &dyn Disk) -> Result<VerifyReport, VerifyError> {
-    let mut streams: BTreeMap<String, u64> = BTreeMap::new();
-    let scan = scan_store(disk, false, true, &mut |_, _, view, after_gap| {
-        let length = streams.get(view.stream).copied().unwrap_or(0);
-        // Behind a gap a stream's numbers cannot be followed, only taken up again.
+    check(disk, None)
+}
+
+/// As [`verify`], and compares with a head that was kept outside (a log, an export, an alert): a tail that was
+/// cut off together with the head mark, or an older directory that was put back, shows here and nowhere else.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_against(dir: &Path, expected: Head) -> Result<VerifyReport, VerifyError> {
+    let disk = RealDisk::existing(dir)
+        .map_err(|source| VerifyError::Io { name: dir.display().to_string(), source })?;
+    check(&disk, Some(expected))
+}
+
+/// As [`verify_against`], on any [`Disk`].
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_against_on(disk: &dyn Disk, expected: Head) -> Result<VerifyReport, VerifyError> {
+    check(disk, Some(expected))
+}
+
+/// A compaction may remove files between the listing and the reading; it cannot do so this often.
+const TRIES_MAX: usize = 4;
+
+fn check(disk: &dyn Disk, expected: Option<Head>) -> Result<VerifyReport, VerifyError> {
+    let reading = Reading { writable: false, keep_going: true, believe: false };
+    let mut tries = 0;
+    let (scan, checking) = loop {
+        tries += 1;
+        match scan_store(disk, reading, || Checking { expected, ..Checking::default() }) {
+            Ok(scanned) => break scanned,
+            Err(error) if error.source.kind() == io::ErrorKind::NotFound && tries < TRIES_MAX => {}
+            Err(error) => return Err(VerifyError::Io { name: error.name, source: error.source }),
+        }
+    };
+    let mut problems = scan.problems;
+    let mut notes = scan.notes;
+    if !scan.leftovers.is_empty() {
+        notes.push(format!(
+            "{} files that nothing needs any more are removed at the next opening",
+            scan.leftovers.len()
+        ));
+    }
+    for (name, bytes) in &checking.sidecars {
+        // Of the file as it is; a sidecar that says otherwise is not believed, or lies in what opening believes.
+        if let Some(found) = read_whole(disk, name)
+            && found != *bytes
+        {
+            notes.push(format!("{name} is not the index of its file; `journal rebuild` makes it anew"));
+        }
+    }
+    let head = Head { position: scan.state.position, hash: scan.state.hash };
+    if let Some(expected) = expected {
+        match checking.met {
+            Some(hash) if hash == expected.hash => {}
+            Some(_) => problems.push(at_end(&scan.segments, expected.position, format!(
+                "position {} does not have the hash of the head that was kept outside: this is another history", expected.position
+            ))),
+            None if expected.position > head.position => problems.push(at_end(&scan.segments, head.position + 1, format!(
+                "the head that was kept outside says that position {} was durable, but the journal ends at {}: its tail was cut off or an older copy put back",
+                expected.position, head.position
+            ))),
+            None if expected == Head::START => {}
+            None => notes.push(format!(
+                "position {} has been dropped by a compaction, so its hash cannot be compared; keep a newer head",
+                expected.position
+            )),
+        }
+    }
+    Ok(VerifyReport {
+        ok: problems.is_empty(),
+        records: scan.records,
+        head,
+        problems,
+        tail: scan.tail,
+        segments: scan.segments.len(),
+        incarnation: scan.state.incarnation,
+        notes,
+    })
+}
+
+fn at_end(segments: &[ScannedSegment], position: Position, what: String) -> Problem {
+    let last = segments.last();
+    Problem {
+        segment: last.map_or_else(|| segment_name(1), |last| segment_name(last.number)),
+        offset: last.map_or(0, |last| last.end),
+        position,
+        what,
+    }
+}
+
+fn read_whole(disk: &dyn Disk, name: &str) -> Option<Vec<u8>> {
+    let file = disk.open_read(name).ok()?;
+    let mut bytes = vec![0; usize::try_from(file.len().ok()?).ok()?];
+    let read = file.read_at(0, &mut bytes).ok()?;
+    bytes.truncate(read);
+    Some(bytes)
+}
+
+/// Follows every stream's numbers; behind a gap they cannot be followed, only taken up again.
+#[derive(Default)]
+struct Checking {
+    index: Index,
+    frame: Option<u64>,
+    gap: bool,
+    sidecars: Vec<(String, Vec<u8>)>,
+    streams: BTreeMap<String, u64>,
+    expected: Option<Head>,
+    /// The hash found at the expected head's position.
+    met: Option<ChainHash>,
+}
+
+impl Visitor for Checking {
+    fn segment(&mut self, number: u64, name: &str, first: Position) {
+        self.frame = None;
+        self.index.add_segment(number, name.to_owned(), None, first);
+    }
+
+    fn snapshot(&mut self, number: u64, name: &str) {
+        self.frame = None;
+        self.index.add_snapshot(number, name.to_owned());
+    }
+
+    fn record(&mut self, offset: u64, view: &RecordView<'_>, after_gap: bool) -> Result<(), FrameFault> {
+        let length = self.streams.get(view.stream).copied().unwrap_or(0);
         if view.stream_seq != length + 1 && !after_gap {
             return Err(FrameFault::StreamBroken(format!(
                 "`{}` has {length} records, but this one says it is number {}",
                 view.stream, view.stream_seq
             )));
         }
-        match streams.get_mut(view.stream) {
+        if !after_gap && length == 0 && self.index.known(view.stream) == Known::Retired {
+            return Err(FrameFault::StreamBroken(format!("`{}` was retired before", view.stream)));
+        }
+        match self.streams.get_mut(view.stream) {
             Some(length) => *length = view.stream_seq,
             None => {
-                streams.insert(view.stream.to_owned(), view.stream_seq);
+                self.streams.insert(view.stream.to_owned(), view.stream_seq);
             }
         }
+        self.passed(Head { position: view.position, hash: view.hash });
+        self.gap |= after_gap;
+        if !self.gap {
+            let opens = self.frame != Some(offset);
+            if opens {
+                self.index.add_frame(view.position, offset);
+                self.frame = Some(offset);
+            }
+            self.index.add_record(view.stream, view.position, view.raw.len(), opens);
+        }
         Ok(())
-    })
-    .map_err(|error| VerifyError::Io { name: error.name, source: error.source })?;
-    Ok(VerifyReport {
-        ok: scan.problems.is_empty(),
-        records: scan.records,
-        head: Head { position: scan.state.position, hash: scan.state.hash },
-        problems: scan.problems,
-        tail: scan.tail,
-        segments: scan.segments.len(),
-        incarnation: scan.state.incarnation,
-        notes: scan.notes,
-    })
+    }
+
+    fn retired(&mut self, fingerprints: &[u64]) {
+        self.index.add_retired(fingerprints);
+    }
+
+    fn sidecar(&mut self, _sidecar: &Sidecar) -> Result<(), FrameFault> {
+        Ok(())
+    }
+
+    fn sealed(&mut self, name: &str, mut head: SidecarHead) {
+        if !self.gap {
+            (head.last_frame, head.own_frame) = self.index.newest_frames(SNAPSHOTS_STREAM);
+            let retired = if head.bytes > 0 { self.index.retired() } else { &[] };
+            self.sidecars.push((sidecar_name(name), encode(&head, &self.index, retired)));
+        }
+    }
+
+    fn passed(&mut self, head: Head) {
+        if self.expected.is_some_and(|expected| expected.position == head.position) {
+            self.met = Some(head.hash);
+        }
+    }
 }

@@ -12,19 +12,33 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use crate::compaction::{Begun, CompactError};
 use crate::disk::{Disk, DiskFile, is_full};
 use crate::frame::{self, ChainState, FrameKind};
+use crate::index::{Known, Weighed};
 use crate::journal::{AppendError, Options, RecoverError, Recovery, Shared};
 use crate::mark::MarkFile;
-use crate::queue::{Append, Request};
-use crate::record::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, Head, NAME_BYTES_MAX, NewRecord, Position};
-use crate::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, create_segment, segment_name};
+use crate::mutants::{Mutant, on};
+use crate::opening::{keep_sidecar, sidecar_of};
+use crate::queue::{Append, Finish, Request};
+use crate::record::{
+    BATCH_BYTES_MAX, BATCH_RECORDS_MAX, ChainHash, Head, NAME_BYTES_MAX, NewRecord, Position,
+    SNAPSHOTS_STREAM,
+};
+use crate::segment::{FORMAT_SNAPSHOT, SEGMENT_HEADER_BYTES, SegmentHeader, create_segment, segment_name};
+use crate::sidecar::sidecar_name;
 
 /// One write takes at most about this much; a larger group is split. Keeps an fdatasync near 10 ms.
 const GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Part of the last commit's time that the writer spends at most on waiting for the callers of that commit.
+const GATHER_SHARE: u32 = 4;
+/// And never longer than this, however slow the disk is.
+const GATHER_MAX: Duration = Duration::from_millis(1);
 
 pub(crate) struct Writer {
     pub disk: Arc<dyn Disk>,
@@ -36,11 +50,18 @@ pub(crate) struct Writer {
     pub poisoned: Option<String>,
     /// Number of the next segment.
     pub next_number: u64,
+    /// Format of segments from here on.
+    pub format: u16,
 }
 
 /// The segment that is written to.
 pub(crate) struct Segment {
     pub number: u64,
+    /// Position of its first record, and the chain hash before it.
+    pub first: Position,
+    pub before: ChainHash,
+    /// Of the writer that made it.
+    pub incarnation: u64,
     pub file: Arc<dyn DiskFile>,
     /// End of the last durable frame.
     pub tail: u64,
@@ -56,8 +77,9 @@ type Answer = (oneshot::Sender<Result<Vec<Position>, AppendError>>, Result<Vec<P
 #[derive(Default)]
 struct Group {
     bytes: Vec<u8>,
-    /// What enters the index: per batch its first position, its place in `bytes` and its streams.
-    frames: Vec<(Position, usize, Vec<String>)>,
+    /// What enters the index: per batch its first position, its place in `bytes`, and per record its stream
+    /// and size.
+    frames: Vec<(Position, usize, Vec<(String, usize)>)>,
     chain: Option<ChainState>,
     /// Stream lengths with what is in the group.
     lengths: BTreeMap<String, u64>,
@@ -72,8 +94,17 @@ enum Room {
 
 impl Writer {
     pub fn run(mut self) {
-        while let Some(requests) = self.shared.queue.drain() {
+        let (mut together, mut patience) = (1, Duration::ZERO);
+        while self.shared.queue.wait() {
+            if together > 1 {
+                self.shared.queue.gather(together, patience);
+            }
+            let requests = self.shared.queue.drain();
+            together = requests.len();
+            let begun = Instant::now();
             self.work(requests);
+            // A short wait for one more is repaid by the sync that it saves.
+            patience = (begun.elapsed() / GATHER_SHARE).min(GATHER_MAX);
         }
         if self.poisoned.is_none()
             && let Err(error) = self.mark.sync()
@@ -85,7 +116,7 @@ impl Writer {
     /// Works off what waits now; a simulation's turn of the thread.
     #[cfg(test)]
     pub fn step(&mut self) {
-        let requests = self.shared.queue.drain_now();
+        let requests = self.shared.queue.drain();
         self.work(requests);
     }
 
@@ -93,20 +124,29 @@ impl Writer {
         let mut group = Group::default();
         for request in requests {
             match request {
-                Request::Append(append) => self.take(append, &mut group),
+                Request::Append(append) => self.take(append, false, &mut group),
                 Request::Recover(reply) => {
                     self.commit(&mut group);
                     let _ = reply.send(self.recover());
                 }
+                Request::BeginCompaction { streams, reply } => {
+                    self.commit(&mut group);
+                    let _ = reply.send(self.begin_compaction(streams));
+                }
+                Request::FinishCompaction(finish) => {
+                    self.commit(&mut group);
+                    self.finish_compaction(finish);
+                }
+                Request::GiveUpCompaction => self.shared.view_mut().index.stop_retiring(),
             }
         }
         self.commit(&mut group);
     }
 
     /// Puts a batch into the group, or notes why not.
-    fn take(&mut self, append: Append, group: &mut Group) {
+    fn take(&mut self, append: Append, own: bool, group: &mut Group) {
         let Append { batch, time_ms, incarnation, urgent, reply } = append;
-        if let Err(error) = self.check(&batch, incarnation) {
+        if let Err(error) = self.check(&batch, incarnation, own) {
             group.answers.push((reply, Err(error)));
             return;
         }
@@ -148,23 +188,30 @@ impl Writer {
             for (record, sequence) in batch.iter().zip(&sequences) {
                 group.lengths.insert(record.stream.clone(), *sequence);
             }
-            let streams = batch.into_iter().map(|record| record.stream).collect();
+            let streams = batch
+                .into_iter()
+                .map(|record| (frame::record_bytes(&record), record))
+                .map(|(bytes, record)| (record.stream, bytes))
+                .collect();
             group.frames.push((first, at, streams));
         }
         group.answers.push((reply, Ok(positions)));
     }
 
-    fn check(&self, batch: &[NewRecord], incarnation: u64) -> Result<(), AppendError> {
+    fn check(&self, batch: &[NewRecord], incarnation: u64, own: bool) -> Result<(), AppendError> {
         if let Some(why) = &self.poisoned {
             return Err(AppendError::Poisoned { why: why.clone() });
         }
         let current = self.chain.incarnation;
-        if incarnation != current {
+        if incarnation != current && !on(Mutant::StaleWriterAccepted) {
             return Err(AppendError::StaleWriter { given: incarnation, current });
         }
         too_large("records in one batch", batch.len(), BATCH_RECORDS_MAX)?;
         let mut total = 0;
         for record in batch {
+            if record.stream == SNAPSHOTS_STREAM && !own {
+                return Err(AppendError::ReservedStream { stream: record.stream.clone() });
+            }
             for name in [&record.stream, &record.kind, &record.principal, &record.role] {
                 too_large("bytes of a name", name.len(), NAME_BYTES_MAX)?;
             }
@@ -184,10 +231,15 @@ impl Writer {
             let stream = record.stream.as_str();
             let actual = match own.get(stream).or_else(|| group.lengths.get(stream)) {
                 Some(length) => *length,
-                None => view.index.stream_len(stream),
+                None => match view.index.known_to_append(stream) {
+                    Known::Holds(length) => length,
+                    Known::Retired if on(Mutant::RetiredStreamReopened) => 0,
+                    Known::Retired => return Err(AppendError::Retired { stream: record.stream.clone() }),
+                },
             };
             if let Some(expected) = record.expected_seq
                 && expected != actual
+                && !on(Mutant::ConflictIgnored)
             {
                 return Err(AppendError::Conflict { stream: record.stream.clone(), expected, actual });
             }
@@ -221,7 +273,7 @@ impl Writer {
                 return Room::Yes;
             }
         }
-        match self.rotate(bytes + self.options.reserve_bytes, self.chain.incarnation) {
+        match self.rotate(bytes + self.options.reserve_bytes, self.chain.incarnation, self.format) {
             Ok(()) => Room::Yes,
             Err(error) if is_full(&error) => {
                 self.shared.full.store(true, Ordering::Relaxed);
@@ -235,24 +287,103 @@ impl Writer {
     }
 
     /// Goes on in a new segment with room for at least `bytes`.
-    fn rotate(&mut self, bytes: u64, incarnation: u64) -> io::Result<()> {
+    fn rotate(&mut self, bytes: u64, incarnation: u64, format: u16) -> io::Result<()> {
         let state = ChainState { incarnation, ..self.chain };
         let target = self.options.segment_bytes.max(SEGMENT_HEADER_BYTES + bytes);
         let number = self.next_number;
         // Never twice: a name whose creation failed may stand on disk.
         self.next_number += 1;
-        let header = SegmentHeader::new(number, &state);
+        let header = SegmentHeader::new(format, number, &state);
         let file = create_segment(self.disk.as_ref(), &header, target)?;
         // Spare space goes back; without it the old segment only stays longer.
         if let Err(error) = self.segment.file.set_len(self.segment.tail) {
             tracing::warn!(segment = self.segment.number, %error, "A full segment keeps its spare space.");
         }
+        let sealed = self.segment.number;
+        let sidecar = sidecar_of(sealed, self.segment.before, self.chain, &self.shared.view().index);
+        keep_sidecar(self.disk.as_ref(), &sidecar_name(&segment_name(sealed)), &sidecar);
         self.chain = state;
-        self.segment =
-            Segment { number, file: file.clone(), tail: SEGMENT_HEADER_BYTES, allocated: target, target };
+        self.format = format;
+        self.segment = Segment {
+            number,
+            first: header.first,
+            before: header.before,
+            incarnation,
+            file: file.clone(),
+            tail: SEGMENT_HEADER_BYTES,
+            allocated: target,
+            target,
+        };
         let mut view = self.shared.view_mut();
-        view.index.add_segment(segment_name(number), Some(file), header.first);
+        view.index.add_segment(number, segment_name(number), Some(file), header.first);
+        view.segment_end = SEGMENT_HEADER_BYTES;
         Ok(())
+    }
+
+    /// Draws the line up to which a snapshot will speak, and lets nothing more into the streams that it
+    /// will leave out.
+    fn begin_compaction(&mut self, streams: Vec<Weighed>) -> Result<Begun, CompactError> {
+        if let Some(why) = &self.poisoned {
+            return Err(CompactError::Poisoned { why: why.clone() });
+        }
+        // Programs that know nothing of snapshots must refuse what follows one.
+        // What stands in the snapshot must not be newer than the header of the segment behind it.
+        let fresh = self.segment.first == self.chain.position + 1
+            && self.segment.incarnation == self.chain.incarnation
+            && self.format == FORMAT_SNAPSHOT;
+        if !fresh {
+            let rotated = self.rotate(self.options.reserve_bytes, self.chain.incarnation, FORMAT_SNAPSHOT);
+            if let Err(error) = rotated {
+                if is_full(&error) {
+                    return Err(CompactError::DiskFull { free_bytes: self.disk.free_bytes().unwrap_or(0) });
+                }
+                let AppendError::Poisoned { why } = self.poison("making a new segment", &error) else {
+                    return Err(CompactError::Io { doing: "making a new segment".into(), source: error });
+                };
+                return Err(CompactError::Poisoned { why });
+            }
+        }
+        let mut view = self.shared.view_mut();
+        let streams = view.index.begin_retiring(streams);
+        Ok(Begun { number: self.segment.number, state: self.chain, streams })
+    }
+
+    /// Puts the snapshot into the chain; from then on it is the truth.
+    fn finish_compaction(&mut self, finish: Finish) {
+        let Finish { confirmation, number, files, time_ms, reply } = finish;
+        let (sender, mut appended) = oneshot::channel();
+        let append = Append {
+            batch: vec![confirmation],
+            time_ms,
+            incarnation: self.chain.incarnation,
+            // Compacting is how a full disk gets room, so it may use the reserve.
+            urgent: true,
+            reply: sender,
+        };
+        let mut group = Group::default();
+        self.take(append, true, &mut group);
+        self.commit(&mut group);
+        let answer = appended.try_recv().unwrap_or(Err(AppendError::Closed));
+        let mut view = self.shared.view_mut();
+        let answer = match answer {
+            Ok(positions) => {
+                view.index.replace_older(number, files);
+                Ok(positions.first().copied().unwrap_or(0))
+            }
+            Err(error) => {
+                view.index.stop_retiring();
+                Err(match error {
+                    AppendError::Poisoned { why } => CompactError::Poisoned { why },
+                    AppendError::DiskFull { free_bytes, .. } => CompactError::DiskFull { free_bytes },
+                    other => CompactError::Io {
+                        doing: "recording the snapshot".into(),
+                        source: io::Error::other(other.to_string()),
+                    },
+                })
+            }
+        };
+        drop(view);
+        let _ = reply.send(answer);
     }
 
     /// Writes and syncs the group and answers everyone in it.
@@ -262,6 +393,10 @@ impl Writer {
             answer(group.answers);
             return;
         };
+        let mut group = group;
+        if on(Mutant::AnsweredBeforeSync) {
+            answer(std::mem::take(&mut group.answers));
+        }
         let tail = self.segment.tail;
         if let Err(error) = self.segment.file.write_at(tail, &group.bytes) {
             let error = if is_full(&error) {
@@ -272,7 +407,11 @@ impl Writer {
             refuse(group.answers, &error);
             return;
         }
-        if let Err(error) = self.segment.file.sync_data() {
+        let mut synced = if on(Mutant::SyncSkipped) { Ok(()) } else { self.segment.file.sync_data() };
+        if synced.is_err() && on(Mutant::SyncRetried) {
+            synced = self.segment.file.sync_data();
+        }
+        if let Err(error) = synced {
             let error = self.poison("fdatasync", &error);
             refuse(group.answers, &error);
             return;
@@ -290,10 +429,11 @@ impl Writer {
             let mut view = self.shared.view_mut();
             for (first, at, streams) in &group.frames {
                 view.index.add_frame(*first, tail + *at as u64);
-                for (position, stream) in (*first..).zip(streams) {
-                    view.index.add_record(stream, position);
+                for (position, (stream, bytes)) in (*first..).zip(streams) {
+                    view.index.add_record(stream, position, *bytes, position == *first);
                 }
             }
+            view.segment_end = self.segment.tail;
             view.head = head;
             view.time_ms = chain.time_ms;
         }
@@ -341,7 +481,7 @@ impl Writer {
         }
         let kept_tail = set_aside(self.disk.as_ref(), &self.segment, self.chain.incarnation);
         let incarnation = self.chain.incarnation + 1;
-        if let Err(error) = self.rotate(self.options.reserve_bytes, incarnation) {
+        if let Err(error) = self.rotate(self.options.reserve_bytes, incarnation, self.format) {
             return Err(if is_full(&error) {
                 RecoverError::DiskFull { free_bytes: self.disk.free_bytes().unwrap_or(0) }
             } else {

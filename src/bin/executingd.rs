@@ -3,6 +3,7 @@
 //! Rule: READY only after recovery; SIGTERM stops children in order and closes the journal last.
 //! Whatever goes wrong at start is one error with a code, and leaves the data as it was.
 
+use actors::checkpointer::Checkpointer;
 use actors::releases::Releases;
 use actors::shared::{Limits, Shared};
 use clap::Parser;
@@ -216,6 +217,8 @@ fn open_stores(settings: &Settings) -> Result<(Shared, Releases), Failure> {
     }
     let (checkpoints, found) = journal::Checkpoints::open(&state.join("checkpoints"), report.head.position);
     tracing::info!(?found, "Checkpoints opened.");
+    let checkpoints = Arc::new(checkpoints);
+    let checkpointer = Checkpointer::start(Arc::clone(&checkpoints)).map_err(|e| refused("EX-0009", &e))?;
     let artefacts = journal::Artefacts::open(&state.join("artefacts")).map_err(|e| refused("EX-0012", &e))?;
     let releases = Releases::open(state.join("releases")).map_err(|e| refused("EX-0012", &e))?;
     let spawner = Spawner::start().map_err(|e| refused("EX-0009", &e))?;
@@ -229,7 +232,7 @@ fn open_stores(settings: &Settings) -> Result<(Shared, Releases), Failure> {
         example_inputs: settings.example_inputs,
         fault_injection: settings.fault_injection,
     };
-    Ok((Shared::new(journal, checkpoints, artefacts, spawner, limits), releases))
+    Ok((Shared::new(journal, checkpoints, checkpointer, artefacts, spawner, limits), releases))
 }
 
 async fn serve(settings: Settings, shared: Shared, releases: Releases) -> Result<(), Failure> {
@@ -249,7 +252,8 @@ async fn serve(settings: Settings, shared: Shared, releases: Releases) -> Result
         worker_slots: settings.worker_slots,
         simulator_jobs: settings.simulator_jobs,
     };
-    let tree = tree::start(&shared, Arc::new(catalog::catalog()), releases.clone(), size);
+    let tree =
+        tree::start(&shared, Arc::new(catalog::catalog()), releases.clone(), size, &settings.supervision);
     let root = tree.root.clone();
     let service = DaemonService::new(&shared, &tree, releases, settings.clone());
     let mut end = tree.end;
@@ -279,6 +283,7 @@ async fn serve(settings: Settings, shared: Shared, releases: Releases) -> Result
     if outcome.is_ok() {
         let _ = (&mut end).await;
     }
+    shared.checkpointer.close();
     shared.journal.close();
     outcome
 }

@@ -30,7 +30,7 @@ pub(super) fn follow(inner: Rc<Inner>, run: String, from: u64) -> Result<Reply, 
     if inner.shared.board.summary(&run).is_none() {
         return Err(unknown_run(&run));
     }
-    let changed = inner.shared.journal.changed();
+    let changed = inner.shared.board.follow(&run);
     let following = Following {
         inner,
         run,
@@ -59,6 +59,20 @@ pub(super) fn follow(inner: Rc<Inner>, run: String, from: u64) -> Result<Reply, 
         }
     });
     Ok(Reply::Items(items.boxed_local()))
+}
+
+/// Waits for the end of a run; an answer says how it ended.
+pub(super) async fn wait(inner: &Inner, run: &str) -> Result<Value, ErrorReply> {
+    let mut changed = inner.shared.board.follow(run);
+    loop {
+        let summary = inner.shared.board.summary(run).ok_or_else(|| unknown_run(run))?;
+        if summary.ended_ms.is_some() {
+            return Ok(json!({ "run": run, "workflow": summary.workflow, "phase": summary.phase }));
+        }
+        if changed.changed().await.is_err() {
+            return Err(super::replies::busy("the run"));
+        }
+    }
 }
 
 impl Following {

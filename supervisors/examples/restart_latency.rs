@@ -74,12 +74,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let (breaks, starts) = (panicked.clone(), started.clone());
         let (actor, child) =
             actor_child("fragile", 16, move || Fragile { panicked: breaks.clone(), started: starts.clone() });
-        let (top, _end) = start(SupervisorSpec {
-            id: "top".to_owned(),
-            strategy: Strategy::OneForOne,
-            intensity: Intensity { restarts: u32::MAX, period: Duration::from_secs(1) },
-            children: vec![child],
-        });
+        let intensity = Intensity { restarts: u32::MAX, period: Duration::from_secs(1) };
+        let (top, _end) = start(SupervisorSpec::new("top", Strategy::OneForOne, intensity, vec![child]));
         actor.ask(Ask, PATIENCE).await?;
         let mut answered = Vec::new();
         for _ in 0..ROUNDS {

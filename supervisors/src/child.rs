@@ -15,6 +15,7 @@ use tokio::sync::{Mutex, oneshot};
 use crate::Exit;
 use crate::Pulse;
 use crate::decision::{Backoff, Policy, Restart, Shutdown};
+use crate::spec::SpecFault;
 use crate::supervisor::SupervisorRef;
 
 /// How long a child may take to stop before it is killed, unless its spec says otherwise (as OTP).
@@ -28,7 +29,7 @@ pub trait Starter: 'static {
     /// must end on drop. A panic counts as a failed start.
     ///
     /// # Errors
-    /// A text for people; the supervisor treats it like an abnormal exit.
+    /// A text for people, short for [`Started::Failed`] with [`Exit::Error`].
     fn start(&mut self, generation: u64) -> LocalBoxFuture<'_, Result<Started, String>>;
 
     /// The last child did not react to its kill: keep nothing of it for the next start.
@@ -46,6 +47,8 @@ pub enum Started {
     Running(Running),
     /// There is nothing to run; the child counts as down, and nothing is wrong.
     Ignore,
+    /// It did not start, for a reason that is more than a text.
+    Failed(Exit),
 }
 
 /// The strings on a running child. Dropping it kills the child, so there are no orphans.
@@ -163,6 +166,11 @@ pub struct ChildSpec {
     pub supervisor: Option<SupervisorRef>,
     /// How a hang is found; `None`: not at all.
     pub watchdog: Option<Watchdog>,
+    /// Whether its end can end its supervisor ([`AutoShutdown`](crate::AutoShutdown)). Not for
+    /// permanent children.
+    pub significant: bool,
+    /// What is wrong with the supervisor it is, found before anything starts.
+    pub(crate) below: Vec<SpecFault>,
 }
 
 impl ChildSpec {
@@ -179,6 +187,19 @@ impl ChildSpec {
             mailbox: None,
             supervisor: None,
             watchdog: None,
+            significant: false,
+            below: Vec::new(),
+        }
+    }
+
+    pub(crate) fn policy(&self) -> Policy {
+        Policy {
+            id: self.id.clone(),
+            restart: self.restart,
+            shutdown: self.shutdown,
+            backoff: self.backoff,
+            significant: self.significant,
+            watchdog: self.watchdog.as_ref().map(|watchdog| watchdog.patience),
         }
     }
 
@@ -202,6 +223,20 @@ impl ChildSpec {
         self.backoff = backoff;
         self
     }
+
+    /// Sets [`Self::watchdog`].
+    #[must_use]
+    pub fn watchdog(mut self, watchdog: Watchdog) -> Self {
+        self.watchdog = Some(watchdog);
+        self
+    }
+
+    /// Sets [`Self::significant`].
+    #[must_use]
+    pub fn significant(mut self, significant: bool) -> Self {
+        self.significant = significant;
+        self
+    }
 }
 
 impl fmt::Debug for ChildSpec {
@@ -212,6 +247,7 @@ impl fmt::Debug for ChildSpec {
             .field("shutdown", &self.shutdown)
             .field("backoff", &self.backoff)
             .field("is_supervisor", &self.is_supervisor)
+            .field("significant", &self.significant)
             .finish_non_exhaustive()
     }
 }
@@ -225,21 +261,20 @@ pub(crate) struct Held {
     pub(crate) starter: Rc<Mutex<Box<dyn Starter>>>,
     pub(crate) mailbox: Option<Rc<dyn Fn() -> MailboxInfo>>,
     pub(crate) supervisor: Option<SupervisorRef>,
+    pub(crate) watchdog: Option<Watchdog>,
+    pub(crate) below: Vec<SpecFault>,
 }
 
 impl From<ChildSpec> for Held {
     fn from(spec: ChildSpec) -> Self {
         Held {
-            policy: Policy {
-                id: spec.id,
-                restart: spec.restart,
-                shutdown: spec.shutdown,
-                backoff: spec.backoff,
-            },
+            policy: spec.policy(),
             is_supervisor: spec.is_supervisor,
             starter: Rc::new(Mutex::new(spec.starter)),
             mailbox: spec.mailbox,
             supervisor: spec.supervisor,
+            watchdog: spec.watchdog,
+            below: spec.below,
         }
     }
 }

@@ -19,21 +19,20 @@
 //! # }
 //! # actix::System::new().block_on(async {
 //! let (counter, child) = actor_child("counter", 16, || Counter(0));
-//! let (top, end) = start(SupervisorSpec {
-//!     id: "top".to_owned(),
-//!     strategy: Strategy::OneForOne,
-//!     intensity: Intensity { restarts: 3, period: Duration::from_secs(10) },
-//!     children: vec![child],
-//! });
+//! let intensity = Intensity { restarts: 3, period: Duration::from_secs(10) };
+//! let spec = SupervisorSpec::new("top", Strategy::OneForOne, intensity, vec![child]);
+//! let (top, end) = launch(spec).await?;
 //! assert_eq!(counter.ask(Inc, Duration::from_secs(1)).await, Ok(1));
 //! top.shutdown().await;
 //! assert_eq!(end.await.ok(), Some(Exit::Shutdown));
 //! assert_eq!(counter.tell(Inc), Err(TellError::Down));
-//! # });
+//! # Ok::<(), StartError>(())
+//! # }).unwrap();
 //! ```
 //!
 //! # Order
-//! - Children start one after the other; the next one when the one before is up. They stop one after
+//! - Children start one after the other; the next one when the one before is up, and a supervisor is
+//!   up when its children are. They stop one after
 //!   the other in reverse, each within its own patience: asked, killed after the deadline, given up
 //!   as [`Exit::Unkillable`] 200 ms after the kill.
 //! - A group restart ([`Strategy::OneForAll`], [`Strategy::RestForOne`]) first stops everything that
@@ -56,17 +55,25 @@
 //! up to the bound; when it is down for good they are refused ([`TellError::Down`]).
 //!
 //! # Differences from OTP
-//! - A failed start at boot is treated like a failed restart (backoff, intensity), it does not fail
-//!   the supervisor at once.
-//! - Backoff, with jitter. A restart without backoff is immediate and involves no timer.
-//! - A restarted supervisor begins with the children of its spec again.
+//! - [`Boot::Retry`] and [`Backoff`]; the defaults are OTP's (fail, at once). A restart without backoff
+//!   involves no timer.
+//! - A supervisor that gave up ends with [`Exit::Escalated`], which is abnormal; OTP's `shutdown` would
+//!   leave a transient supervisor down.
+//! - Requests and exits are heard while children start and stop; OTP's wait. So siblings that wait for
+//!   their turn in a group restart are seen, as `restarting`, and still come up when the one they wait
+//!   for is terminated meanwhile (OTP: `undefined`, and they stay down).
+//! - Children of [`Strategy::Dynamic`] have ids and specs of their own instead of one template, and may
+//!   be given at the start.
+//! - Children are listed in start order, OTP lists the newest first.
+//! - A restarted supervisor begins with the children and settings of its spec again, as OTP's; there
+//!   is no code upgrade, only [`SupervisorRef::reconfigure`].
 //!
 //! # Limits
 //! One thread: supervisors and their actors live on the thread of one `LocalSet` (an actix `System`),
 //! so an actor that blocks, blocks them all; blocking work belongs into a [`process`]. Isolation of
 //! panics needs `panic = "unwind"`, and a panic while another one unwinds still aborts the process
 //! (a field's `Drop` that panics during the drop of an actor that panics in its own `Drop`).
-//! An event costs time linear in the number of siblings: thousands are fine, a million is not.
+//! An event costs time logarithmic in the number of siblings, plus those it stops and starts.
 //!
 //! Start reading at [`decision`] (the rules, pure), then `supervisor/shell.rs` (the loop), then
 //! `adapter/` (actix).
@@ -79,17 +86,23 @@ mod child;
 mod exit;
 mod panics;
 mod pulse;
+mod spec;
+mod spec_data;
 mod supervisor;
 mod task;
 
 pub use adapter::{ActorRef, AskError, CONTROL_CAPACITY, TellError, Teller, actor_child, actor_child_with};
 pub use child::{ChildSpec, MailboxInfo, Running, STOP_PATIENCE, Started, Starter, StopSignal, Watchdog};
-pub use decision::{Backoff, Intensity, Refusal, Restart, Shutdown, Strategy};
+pub use decision::{
+    AutoShutdown, Backoff, Boot, Intensity, Policy, Refusal, Restart, Settings, Shutdown, Strategy,
+};
 pub use exit::Exit;
 pub use panics::install_panic_hook;
 pub use pulse::Pulse;
+pub use spec::{SpecErrors, SpecFault};
+pub use spec_data::{BackoffData, ChildData, ShutdownData, SupervisorData};
 pub use supervisor::{
-    ChildCounts, ChildError, ChildInfo, ChildState, SupervisorRef, SupervisorSpec, TreeNode, start,
-    supervisor_child,
+    ChildCounts, ChildError, ChildInfo, ChildState, StartError, SupervisorRef, SupervisorSpec, TreeNode,
+    launch, start, supervisor_child, supervisor_child_with,
 };
 pub use task::task_child;

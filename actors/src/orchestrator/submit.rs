@@ -8,7 +8,8 @@ use engine::definition::{self, Definition, Library, LoadRequest, Problem, StageK
 use engine::protocol::Submission;
 use engine::run::ArtefactRef;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 /// What the programs embed: the built-in workflows and the example's inputs.
 #[derive(Debug)]
@@ -47,15 +48,92 @@ pub enum SubmitError {
 /// A submission that can become a run.
 #[derive(Debug)]
 pub(super) struct Prepared {
-    pub(super) workflow: String,
-    pub(super) definition: Vec<u8>,
+    pub(super) workflow: Arc<Read>,
     pub(super) inputs: Vec<ArtefactRef>,
+}
+
+/// A workflow text as it was understood.
+#[derive(Debug)]
+pub(super) struct Read {
+    pub(super) definition: Definition,
+    /// As stored.
+    pub(super) bytes: Vec<u8>,
     pub(super) seed: u64,
     pub(super) warnings: Vec<String>,
 }
 
+/// Workflow texts that were read before: whoever submits one often pays for reading it once.
+#[derive(Debug, Default)]
+pub(super) struct Cache {
+    read: BTreeMap<[u8; 32], Arc<Read>>,
+    oldest: VecDeque<[u8; 32]>,
+}
+
+/// Workflows in use at one time are few; each takes some kilobytes here.
+const CACHE_MAX: usize = 64;
+
+impl Cache {
+    fn get_or_read(
+        &mut self,
+        catalog: &Catalog,
+        submission: &Submission,
+        params: &BTreeMap<String, Value>,
+    ) -> Result<Arc<Read>, SubmitError> {
+        let named = (&submission.yaml, &submission.file, &submission.workflow, params);
+        // Without a key there is only no memory of it.
+        let key = serde_json::to_vec(&named).ok().map(|bytes| *blake3::hash(&bytes).as_bytes());
+        if let Some(read) = key.and_then(|key| self.read.get(&key)) {
+            return Ok(Arc::clone(read));
+        }
+        let read = Arc::new(read(catalog, submission, params)?);
+        if let Some(key) = key {
+            if self.oldest.len() >= CACHE_MAX
+                && let Some(oldest) = self.oldest.pop_front()
+            {
+                self.read.remove(&oldest);
+            }
+            self.read.insert(key, Arc::clone(&read));
+            self.oldest.push_back(key);
+        }
+        Ok(read)
+    }
+}
+
+fn read(
+    catalog: &Catalog,
+    submission: &Submission,
+    params: &BTreeMap<String, Value>,
+) -> Result<Read, SubmitError> {
+    let loaded = match &submission.yaml {
+        Some(text) => definition::load(LoadRequest {
+            text,
+            file: &submission.file,
+            workflow: submission.workflow.as_deref(),
+            library: &catalog.library,
+            params,
+        }),
+        None => definition::load_builtin(
+            submission.workflow.as_deref().unwrap_or_default(),
+            &catalog.library,
+            params,
+        ),
+    }
+    .map_err(SubmitError::Invalid)?;
+    let definition = loaded.definition;
+    let seed = serde_json::from_str::<Value>(&definition.params)
+        .ok()
+        .and_then(|params| params.get("seed").and_then(Value::as_u64))
+        .unwrap_or(SEED_DEFAULT);
+    Ok(Read {
+        bytes: definition::canonical_json(&definition),
+        definition,
+        seed,
+        warnings: loaded.warnings.iter().map(ToString::to_string).collect(),
+    })
+}
+
 /// What makes two submissions the same.
-pub(super) fn content_digest(definition: &[u8], inputs: &[ArtefactRef], seed: u64) -> String {
+pub fn content_digest(definition: &[u8], inputs: &[ArtefactRef], seed: u64) -> String {
     let mut hasher = blake3::Hasher::new();
     hasher.update(definition);
     for input in inputs {
@@ -68,6 +146,7 @@ pub(super) fn content_digest(definition: &[u8], inputs: &[ArtefactRef], seed: u6
 pub(super) fn prepare(
     shared: &Shared,
     catalog: &Catalog,
+    cache: &mut Cache,
     submission: &Submission,
 ) -> Result<Prepared, SubmitError> {
     if let Some(reason) = shared.board.emergency() {
@@ -80,25 +159,11 @@ pub(super) fn prepare(
             params.entry(name.clone()).or_insert_with(|| value.clone());
         }
     }
-    let loaded = match &submission.yaml {
-        Some(text) => definition::load(LoadRequest {
-            text,
-            file: &submission.file,
-            workflow: submission.workflow.as_deref(),
-            library: &catalog.library,
-            params: &params,
-        }),
-        None => definition::load_builtin(
-            submission.workflow.as_deref().unwrap_or_default(),
-            &catalog.library,
-            &params,
-        ),
-    }
-    .map_err(SubmitError::Invalid)?;
-    let definition = loaded.definition;
+    let workflow = cache.get_or_read(catalog, submission, &params)?;
+    let definition = &workflow.definition;
     let mut inputs = submission.inputs.clone();
     if inputs.is_empty()
-        && needs_space(&definition)
+        && needs_space(definition)
         && shared.limits.example_inputs
         && submission.yaml.is_none()
     {
@@ -107,7 +172,7 @@ pub(super) fn prepare(
             inputs.insert(name.clone(), digest.to_string());
         }
     }
-    check_inputs(&definition, &inputs)?;
+    check_inputs(definition, &inputs)?;
     let mut stored = Vec::with_capacity(inputs.len());
     for (name, digest) in &inputs {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
@@ -119,17 +184,7 @@ pub(super) fn prepare(
         let bytes = std::fs::metadata(shared.artefacts.path(&parsed)).map_err(|_| missing())?.len();
         stored.push(ArtefactRef { name: name.clone(), digest: digest.clone(), bytes });
     }
-    let seed = serde_json::from_str::<Value>(&definition.params)
-        .ok()
-        .and_then(|params| params.get("seed").and_then(Value::as_u64))
-        .unwrap_or(SEED_DEFAULT);
-    Ok(Prepared {
-        workflow: definition.workflow.clone(),
-        definition: definition::canonical_json(&definition),
-        inputs: stored,
-        seed,
-        warnings: loaded.warnings.iter().map(ToString::to_string).collect(),
-    })
+    Ok(Prepared { workflow, inputs: stored })
 }
 
 /// Whether any stage works on a design space.
@@ -139,6 +194,7 @@ fn needs_space(definition: &Definition) -> bool {
             stage.kind,
             StageKind::Exec
                 | StageKind::Approval
+                | StageKind::Check
                 | StageKind::QuantumBackendSetup
                 | StageKind::ReleaseAssessment
                 | StageKind::ReleaseRollback

@@ -20,6 +20,8 @@ pub enum Executor {
     Deployer,
     /// Nobody: people decide (approval).
     People,
+    /// The run's own actor, at once (check).
+    Daemon,
 }
 
 /// The executor of a kind.
@@ -40,6 +42,7 @@ pub const fn executor(kind: StageKind) -> Executor {
         }
         StageKind::Exec => Executor::Program,
         StageKind::Approval => Executor::People,
+        StageKind::Check => Executor::Daemon,
     }
 }
 
@@ -47,7 +50,7 @@ pub const fn executor(kind: StageKind) -> Executor {
 pub const fn slot(kind: StageKind) -> Option<SlotKind> {
     match executor(kind) {
         Executor::Worker | Executor::Program => Some(SlotKind::Worker),
-        Executor::Quantum | Executor::Deployer | Executor::People => None,
+        Executor::Quantum | Executor::Deployer | Executor::People | Executor::Daemon => None,
     }
 }
 

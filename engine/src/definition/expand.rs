@@ -524,6 +524,7 @@ fn state_fields(stage: &Stage, workflow: &Workflow, group: &mut [Draft], problem
             problems.add(at, "EX-0126", message, "other kinds undo themselves, docs/workflow-table.md");
         }
     }
+    check_expectations(stage, group, problems);
     let is_own_exec = is_exec && group[0].path == stage.name;
     if is_own_exec && stage.command.is_none() && !stage.params.contains_key("command") {
         let message = format!("the stage `{}` has no `command`", stage.name);
@@ -545,6 +546,35 @@ fn state_fields(stage: &Stage, workflow: &Workflow, group: &mut [Draft], problem
         draft.when = both(&stage.when, &draft.when);
     }
     state_gate(stage, group, problems);
+}
+
+/// What a `check` expects must be CEL before anything runs.
+fn check_expectations(stage: &Stage, group: &[Draft], problems: &mut Problems) {
+    if !matches!(group, [only] if only.kind == StageKind::Check && only.path == stage.name) {
+        return;
+    }
+    let mut wrong = |message: String| {
+        problems.add(stage.at, "EX-0102", message, "write `params: {expect: [\"count >= 1\"], facts: {..}}`");
+    };
+    match stage.params.get("facts") {
+        None | Some(Json::Object(_)) => {}
+        Some(other) => wrong(format!("`facts` of `{}` is {other}, expected an object", stage.name)),
+    }
+    match stage.params.get("expect") {
+        None => {}
+        Some(Json::Array(all)) => {
+            for one in all {
+                match one.as_str().map(crate::predicate::compile_check) {
+                    Some(Ok(())) => {}
+                    Some(Err(why)) => {
+                        wrong(format!("`{}` expects {one}, which is not CEL: {why}", stage.name))
+                    }
+                    None => wrong(format!("`{}` expects {one}, which is not a text", stage.name)),
+                }
+            }
+        }
+        Some(other) => wrong(format!("`expect` of `{}` is {other}, expected a list", stage.name)),
+    }
 }
 
 fn state_gate(stage: &Stage, group: &mut [Draft], problems: &mut Problems) {

@@ -90,10 +90,11 @@ pub enum StageKind {
     ReleaseRollback,
     Exec,
     Approval,
+    Check,
 }
 
 impl StageKind {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Initialization,
         Self::ConstraintValidation,
         Self::MilpSolving,
@@ -110,6 +111,7 @@ impl StageKind {
         Self::ReleaseRollback,
         Self::Exec,
         Self::Approval,
+        Self::Check,
     ];
 
     /// The name used in YAML, events and metrics.
@@ -131,7 +133,13 @@ impl StageKind {
             Self::ReleaseRollback => "release-rollback",
             Self::Exec => "exec",
             Self::Approval => "approval",
+            Self::Check => "check",
         }
+    }
+
+    /// Whether attempts need no room anywhere: the daemon does them itself, at once.
+    pub const fn is_immediate(self) -> bool {
+        matches!(self, Self::Check)
     }
 
     pub fn from_name(name: &str) -> Option<Self> {

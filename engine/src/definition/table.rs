@@ -29,7 +29,7 @@ const fn row(
 }
 
 /// One row per stage kind, in pipeline order.
-pub const KINDS: [KindRow; 16] = [
+pub const KINDS: [KindRow; 17] = [
     row(
         Initialization,
         true,
@@ -121,6 +121,12 @@ pub const KINDS: [KindRow; 16] = [
         "runs a program of the user's and adopts the files it names as outputs",
     ),
     row(Approval, false, &[], "waits for people to say yes or no"),
+    row(
+        Check,
+        false,
+        &[],
+        "states its `facts` and demands that every CEL predicate of `expect` holds over them and all facts so far; done by the daemon itself",
+    ),
 ];
 
 /// The row of a kind.

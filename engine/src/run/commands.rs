@@ -47,6 +47,7 @@ fn changed<'draft>(draft: &'draft Draft<'_>) -> impl Iterator<Item = StageIndex>
 fn end(draft: &Draft<'_>, commands: &mut Vec<Command>) {
     for stage in changed(draft) {
         match (&draft.before.stages[stage.0 as usize].state, draft.state(stage)) {
+            (StageState::Running { .. }, _) if draft.spec(stage).kind.is_immediate() => {}
             (StageState::Running { .. }, _) => commands.push(Command::ReleaseLease { stage }),
             (StageState::Ready { .. }, StageState::Running { .. }) => {}
             (StageState::Ready { .. }, _) if draft.placed == Some(stage) => {

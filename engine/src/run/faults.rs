@@ -44,6 +44,21 @@ pub(super) fn criterion_not_evaluated(written: &str, reason: &str) -> StageError
     )
 }
 
+pub(super) fn expectation_false(written: &str) -> StageError {
+    permanent("EX-0519", format!("expected `{written}`, and it does not hold"))
+}
+
+pub(super) fn expectation_not_evaluated(written: &str, reason: &str) -> StageError {
+    permanent("EX-0519", format!("expected `{written}`, and it could not be evaluated ({reason})"))
+}
+
+pub(super) fn check_malformed(what: &str) -> StageError {
+    permanent(
+        "EX-0519",
+        format!("a check has `expect` (a list of CEL predicates) and `facts` (an object); {what}"),
+    )
+}
+
 pub(super) fn condition_not_evaluated(written: &str, reason: &str) -> StageError {
     permanent("EX-0518", format!("the stage's `when` could not be evaluated: {written} ({reason})"))
 }

@@ -6,6 +6,9 @@ use crate::definition::{Attempt, Criterion, StageIndex};
 use crate::predicate::{self, Verdict};
 use serde_json::{Map, Value};
 
+/// Where a stage is that needs no room.
+pub const PLACED_ON_DAEMON: &str = "daemon";
+
 impl Draft<'_> {
     pub fn placed(&mut self, stage: StageIndex, given: Attempt, placed_on: String) -> Result<(), Refusal> {
         self.expect_ready(stage, given)?;
@@ -82,7 +85,7 @@ impl Draft<'_> {
         let progress = &self.next.stages[stage.0 as usize];
         match progress.state {
             StageState::Backoff { attempt, until_ms } if until_ms <= self.now_ms => {
-                self.emit(Event::StageReady { stage, attempt });
+                self.ready(stage, attempt);
             }
             StageState::AwaitingApproval => self.settle_gate(stage),
             StageState::Waiting if self.needs_are_done(stage) => {
@@ -95,6 +98,16 @@ impl Draft<'_> {
             }
             _ => {}
         }
+    }
+
+    /// The stage may run: it asks for room, or starts at once if it needs none. One record instead of
+    /// two then, and no way round by the scheduler.
+    pub fn ready(&mut self, stage: StageIndex, attempt: Attempt) {
+        self.emit(if self.spec(stage).kind.is_immediate() {
+            Event::StageStarted { stage, attempt, placed_on: PLACED_ON_DAEMON.to_owned() }
+        } else {
+            Event::StageReady { stage, attempt }
+        });
     }
 
     fn needs_are_done(&self, stage: StageIndex) -> bool {

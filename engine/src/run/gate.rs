@@ -28,7 +28,7 @@ impl Draft<'_> {
                 let subjects = self.subjects(stage);
                 self.emit(Event::GateOpened { stage, deadline_ms, subjects });
             }
-            _ => self.emit(Event::StageReady { stage, attempt: progress.next_attempt() }),
+            _ => self.ready(stage, progress.next_attempt()),
         }
     }
 
@@ -44,11 +44,12 @@ impl Draft<'_> {
             let error = faults::rejected(by, reason);
             self.emit(Event::StageFailed { stage, attempt, error });
         } else if is_satisfied(&gate, answers) {
-            self.emit(if spec.kind == StageKind::Approval {
-                Event::StageSucceeded { stage, attempt, outputs: Vec::new(), facts: "{}".to_owned() }
+            if spec.kind == StageKind::Approval {
+                let facts = "{}".to_owned();
+                self.emit(Event::StageSucceeded { stage, attempt, outputs: Vec::new(), facts });
             } else {
-                Event::StageReady { stage, attempt }
-            });
+                self.ready(stage, attempt);
+            }
         } else if let Some(deadline_ms) = answers.deadline_ms.filter(|at_ms| *at_ms <= self.now_ms) {
             self.emit(Event::StageFailed { stage, attempt, error: faults::gate_unanswered(deadline_ms) });
         }

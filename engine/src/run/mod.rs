@@ -10,6 +10,7 @@
 //! changes a run.
 
 mod apply;
+mod check;
 mod commands;
 mod control;
 mod decide;
@@ -34,6 +35,7 @@ pub use view::{Timing, Wait};
 use crate::definition::{Definition, StageIndex, StageSpec};
 use serde::{Deserialize, Serialize};
 use state::StageProgress;
+use std::sync::Arc;
 
 /// One execution of a definition.
 ///
@@ -41,7 +43,8 @@ use state::StageProgress;
 /// last record applied, and a restored run goes on from the records after it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Run {
-    terms: Terms,
+    /// Shared, so that showing a run after each event does not copy its definition.
+    terms: Arc<Terms>,
     progress: Progress,
 }
 
@@ -100,15 +103,32 @@ impl Run {
     /// # Errors
     /// [`SubmitError`] if the record is another one or its definition is unusable.
     pub fn submitted(position: u64, time_ms: u64, event: &Event) -> Result<Self, SubmitError> {
-        let Event::RunSubmitted { run, workflow, definition, inputs, key, submitted_by, seed } = event else {
+        let Event::RunSubmitted { definition, .. } = event else {
             return Err(SubmitError::NotFirst { position, event: event.name() });
         };
         let definition: Definition = serde_json::from_slice(definition)
             .map_err(|e| SubmitError::Undecodable { position, reason: e.to_string() })?;
+        Self::submitted_with(position, time_ms, event, definition)
+    }
+
+    /// As [`Run::submitted`], for a caller that has the record's definition at hand and need not read
+    /// it again.
+    ///
+    /// # Errors
+    /// As [`Run::submitted`].
+    pub fn submitted_with(
+        position: u64,
+        time_ms: u64,
+        event: &Event,
+        definition: Definition,
+    ) -> Result<Self, SubmitError> {
+        let Event::RunSubmitted { run, workflow, inputs, key, submitted_by, seed, .. } = event else {
+            return Err(SubmitError::NotFirst { position, event: event.name() });
+        };
         let order = needs_first(&definition.stages)
             .map_err(|at| SubmitError::NeedsBroken { position, stage: definition.stages[at].path.clone() })?;
         let stages = vec![StageProgress::default(); definition.stages.len()];
-        let terms = Terms {
+        let terms = Arc::new(Terms {
             id: run.clone(),
             workflow: workflow.clone(),
             definition,
@@ -118,7 +138,7 @@ impl Run {
             submitted_by: submitted_by.clone(),
             seed: *seed,
             submitted_ms: time_ms,
-        };
+        });
         let progress = Progress {
             phase: Phase::Pending,
             paused: false,

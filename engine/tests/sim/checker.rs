@@ -228,6 +228,7 @@ impl Checker {
                 let at = stage.0 as usize;
                 self.dispatching()?;
                 self.may_begin(at, attempt.0, time_ms)?;
+                must!(self.definition.stages[at].kind != StageKind::Check, "a check needs no room");
                 must!(self.stages[at].ready.is_none(), "stage {at} is ready already");
                 self.stages[at].ready = Some((attempt.0, time_ms));
             }
@@ -236,7 +237,11 @@ impl Checker {
                 self.dispatching()?;
                 self.may_begin(at, attempt.0, time_ms)?;
                 let ready = self.stages[at].ready.take().map(|(attempt, _)| attempt);
-                must!(ready == Some(attempt.0), "stage {at} started but was ready for {ready:?}");
+                let needs_room = self.definition.stages[at].kind != StageKind::Check;
+                must!(
+                    ready == needs_room.then_some(attempt.0),
+                    "stage {at} started but was ready for {ready:?}"
+                );
                 let seen = &mut self.stages[at];
                 seen.in_flight = Some((attempt.0, position, time_ms));
                 seen.intent = Some(position);

@@ -57,7 +57,8 @@ fn criterion(random: &mut Random, stages: u32) -> Criterion {
 fn stage(random: &mut Random, index: StageIndex, needs: Vec<StageIndex>) -> StageSpec {
     let kind = match random.below(100) {
         0..=7 => StageKind::Approval,
-        8..=34 => StageKind::Exec,
+        8..=14 => StageKind::Check,
+        15..=40 => StageKind::Exec,
         _ => StageKind::MilpSolving,
     };
     let when = random.percent(15).then(|| match needs.first() {
@@ -90,7 +91,7 @@ fn stage(random: &mut Random, index: StageIndex, needs: Vec<StageIndex>) -> Stag
             schedule_to_start_ms: random.percent(20).then(|| random.between(20, 1_000)),
         },
         demand: Demand::default(),
-        has_undo: kind != StageKind::Approval && random.percent(50),
+        has_undo: !matches!(kind, StageKind::Approval | StageKind::Check) && random.percent(50),
         idempotent: random.percent(50),
         gate,
         when,

@@ -59,6 +59,10 @@ fn the_golden_store_is_still_written_byte_by_byte() {
     let mut names = 0;
     for entry in std::fs::read_dir(dir.path()).unwrap() {
         let entry = entry.unwrap();
+        // Copies that programs before did not know; none of them is ever the truth.
+        if entry.path().extension().is_some_and(|extension| extension == "index") {
+            continue;
+        }
         let kept = std::fs::read(golden().join(entry.file_name())).unwrap();
         assert!(std::fs::read(entry.path()).unwrap() == kept, "{:?} differs", entry.file_name());
         names += 1;

@@ -4,10 +4,12 @@
 
 mod artefacts;
 mod checkpoints;
+mod collect;
 mod damage;
 mod golden;
 mod journal;
 mod kill;
+mod transfer;
 
 use ::journal::{NewRecord, Options};
 

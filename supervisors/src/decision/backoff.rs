@@ -5,7 +5,9 @@ use std::time::Duration;
 /// Waiting time before a restart: `first * factor^(n-1)` after the n-th failure in a row, at most
 /// `max`, spread by `jitter`.
 ///
-/// A child that stayed up longer than `max` starts counting from the first failure again.
+/// A child that stayed up longer than `max` starts counting from the first failure again; one that
+/// hung, or whose start failed, was not up. Bounds: never more than `max`, never less than
+/// `1 - jitter` of the plain wait.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Backoff {
     /// Wait after the first failure. Zero means restart at once, always.

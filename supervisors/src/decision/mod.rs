@@ -5,19 +5,26 @@
 //! state ([`Status::Stopping`]), so exits of siblings that arrive meanwhile are ordinary events.
 //!
 //! The one rule: wishes are recorded on the children (`Pending`, a `fate`), and one place
-//! ([`advance`]) turns wishes into starts and stops in the right order.
+//! (`advance`) turns wishes into starts and stops in the right order.
 //! Absent on purpose: clocks, randomness, I/O, starters. Start at [`Decision::handle`].
 
 mod advance;
 mod backoff;
+mod child;
+mod failures;
 mod policy;
+mod requests;
+mod roster;
 mod transitions;
 mod window;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 pub use backoff::Backoff;
-pub use policy::{Intensity, Policy, Restart, Shutdown, Strategy};
+pub use child::{Cause, Child, Fate, Status};
+pub use policy::{AutoShutdown, Boot, Intensity, Policy, Restart, Settings, Shutdown, Strategy};
+use roster::Roster;
 use window::Window;
 
 use crate::Exit;
@@ -26,7 +33,7 @@ use crate::Exit;
 /// A kill acts within microseconds; 200 ms is a machine that swaps.
 pub const KILL_PATIENCE: Duration = Duration::from_millis(200);
 
-/// Identity of a child within one supervisor, never used twice.
+/// Identity of a child within one supervisor, never used twice. Later children have greater keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(pub u64);
 
@@ -45,7 +52,9 @@ pub enum Event {
     StartFailed { key: Key, generation: u64, error: Exit },
     /// The child ended.
     Exited { key: Key, generation: u64, exit: Exit },
-    /// A new child, started once; a failed start forgets it.
+    /// What a look at the child's pulse showed; the answer to [`Action::Look`].
+    Pulse { key: Key, generation: u64, beats: u64 },
+    /// A new child, started once; a failed start forgets it. `key` is greater than all before.
     Add { key: Key, policy: Policy },
     /// Stop this child and leave it down.
     Terminate { id: String },
@@ -53,6 +62,8 @@ pub enum Event {
     Restart { id: String },
     /// Forget a child that is down.
     Delete { id: String },
+    /// Other settings from now on.
+    Reconfigure(Settings),
     /// Stop everything in order and end.
     Shutdown,
 }
@@ -68,6 +79,8 @@ pub enum Action {
     Kill { key: Key },
     /// It did not react to the kill: let go of it.
     Abandon { key: Key },
+    /// Read the child's pulse, ask for the next beat, report with [`Event::Pulse`].
+    Look { key: Key, generation: u64 },
     /// The child is up (or chose not to run).
     Up { key: Key },
     /// The child is down, for whatever reason.
@@ -78,6 +91,8 @@ pub enum Action {
     Retire { key: Key },
     /// The child is forgotten. Comes after `Retire`.
     Forget { key: Key },
+    /// All children the supervisor was made with were up once (or chose not to run).
+    Booted,
     /// All children are down: end with this exit.
     Finish(Exit),
 }
@@ -85,116 +100,122 @@ pub enum Action {
 /// Why a request about a child was turned down. The state is unchanged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// A running child has this id.
+    /// A running child has this id (OTP: `already_started`).
     #[error("child `{0}` is already running; terminate it first or choose another id")]
     AlreadyRunning(String),
-    /// A child that is down has this id.
-    #[error("child `{0}` exists and is down; restart or delete it")]
+    /// A child that is not up has this id (OTP: `already_present`).
+    #[error("child `{0}` exists and is not up; restart or delete it, terminate it first if it is restarting")]
     AlreadyPresent(String),
-    /// The child is starting, or waits for its restart.
+    /// The child is starting, or waits for its restart (OTP: `restarting`).
     #[error("child `{0}` is being restarted; terminate it first")]
     Restarting(String),
-    /// The child runs, so it can be neither restarted nor deleted.
+    /// The child runs, so it can be neither restarted nor deleted (OTP: `running`).
     #[error("child `{0}` is running; terminate it first")]
     Running(String),
-    /// No child has this id.
+    /// No child has this id (OTP: `not_found`).
     #[error("there is no child `{0}`")]
     NotFound(String),
+    /// The supervisor is dynamic, and such children are neither restarted nor deleted by request
+    /// (OTP: `simple_one_for_one`).
+    #[error(
+        "child `{0}` belongs to a dynamic supervisor, which forgets children that ended: \
+         there is nothing to restart or delete; start a new child"
+    )]
+    Dynamic(String),
+    /// A running supervisor becomes neither dynamic nor static.
+    #[error("a running supervisor cannot be changed from {from:?} to {to:?}; start another one")]
+    StrategyFixed {
+        /// What it is.
+        from: Strategy,
+        /// What was asked for.
+        to: Strategy,
+    },
     /// The supervisor is stopping its children.
     #[error("the supervisor is shutting down")]
     ShuttingDown,
-}
-
-/// Why a start is pending.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cause {
-    /// The supervisor's own start.
-    Boot,
-    /// An exit before.
-    Restart,
-    /// `Event::Add`: forgotten if it fails.
-    AskedNew,
-    /// `Event::Restart`: left down if it fails.
-    AskedAgain,
-}
-
-/// What becomes of a child once it is down.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
-    /// It stays down; its spec is kept.
-    Idle,
-    /// It is started again, not before this time.
-    Again(Duration),
-    /// It is forgotten.
-    Forgotten,
-}
-
-/// Where a child is. `fate: Some` marks a child that must be stopped as soon as it is its turn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Status {
-    /// Down and staying down.
-    Idle,
-    /// To be started as soon as it is due and its turn.
-    Pending { not_before: Duration, cause: Cause },
-    /// Its start is in progress.
-    Starting { cause: Cause, fate: Option<Fate> },
-    /// Up.
-    Running { since: Duration, fate: Option<Fate> },
-    /// Asked to stop; killed at `kill_at`.
-    Stopping { kill_at: Option<Duration>, fate: Fate },
-    /// Killed; given up at `give_up_at`.
-    Killing { give_up_at: Duration, fate: Fate },
-}
-
-/// One child, as the decision core sees it.
-#[derive(Debug, Clone)]
-pub struct Child {
-    /// Identity.
-    pub key: Key,
-    /// The user's choices.
-    pub policy: Policy,
-    /// Where it is.
-    pub status: Status,
-    /// How often its starter was called.
-    pub launches: u64,
-    /// How often it was up.
-    pub starts: u64,
-    /// How often it was started again by the supervisor.
-    pub restarts: u64,
-    /// Failures in a row, for the backoff.
-    pub failures: u32,
-    /// How it last ended.
-    pub last_exit: Option<Exit>,
 }
 
 /// The state of one supervisor. Times are durations since the supervisor's start.
 #[derive(Debug, Clone)]
 pub struct Decision {
     strategy: Strategy,
+    auto_shutdown: AutoShutdown,
+    boot: Boot,
     window: Window,
-    children: Vec<Child>,
+    roster: Roster,
+    /// Children of the first hour that were not up yet; `None` when that is over.
+    boot_left: Option<BTreeSet<Key>>,
     /// Set once the supervisor is on its way down.
     ending: Option<Exit>,
     finished: bool,
 }
 
 impl Decision {
-    /// A supervisor with these children (in start order), nothing started yet.
+    /// A supervisor with these children (in start order, keys rising), nothing started yet. It boots
+    /// as [`Boot::default`] says and never shuts down by itself; see [`Self::boot`].
     #[must_use]
     pub fn new(strategy: Strategy, intensity: Intensity, children: Vec<(Key, Policy)>) -> Self {
+        let mut roster = Roster::default();
+        for (key, policy) in children {
+            roster.add(Child::new(key, policy, Status::Idle));
+        }
         Decision {
             strategy,
+            auto_shutdown: AutoShutdown::default(),
+            boot: Boot::default(),
             window: Window::new(intensity),
-            children: children.into_iter().map(|(key, policy)| Child::new(key, policy)).collect(),
+            boot_left: None,
+            roster,
             ending: None,
             finished: false,
         }
     }
 
-    /// The children in start order.
+    /// Sets what a failed start means while it boots.
     #[must_use]
-    pub fn children(&self) -> &[Child] {
-        &self.children
+    pub fn boot(mut self, boot: Boot) -> Self {
+        self.boot = boot;
+        self
+    }
+
+    /// Sets when the end of significant children ends the supervisor.
+    #[must_use]
+    pub fn auto_shutdown(mut self, auto_shutdown: AutoShutdown) -> Self {
+        self.auto_shutdown = auto_shutdown;
+        self
+    }
+
+    /// The children in start order.
+    pub fn children(&self) -> impl DoubleEndedIterator<Item = &Child> {
+        self.roster.iter()
+    }
+
+    /// How many children there are, up or down.
+    #[must_use]
+    pub fn child_count(&self) -> usize {
+        self.roster.len()
+    }
+
+    /// One child. O(log n).
+    #[must_use]
+    pub fn child(&self, key: Key) -> Option<&Child> {
+        self.roster.get(key)
+    }
+
+    /// The child of this id. O(log n).
+    #[must_use]
+    pub fn key_of(&self, id: &str) -> Option<Key> {
+        self.roster.key_of(id)
+    }
+
+    /// Its settings now.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        Settings {
+            strategy: self.strategy,
+            intensity: self.window.intensity(),
+            auto_shutdown: self.auto_shutdown,
+        }
     }
 
     /// Why the supervisor is on its way down, if it is.
@@ -204,7 +225,8 @@ impl Decision {
     }
 
     /// Takes what happened at `now` and says what must be done. `random` is in `[0, 1)` and only
-    /// spreads backoffs. Cost: linear in the number of children.
+    /// spreads backoffs. Cost: O(log n) in the number of children, times the children that are
+    /// started, stopped or waited for because of it.
     ///
     /// # Errors
     /// A [`Refusal`] for a request that does not fit; the state is then unchanged.
@@ -215,84 +237,57 @@ impl Decision {
                 Event::Add { .. }
                 | Event::Terminate { .. }
                 | Event::Restart { .. }
-                | Event::Delete { .. } => Err(Refusal::ShuttingDown),
+                | Event::Delete { .. }
+                | Event::Reconfigure(_) => Err(Refusal::ShuttingDown),
                 _ => Ok(out),
             };
         }
         match event {
-            Event::Boot => self.boot(now),
+            Event::Boot => self.begin_boot(now),
             Event::Tick => {}
             Event::Started { key, generation } => {
-                if let Some(at) = self.current(key, generation) {
-                    self.started(at, now, &mut out);
+                if self.is_current(key, generation) {
+                    self.started(key, now, &mut out);
                 }
             }
             Event::Ignored { key, generation } => {
-                if let Some(at) = self.current(key, generation) {
-                    self.ignored(at, &mut out);
+                if self.is_current(key, generation) {
+                    self.ignored(key, &mut out);
                 }
             }
             Event::StartFailed { key, generation, error } => {
-                if let Some(at) = self.current(key, generation) {
-                    self.start_failed(at, error, now, random, &mut out);
+                if self.is_current(key, generation) {
+                    self.start_failed(key, error, now, random, &mut out);
                 }
             }
             Event::Exited { key, generation, exit } => {
-                if let Some(at) = self.current(key, generation) {
-                    self.exited(at, exit, now, random, &mut out);
+                if self.is_current(key, generation) {
+                    self.exited(key, exit, now, random, &mut out);
+                }
+            }
+            Event::Pulse { key, generation, beats } => {
+                if self.is_current(key, generation) {
+                    self.felt(key, beats, now, &mut out);
                 }
             }
             Event::Add { key, policy } => self.add(key, policy, now)?,
             Event::Terminate { id } => self.terminate(&id, &mut out)?,
             Event::Restart { id } => self.restart(&id, now)?,
             Event::Delete { id } => self.delete(&id, &mut out)?,
+            Event::Reconfigure(settings) => self.reconfigure(settings)?,
             Event::Shutdown => self.end(Exit::Shutdown, &mut out),
         }
-        self.advance(now, &mut out);
+        self.advance(now, random, &mut out);
         Ok(out)
     }
 
-    /// When to call again with [`Event::Tick`] if nothing happens before.
+    /// When to call again with [`Event::Tick`] if nothing happens before. O(log n).
     #[must_use]
-    pub fn next_wake(&self, now: Duration) -> Option<Duration> {
-        let deadline = |child: &Child| match child.status {
-            Status::Pending { not_before, .. } => Some(not_before),
-            Status::Stopping { kill_at, .. } => kill_at,
-            Status::Killing { give_up_at, .. } => Some(give_up_at),
-            Status::Idle | Status::Starting { .. } | Status::Running { .. } => None,
-        };
-        // What is due already waits for its turn, that is for an event, not for time.
-        self.children.iter().filter_map(deadline).filter(|&at| at > now).min()
+    pub fn next_wake(&self) -> Option<Duration> {
+        self.roster.next_timer()
     }
 
-    fn current(&self, key: Key, generation: u64) -> Option<usize> {
-        self.children
-            .iter()
-            .position(|child| child.key == key && child.launches > 0 && child.generation() == generation)
-    }
-
-    fn position(&self, id: &str) -> Option<usize> {
-        self.children.iter().position(|child| child.policy.id == id)
-    }
-}
-
-impl Child {
-    fn new(key: Key, policy: Policy) -> Self {
-        Child {
-            key,
-            policy,
-            status: Status::Idle,
-            launches: 0,
-            starts: 0,
-            restarts: 0,
-            failures: 0,
-            last_exit: None,
-        }
-    }
-
-    /// Number of the current or last call of the starter, from 0.
-    #[must_use]
-    pub fn generation(&self) -> u64 {
-        self.launches.saturating_sub(1)
+    fn is_current(&self, key: Key, generation: u64) -> bool {
+        self.roster.get(key).is_some_and(|child| child.launches > 0 && child.generation() == generation)
     }
 }

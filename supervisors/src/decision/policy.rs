@@ -56,8 +56,43 @@ impl Default for Intensity {
     }
 }
 
+/// When the end of significant children ends their supervisor (EEP 56).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AutoShutdown {
+    /// Not at all; significant children are refused.
+    #[default]
+    Never,
+    /// When one of them ended by itself and is not restarted.
+    AnySignificant,
+    /// When the last of them did.
+    AllSignificant,
+}
+
+/// What a failed start means while the supervisor itself starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Boot {
+    /// The supervisor stops what it started and ends with
+    /// [`Exit::StartFailed`](crate::Exit::StartFailed). The default, as in OTP.
+    #[default]
+    Fail,
+    /// The start is tried again like a restart, with backoff and intensity; the next children wait. A
+    /// temporary child is not tried again.
+    Retry,
+}
+
+/// What can be changed while a supervisor runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// Which siblings share a child's restart. Dynamic stays dynamic, and nothing else becomes it.
+    pub strategy: Strategy,
+    /// How many restarts are tolerated; restarts of the past count by the new period.
+    pub intensity: Intensity,
+    /// When significant children end the supervisor.
+    pub auto_shutdown: AutoShutdown,
+}
+
 /// What the decision core must know about a child.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
     /// Name of the child, unique among its siblings.
     pub id: String,
@@ -67,4 +102,23 @@ pub struct Policy {
     pub shutdown: Shutdown,
     /// How long to wait before a restart.
     pub backoff: super::Backoff,
+    /// Whether its end can end the supervisor ([`AutoShutdown`]). Not for permanent children.
+    pub significant: bool,
+    /// How long its pulse may stand still; `None`: it is not watched.
+    pub watchdog: Option<Duration>,
+}
+
+impl Policy {
+    /// A permanent child with [`STOP_PATIENCE`](crate::STOP_PATIENCE), without backoff and watchdog.
+    #[must_use]
+    pub fn new(id: impl Into<String>) -> Self {
+        Policy {
+            id: id.into(),
+            restart: Restart::Permanent,
+            shutdown: Shutdown::Deadline(crate::STOP_PATIENCE),
+            backoff: super::Backoff::NONE,
+            significant: false,
+            watchdog: None,
+        }
+    }
 }

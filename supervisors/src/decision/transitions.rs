@@ -1,25 +1,35 @@
-//! What each event changes. Wishes only: the starts and stops themselves are `advance`'s.
+//! What each report changes. Wishes only: the starts and stops themselves are `advance`'s.
 
 use std::time::Duration;
 
-use super::{Action, Cause, Child, Decision, Fate, Key, Policy, Refusal, Restart, Status, Strategy};
+use super::{Action, Boot, Cause, Child, Decision, Fate, KILL_PATIENCE, Key, Restart, Status, Strategy};
 use crate::Exit;
 
+/// Looks per patience, and so how many in a row must see no beat. Two give 1 to 1.5 patiences from the
+/// hang to its discovery.
+const LOOKS_PER_PATIENCE: u32 = 2;
+
 impl Decision {
-    pub(super) fn boot(&mut self, now: Duration) {
-        for child in &mut self.children {
-            child.status = Status::Pending { not_before: now, cause: Cause::Boot };
+    pub(super) fn begin_boot(&mut self, now: Duration) {
+        let keys = self.roster.keys();
+        for &key in &keys {
+            self.set(key, Status::Pending { not_before: now, cause: Cause::Boot });
         }
+        self.boot_left = Some(keys.into_iter().collect());
     }
 
-    pub(super) fn started(&mut self, at: usize, now: Duration, out: &mut Vec<Action>) {
-        let child = &mut self.children[at];
-        let key = child.key;
-        match child.status {
+    pub(super) fn started(&mut self, key: Key, now: Duration, out: &mut Vec<Action>) {
+        let Some(status) = self.status(key) else { return };
+        match status {
             Status::Starting { fate, .. } => {
-                child.starts += 1;
-                child.status = Status::Running { since: now, fate };
+                self.roster.update(key, |child| {
+                    child.starts += 1;
+                    child.watch = super::child::Watch::default();
+                    child.status = Status::Running { since: now, fate };
+                });
+                self.boot_is_over_for(key);
                 out.push(Action::Up { key });
+                self.look(key, out);
             }
             // The start won the race against its cancellation: the child has not heard the stop.
             Status::Stopping { .. } => out.push(Action::Stop { key }),
@@ -28,8 +38,8 @@ impl Decision {
         }
     }
 
-    pub(super) fn ignored(&mut self, at: usize, out: &mut Vec<Action>) {
-        let child = &self.children[at];
+    pub(super) fn ignored(&mut self, key: Key, out: &mut Vec<Action>) {
+        let Some(child) = self.roster.get(key) else { return };
         let fate = match child.status {
             Status::Starting { fate: None, .. } => self.fate_for_good(child),
             Status::Starting { fate: Some(fate), .. }
@@ -37,128 +47,136 @@ impl Decision {
             | Status::Killing { fate, .. } => fate,
             Status::Idle | Status::Pending { .. } | Status::Running { .. } => return,
         };
-        out.push(Action::Up { key: child.key });
-        self.settle(at, Exit::Normal, fate, out);
+        out.push(Action::Up { key });
+        self.settle(key, Exit::Normal, fate, out);
     }
 
     pub(super) fn start_failed(
         &mut self,
-        at: usize,
+        key: Key,
         error: Exit,
         now: Duration,
         random: f64,
         out: &mut Vec<Action>,
     ) {
-        let key = self.children[at].key;
-        let asked = match self.children[at].status {
-            Status::Starting { cause: Cause::AskedNew, fate: None } => Some(Fate::Forgotten),
-            Status::Starting { cause: Cause::AskedAgain, fate: None } => Some(Fate::Idle),
-            _ => None,
+        let Some(Status::Starting { cause, fate: None }) = self.status(key) else {
+            self.exited(key, error, now, random, out);
+            return;
         };
-        if let Some(fate) = asked {
-            out.push(Action::Refused { key, error: error.clone() });
-            self.children[at].last_exit = Some(error.clone());
-            self.settle(at, error, fate, out);
-        } else {
-            self.exited(at, error, now, random, out);
-        }
-    }
-
-    pub(super) fn exited(
-        &mut self,
-        at: usize,
-        exit: Exit,
-        now: Duration,
-        random: f64,
-        out: &mut Vec<Action>,
-    ) {
-        match self.children[at].status {
-            Status::Idle | Status::Pending { .. } => {}
-            Status::Starting { fate: Some(fate), .. }
-            | Status::Running { fate: Some(fate), .. }
-            | Status::Stopping { fate, .. }
-            | Status::Killing { fate, .. } => {
-                self.children[at].last_exit = Some(exit.clone());
-                self.settle(at, exit, fate, out);
+        match cause {
+            Cause::AskedNew | Cause::AskedAgain => {
+                out.push(Action::Refused { key, error: error.clone() });
+                self.note_exit(key, &error);
+                let fate = if cause == Cause::AskedNew { Fate::Forgotten } else { Fate::Idle };
+                self.settle(key, error, fate, out);
             }
-            Status::Starting { fate: None, .. } => self.failed(at, exit, Duration::ZERO, now, random, out),
-            Status::Running { since, fate: None } => {
-                self.failed(at, exit, now.saturating_sub(since), now, random, out);
+            Cause::Boot if self.boot == Boot::Fail => self.boot_failed(key, error, out),
+            Cause::Boot | Cause::Restart => {
+                // A start that fails is tried again whatever it says, but never a temporary child's.
+                let again =
+                    self.roster.get(key).is_some_and(|child| child.policy.restart != Restart::Temporary);
+                self.failed(key, error, again, Duration::ZERO, now, random, out);
             }
         }
     }
 
-    /// The child is down and `fate` says what becomes of it.
-    pub(super) fn settle(&mut self, at: usize, exit: Exit, fate: Fate, out: &mut Vec<Action>) {
-        let key = self.children[at].key;
-        out.push(Action::Down { key, exit });
-        match fate {
-            Fate::Again(not_before) => {
-                self.children[at].status = Status::Pending { not_before, cause: Cause::Restart };
-            }
-            Fate::Idle => {
-                self.children[at].status = Status::Idle;
-                out.push(Action::Retire { key });
-            }
-            Fate::Forgotten => {
-                out.push(Action::Retire { key });
-                out.push(Action::Forget { key });
-                self.children.remove(at);
-            }
-        }
-    }
-
-    /// Nobody asked this child to end: restart it, alone or with its group, or leave it down.
-    fn failed(
-        &mut self,
-        at: usize,
-        exit: Exit,
-        was_up: Duration,
-        now: Duration,
-        random: f64,
-        out: &mut Vec<Action>,
-    ) {
-        let child = &mut self.children[at];
-        child.last_exit = Some(exit.clone());
+    pub(super) fn exited(&mut self, key: Key, exit: Exit, now: Duration, random: f64, out: &mut Vec<Action>) {
+        let Some(child) = self.roster.get(key) else { return };
         let again = match child.policy.restart {
             Restart::Permanent => true,
             Restart::Transient => !exit.is_normal(),
             Restart::Temporary => false,
         };
-        if !again {
-            let fate = self.fate_for_good(&self.children[at]);
-            self.settle(at, exit, fate, out);
-            return;
-        }
-        if was_up > child.policy.backoff.max {
-            child.failures = 0;
-        }
-        child.failures = child.failures.saturating_add(1);
-        let not_before = now.saturating_add(child.policy.backoff.delay(child.failures, random));
-        let cause = format!("child `{}` ended: {exit}", child.policy.id);
-        if !self.window.allows(now) {
-            let mut chain = vec![cause];
-            if let Exit::Escalated(inner) = &exit {
-                chain = vec![format!("child `{}` gave up", self.children[at].policy.id)];
-                chain.extend(inner.iter().cloned());
+        match child.status {
+            Status::Idle | Status::Pending { .. } => {}
+            Status::Starting { fate: Some(fate), .. }
+            | Status::Running { fate: Some(fate), .. }
+            | Status::Stopping { fate, .. }
+            | Status::Killing { fate, .. } => self.fulfil(key, exit, fate, now, random, out),
+            Status::Starting { fate: None, .. } => {
+                self.failed(key, exit, again, Duration::ZERO, now, random, out);
             }
-            self.settle(at, exit, Fate::Idle, out);
-            self.end(Exit::Escalated(chain), out);
+            Status::Running { since, fate: None } => {
+                let was_up = now.saturating_sub(since);
+                self.failed(key, exit, again, was_up, now, random, out);
+            }
+        }
+    }
+
+    /// The child is down, as it was meant to be.
+    pub(super) fn fulfil(
+        &mut self,
+        key: Key,
+        exit: Exit,
+        fate: Fate,
+        now: Duration,
+        random: f64,
+        out: &mut Vec<Action>,
+    ) {
+        if let Fate::Hung(patience) = fate {
+            let again = self.roster.get(key).is_some_and(|child| child.policy.restart != Restart::Temporary);
+            self.failed(key, Exit::Hung(patience), again, Duration::ZERO, now, random, out);
+        } else {
+            self.note_exit(key, &exit);
+            self.settle(key, exit, fate, out);
+        }
+    }
+
+    /// The child is down and `fate` says what becomes of it.
+    pub(super) fn settle(&mut self, key: Key, exit: Exit, fate: Fate, out: &mut Vec<Action>) {
+        out.push(Action::Down { key, exit });
+        match fate {
+            Fate::Again(not_before) => {
+                self.set(key, Status::Pending { not_before, cause: Cause::Restart });
+            }
+            Fate::Idle | Fate::Hung(_) => {
+                self.set(key, Status::Idle);
+                self.boot_is_over_for(key);
+                out.push(Action::Retire { key });
+            }
+            Fate::Forgotten => {
+                out.push(Action::Retire { key });
+                out.push(Action::Forget { key });
+                self.boot_is_over_for(key);
+                self.roster.remove(key);
+            }
+        }
+    }
+
+    /// What a look at the pulse showed. Two looks in a row without a beat between: it hangs.
+    pub(super) fn felt(&mut self, key: Key, beats: u64, now: Duration, out: &mut Vec<Action>) {
+        let Some(child) = self.roster.get(key) else { return };
+        let (Some(patience), Status::Running { fate: None, .. }) = (child.policy.watchdog, child.status)
+        else {
+            return;
+        };
+        let misses = if child.watch.beats == Some(beats) { child.watch.misses + 1 } else { 0 };
+        if misses >= LOOKS_PER_PATIENCE {
+            let give_up_at = now.saturating_add(KILL_PATIENCE);
+            self.set(key, Status::Killing { give_up_at, fate: Fate::Hung(patience) });
+            out.push(Action::Kill { key });
             return;
         }
-        self.settle(at, exit, Fate::Again(not_before), out);
-        let group = match self.strategy {
-            Strategy::OneForOne | Strategy::Dynamic => 0..0,
-            Strategy::OneForAll => 0..self.children.len(),
-            Strategy::RestForOne => at + 1..self.children.len(),
-        };
-        for other in group.filter(|&other| other != at) {
-            self.children[other].join_group_restart(not_before);
+        // Counted in looks, not in time: a supervisor that was itself held up blames nobody.
+        let look_at = now.checked_add(patience / LOOKS_PER_PATIENCE);
+        self.roster.update(key, |child| {
+            child.watch = super::child::Watch { look_at, beats: Some(beats), misses };
+        });
+    }
+
+    /// Asks the shell for a look at the pulse of a child that has a watchdog.
+    pub(super) fn look(&mut self, key: Key, out: &mut Vec<Action>) {
+        let looked = self.roster.update(key, |child| {
+            child.watch.look_at = None;
+            child.policy.watchdog.map(|_| child.generation())
+        });
+        if let Some(Some(generation)) = looked {
+            out.push(Action::Look { key, generation });
         }
     }
 
     /// What a child that ended by itself and is not restarted becomes.
-    fn fate_for_good(&self, child: &Child) -> Fate {
+    pub(super) fn fate_for_good(&self, child: &Child) -> Fate {
         if self.strategy == Strategy::Dynamic || child.policy.restart == Restart::Temporary {
             Fate::Forgotten
         } else {
@@ -166,105 +184,21 @@ impl Decision {
         }
     }
 
-    /// From here on the supervisor only stops its children.
-    pub(super) fn end(&mut self, exit: Exit, out: &mut Vec<Action>) {
-        if self.ending.is_some() {
-            return;
-        }
-        self.ending = Some(exit);
-        for child in &mut self.children {
-            match &mut child.status {
-                Status::Idle => {}
-                Status::Pending { .. } => {
-                    child.status = Status::Idle;
-                    out.push(Action::Retire { key: child.key });
-                }
-                Status::Starting { fate, .. } | Status::Running { fate, .. } => *fate = Some(Fate::Idle),
-                Status::Stopping { fate, .. } | Status::Killing { fate, .. } => *fate = Fate::Idle,
-            }
-        }
+    pub(super) fn status(&self, key: Key) -> Option<Status> {
+        self.roster.get(key).map(|child| child.status)
     }
 
-    pub(super) fn add(&mut self, key: Key, policy: Policy, now: Duration) -> Result<(), Refusal> {
-        self.still_open()?;
-        if let Some(at) = self.position(&policy.id) {
-            return Err(match self.children[at].status {
-                Status::Idle | Status::Pending { .. } => Refusal::AlreadyPresent(policy.id),
-                _ => Refusal::AlreadyRunning(policy.id),
-            });
-        }
-        let mut child = Child::new(key, policy);
-        child.status = Status::Pending { not_before: now, cause: Cause::AskedNew };
-        self.children.push(child);
-        Ok(())
+    pub(super) fn set(&mut self, key: Key, status: Status) {
+        self.roster.update(key, |child| child.status = status);
     }
 
-    pub(super) fn terminate(&mut self, id: &str, out: &mut Vec<Action>) -> Result<(), Refusal> {
-        let at = self.position(id).ok_or_else(|| Refusal::NotFound(id.to_owned()))?;
-        let child = &mut self.children[at];
-        let never_up = matches!(
-            child.status,
-            Status::Pending { cause: Cause::AskedNew, .. } | Status::Starting { cause: Cause::AskedNew, .. }
-        );
-        let for_good = self.strategy == Strategy::Dynamic || child.policy.restart == Restart::Temporary;
-        let after = if never_up || for_good { Fate::Forgotten } else { Fate::Idle };
-        match &mut child.status {
-            Status::Idle => out.push(Action::Down { key: child.key, exit: Exit::Shutdown }),
-            Status::Pending { .. } => self.settle(at, Exit::Shutdown, after, out),
-            Status::Starting { fate, .. } | Status::Running { fate, .. } => *fate = Some(after),
-            Status::Stopping { fate, .. } | Status::Killing { fate, .. } => *fate = after,
-        }
-        Ok(())
+    pub(super) fn note_exit(&mut self, key: Key, exit: &Exit) {
+        self.roster.update(key, |child| child.last_exit = Some(exit.clone()));
     }
 
-    pub(super) fn restart(&mut self, id: &str, now: Duration) -> Result<(), Refusal> {
-        self.still_open()?;
-        let at = self.position(id).ok_or_else(|| Refusal::NotFound(id.to_owned()))?;
-        self.expect_down(at)?;
-        self.children[at].status = Status::Pending { not_before: now, cause: Cause::AskedAgain };
-        Ok(())
-    }
-
-    pub(super) fn delete(&mut self, id: &str, out: &mut Vec<Action>) -> Result<(), Refusal> {
-        let at = self.position(id).ok_or_else(|| Refusal::NotFound(id.to_owned()))?;
-        self.expect_down(at)?;
-        out.push(Action::Forget { key: self.children[at].key });
-        self.children.remove(at);
-        Ok(())
-    }
-
-    fn expect_down(&self, at: usize) -> Result<(), Refusal> {
-        let child = &self.children[at];
-        match child.status {
-            Status::Idle => Ok(()),
-            Status::Pending { .. } | Status::Starting { .. } => {
-                Err(Refusal::Restarting(child.policy.id.clone()))
-            }
-            Status::Running { .. } | Status::Stopping { .. } | Status::Killing { .. } => {
-                Err(Refusal::Running(child.policy.id.clone()))
-            }
-        }
-    }
-
-    fn still_open(&self) -> Result<(), Refusal> {
-        if self.ending.is_some() { Err(Refusal::ShuttingDown) } else { Ok(()) }
-    }
-}
-
-impl Child {
-    /// A sibling is restarted and this child shares its fate: down, then up again with the group.
-    fn join_group_restart(&mut self, at: Duration) {
-        // OTP: a temporary sibling is stopped with the group and never started again.
-        let again = match self.policy.restart {
-            Restart::Temporary => Fate::Forgotten,
-            Restart::Permanent | Restart::Transient => Fate::Again(at),
-        };
-        match &mut self.status {
-            // OTP: a group restart starts every child of the group, also one that was down.
-            Status::Idle => self.status = Status::Pending { not_before: at, cause: Cause::Restart },
-            Status::Pending { not_before, .. } => *not_before = at,
-            Status::Starting { fate, .. } | Status::Running { fate, .. } => *fate = Some(again),
-            Status::Stopping { fate, .. } | Status::Killing { fate, .. } => *fate = again,
+    fn boot_is_over_for(&mut self, key: Key) {
+        if let Some(left) = &mut self.boot_left {
+            left.remove(&key);
         }
     }
 }

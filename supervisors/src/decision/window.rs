@@ -17,6 +17,14 @@ impl Window {
         Window { intensity, times: VecDeque::new() }
     }
 
+    pub(crate) fn intensity(&self) -> Intensity {
+        self.intensity
+    }
+
+    pub(crate) fn reconfigure(&mut self, intensity: Intensity) {
+        self.intensity = intensity;
+    }
+
     /// Counts a restart at `now`; false when that is one too many.
     pub(crate) fn allows(&mut self, now: Duration) -> bool {
         self.times.push_back(now);

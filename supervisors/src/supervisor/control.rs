@@ -6,14 +6,16 @@ use std::rc::Rc;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::info::{ChildCounts, ChildInfo};
 use super::tree::TreeNode;
 use crate::Exit;
-use crate::child::{ChildSpec, Held, MailboxInfo};
-use crate::decision::Refusal;
+use crate::child::{ChildSpec, Held};
+use crate::decision::{Policy, Refusal, Settings};
+use crate::spec::SpecErrors;
 
 /// Requests that may wait for the supervisor's loop. It never blocks, so a handful is plenty; the
 /// sender waits when it is full.
-const REQUESTS_MAX: usize = 64;
+pub(super) const REQUESTS_MAX: usize = 64;
 
 /// Why a request about a child failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -29,52 +31,15 @@ pub enum ChildError {
         /// Why.
         exit: Exit,
     },
+    /// The spec of a new child, or the new settings, are wrong; nothing was started or changed.
+    #[error(transparent)]
+    BadSpec(#[from] SpecErrors),
+    /// There is no incarnation of this child to be watched (OTP: `noproc`).
+    #[error("child `{0}` is not up, so its end cannot be watched; restart it or wait for its restart")]
+    NotUp(String),
     /// The supervisor has ended, or is just being restarted itself.
     #[error("supervisor `{0}` is not running")]
     SupervisorGone(String),
-}
-
-/// Whether a child is up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ChildState {
-    /// Up (or on its way down).
-    Running,
-    /// Coming up, or waiting for its restart.
-    Restarting,
-    /// Down and staying down.
-    Undefined,
-}
-
-/// One child, as its supervisor sees it.
-#[derive(Debug, Clone)]
-pub struct ChildInfo {
-    /// Unique among its siblings.
-    pub id: String,
-    /// Whether it is up.
-    pub state: ChildState,
-    /// How often the supervisor started it again.
-    pub restarts: u64,
-    /// How it last ended.
-    pub last_exit: Option<Exit>,
-    /// Whether it is a supervisor.
-    pub is_supervisor: bool,
-    /// How full its mailbox is, if it has one.
-    pub mailbox: Option<MailboxInfo>,
-    /// Its handle, if it is a supervisor.
-    pub supervisor: Option<SupervisorRef>,
-}
-
-/// How many children there are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct ChildCounts {
-    /// Known, up or down.
-    pub specs: usize,
-    /// Up.
-    pub active: usize,
-    /// Known and supervisors themselves.
-    pub supervisors: usize,
-    /// Known and not supervisors.
-    pub workers: usize,
 }
 
 pub(super) type Answer = oneshot::Sender<Result<(), ChildError>>;
@@ -85,7 +50,12 @@ pub(super) enum Request {
     Restart(String, Answer),
     Delete(String, Answer),
     Which(oneshot::Sender<Vec<ChildInfo>>),
-    Shutdown(oneshot::Sender<()>),
+    WhichOne(String, oneshot::Sender<Result<ChildInfo, ChildError>>),
+    Spec(String, oneshot::Sender<Result<Policy, ChildError>>),
+    Watch(String, oneshot::Sender<Result<oneshot::Receiver<Exit>, ChildError>>),
+    Settings(oneshot::Sender<Settings>),
+    Reconfigure(Settings, Answer),
+    Shutdown(Option<oneshot::Sender<()>>),
 }
 
 /// Handle of a supervisor; clones are the same supervisor. Of its thread only. The handle of a
@@ -122,7 +92,7 @@ impl SupervisorRef {
     /// and leaves nothing behind.
     ///
     /// # Errors
-    /// [`ChildError::Refused`] if the id is taken, [`ChildError::StartFailed`].
+    /// [`ChildError::Refused`] if the id is taken, [`ChildError::BadSpec`], [`ChildError::StartFailed`].
     pub async fn start_child(&self, spec: ChildSpec) -> Result<(), ChildError> {
         self.ask(|answer| Request::Start(Box::new(spec.into()), answer)).await
     }
@@ -139,7 +109,8 @@ impl SupervisorRef {
     /// Starts a child that is down; answered when it is up.
     ///
     /// # Errors
-    /// [`ChildError::Refused`] unless it is down, [`ChildError::StartFailed`].
+    /// [`ChildError::Refused`] unless it is down, and always in a dynamic supervisor;
+    /// [`ChildError::StartFailed`].
     pub async fn restart_child(&self, id: &str) -> Result<(), ChildError> {
         self.ask(|answer| Request::Restart(id.to_owned(), answer)).await
     }
@@ -147,7 +118,7 @@ impl SupervisorRef {
     /// Forgets a child that is down.
     ///
     /// # Errors
-    /// [`ChildError::Refused`] unless it is down.
+    /// [`ChildError::Refused`] unless it is down, and always in a dynamic supervisor.
     pub async fn delete_child(&self, id: &str) -> Result<(), ChildError> {
         self.ask(|answer| Request::Delete(id.to_owned(), answer)).await
     }
@@ -162,19 +133,64 @@ impl SupervisorRef {
         answered.await.map_err(|_| self.gone())
     }
 
+    /// One child.
+    ///
+    /// # Errors
+    /// [`Refusal::NotFound`], [`ChildError::SupervisorGone`].
+    pub async fn which_child(&self, id: &str) -> Result<ChildInfo, ChildError> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Request::WhichOne(id.to_owned(), answer)).await?;
+        answered.await.map_err(|_| self.gone())?
+    }
+
     /// How many children there are.
     ///
     /// # Errors
     /// [`ChildError::SupervisorGone`].
     pub async fn count_children(&self) -> Result<ChildCounts, ChildError> {
-        let children = self.which_children().await?;
-        let count = |test: fn(&ChildInfo) -> bool| children.iter().filter(|child| test(child)).count();
-        Ok(ChildCounts {
-            specs: children.len(),
-            active: count(|child| child.state == ChildState::Running),
-            supervisors: count(|child| child.is_supervisor),
-            workers: count(|child| !child.is_supervisor),
-        })
+        Ok(ChildCounts::of(&self.which_children().await?))
+    }
+
+    /// What was chosen for a child (OTP: `get_childspec`).
+    ///
+    /// # Errors
+    /// [`Refusal::NotFound`], [`ChildError::SupervisorGone`].
+    pub async fn child_spec(&self, id: &str) -> Result<Policy, ChildError> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Request::Spec(id.to_owned(), answer)).await?;
+        answered.await.map_err(|_| self.gone())?
+    }
+
+    /// A death watch on the incarnation of a child that is up now: the future gives its exit when it
+    /// is down, whatever the kind of child ([`Exit::Killed`] if its supervisor was killed with it).
+    /// Exactly one exit per watch; a restart needs a new one.
+    ///
+    /// # Errors
+    /// [`Refusal::NotFound`], [`ChildError::NotUp`], [`ChildError::SupervisorGone`].
+    pub async fn watch_child(&self, id: &str) -> Result<impl Future<Output = Exit> + use<>, ChildError> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Request::Watch(id.to_owned(), answer)).await?;
+        let ended = answered.await.map_err(|_| self.gone())??;
+        Ok(async move { ended.await.unwrap_or(Exit::Killed) })
+    }
+
+    /// The settings in force.
+    ///
+    /// # Errors
+    /// [`ChildError::SupervisorGone`].
+    pub async fn settings(&self) -> Result<Settings, ChildError> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Request::Settings(answer)).await?;
+        answered.await.map_err(|_| self.gone())
+    }
+
+    /// Other settings from now on; children are left as they are. Restarts of the past count by the
+    /// new intensity. A restart of this supervisor itself brings its spec's settings back.
+    ///
+    /// # Errors
+    /// [`ChildError::BadSpec`], [`Refusal::StrategyFixed`], [`ChildError::SupervisorGone`].
+    pub async fn reconfigure(&self, settings: Settings) -> Result<(), ChildError> {
+        self.ask(|answer| Request::Reconfigure(settings, answer)).await
     }
 
     /// This supervisor and all below it.
@@ -186,10 +202,16 @@ impl SupervisorRef {
     /// returns when that is done. Fine on a supervisor that has ended.
     pub async fn shutdown(&self) {
         let (answer, answered) = oneshot::channel();
-        if self.send(Request::Shutdown(answer)).await.is_ok() {
+        if self.send(Request::Shutdown(Some(answer))).await.is_ok() {
             // Err: it ended in another way meanwhile.
             let _ = answered.await;
         }
+    }
+
+    /// Asks for a shutdown without waiting; false if it cannot be asked now.
+    pub(super) fn request_shutdown(&self) -> bool {
+        let sender = self.requests.borrow();
+        sender.as_ref().is_some_and(|sender| sender.try_send(Request::Shutdown(None)).is_ok())
     }
 
     async fn ask(&self, request: impl FnOnce(Answer) -> Request) -> Result<(), ChildError> {

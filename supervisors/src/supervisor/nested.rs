@@ -12,30 +12,57 @@ use crate::decision::Shutdown;
 use crate::panics::text_of;
 
 /// A supervisor as a child: permanent, and waited for without limit when it stops, because its own
-/// children have their limits. A restart begins with the children of `spec` again; those added at
-/// run time are gone.
+/// children have their limits. It counts as up when its children are up. A restart begins with the
+/// children of `spec` again; those added at run time are gone.
 #[must_use]
 pub fn supervisor_child(spec: SupervisorSpec) -> (SupervisorRef, ChildSpec) {
-    let handle = SupervisorRef::new(&spec.id);
+    let below = spec.faults();
     let id = spec.id.clone();
-    let mut child = ChildSpec::new(id, Nested { plan: spec.into(), handle: handle.clone() });
+    let plan: Plan = spec.into();
+    let (handle, mut child) = child_of(&id, move || Ok(Some(plan.clone())));
+    child.below = below;
+    (handle, child)
+}
+
+/// Like [`supervisor_child`], but `init` says at every start what the supervisor is made of, as OTP's
+/// `Module:init/1`: `None` means that there is nothing to supervise ([`Started::Ignore`]), an error
+/// (or a panic, or a spec with faults) that the start failed. `id` goes before the id in the spec.
+pub fn supervisor_child_with(
+    id: &str,
+    mut init: impl FnMut() -> Result<Option<SupervisorSpec>, String> + 'static,
+) -> (SupervisorRef, ChildSpec) {
+    child_of(id, move || Ok(init()?.map(Plan::from)))
+}
+
+fn child_of(
+    id: &str,
+    init: impl FnMut() -> Result<Option<Plan>, String> + 'static,
+) -> (SupervisorRef, ChildSpec) {
+    let handle = SupervisorRef::new(id);
+    let mut child = ChildSpec::new(id, Nested { init, handle: handle.clone() });
     child.shutdown = Shutdown::Infinity;
     child.is_supervisor = true;
     child.supervisor = Some(handle.clone());
     (handle, child)
 }
 
-struct Nested {
-    plan: Plan,
+struct Nested<F> {
+    init: F,
     handle: SupervisorRef,
 }
 
-impl Starter for Nested {
+impl<F> Starter for Nested<F>
+where
+    F: FnMut() -> Result<Option<Plan>, String> + 'static,
+{
     fn start(&mut self, _generation: u64) -> LocalBoxFuture<'_, Result<Started, String>> {
-        let (stop, stopped) = oneshot::channel();
-        let (done, exit) = oneshot::channel();
-        let run = shell::run(self.plan.clone(), self.handle.clone(), stopped);
         async move {
+            let Some(mut plan) = (self.init)()? else { return Ok(Started::Ignore) };
+            self.handle.id().clone_into(&mut plan.id);
+            let (stop, stopped) = oneshot::channel();
+            let (done, exit) = oneshot::channel();
+            let (booted, is_up) = oneshot::channel();
+            let run = shell::run(plan, self.handle.clone(), stopped, booted);
             let task = tokio::task::spawn_local(async move {
                 // A defect of the loop itself: its drop killed the children, the parent restarts all.
                 let ended = AssertUnwindSafe(run).catch_unwind().await;
@@ -43,7 +70,16 @@ impl Starter for Nested {
                 // Err: the parent is gone, and with it everyone who would want to know.
                 let _ = done.send(exit);
             });
-            Ok(Started::Running(Running::new(exit, stop, move || task.abort())))
+            // Before the wait: a start that is given up kills what it began.
+            let mut running = Running::new(exit, stop, move || task.abort());
+            if is_up.await.is_ok() {
+                return Ok(Started::Running(running));
+            }
+            let exit = match running.take_done() {
+                Some(done) => done.await.unwrap_or(Exit::Killed),
+                None => Exit::Killed,
+            };
+            Ok(Started::Failed(exit))
         }
         .boxed_local()
     }

@@ -1,32 +1,31 @@
 //! The loop's answers to requests. A request that takes time (a start, a stop) is answered when the
 //! child gets there; the loop goes on meanwhile.
 
-use super::control::{Answer, ChildError, ChildInfo, ChildState, Request};
+use tokio::sync::oneshot;
+
+use super::control::{Answer, ChildError, Request};
+use super::info::{ChildInfo, ChildState};
 use super::shell::{AwaitedState, Entry, Link, Shell};
-use crate::decision::{Event, Key, Refusal, Status};
+use crate::Exit;
+use crate::child::Held;
+use crate::decision::{Child, Event, Key, Refusal, Settings, Status};
+use crate::spec::{self, SpecErrors};
 
 impl Shell {
-    pub(super) fn answer(&mut self, key: Key, reached: &AwaitedState, answer: &Result<(), ChildError>) {
-        let matches = |waiter: &mut (Key, AwaitedState, Answer)| waiter.0 == key && waiter.1 == *reached;
-        for (_, _, waiter) in self.waiting.extract_if(.., matches) {
+    pub(super) fn answer(&mut self, key: Key, reached: AwaitedState, answer: &Result<(), ChildError>) {
+        let Some(waiting) = self.waiting.get_mut(&key) else { return };
+        for (_, waiter) in waiting.answers.extract_if(.., |(awaited, _)| *awaited == reached) {
             // Err: the asker has gone.
             let _ = waiter.send(answer.clone());
+        }
+        if waiting.answers.is_empty() && waiting.watchers.is_empty() {
+            self.waiting.remove(&key);
         }
     }
 
     pub(super) fn serve(&mut self, request: Request) {
         match request {
-            Request::Start(held, answer) => {
-                let key = Key(self.next_key);
-                self.next_key += 1;
-                let policy = held.policy.clone();
-                self.entries.push(Entry { key, held: *held, link: Link::Down });
-                self.waiting.push((key, AwaitedState::Up, answer));
-                if let Err(refusal) = self.try_tell(Event::Add { key, policy }) {
-                    self.answer(key, &AwaitedState::Up, &Err(refusal.into()));
-                    self.entries.retain(|entry| entry.key != key);
-                }
-            }
+            Request::Start(held, answer) => self.start_child(*held, answer),
             Request::Terminate(id, answer) => {
                 self.wait_for(&id, AwaitedState::Down, answer, Event::Terminate { id: id.clone() });
             }
@@ -40,45 +39,115 @@ impl Shell {
             Request::Which(answer) => {
                 let _ = answer.send(self.infos());
             }
+            Request::WhichOne(id, answer) => {
+                let found = self.decision.key_of(&id).and_then(|key| self.decision.child(key));
+                let info = found.and_then(|child| self.info(child));
+                let _ = answer.send(info.ok_or_else(|| Refusal::NotFound(id).into()));
+            }
+            Request::Spec(id, answer) => {
+                let found = self.decision.key_of(&id).and_then(|key| self.decision.child(key));
+                let policy = found.map(|child| child.policy.clone());
+                let _ = answer.send(policy.ok_or_else(|| Refusal::NotFound(id).into()));
+            }
+            Request::Watch(id, answer) => {
+                let _ = answer.send(self.watch(id));
+            }
+            Request::Settings(answer) => {
+                let _ = answer.send(self.decision.settings());
+            }
+            Request::Reconfigure(settings, answer) => {
+                let _ = answer.send(self.reconfigure(settings));
+            }
             Request::Shutdown(answer) => {
-                self.shutdown_waiting.push(answer);
+                self.shutdown_waiting.extend(answer);
                 self.tell(Event::Shutdown);
             }
         }
     }
 
+    fn start_child(&mut self, held: Held, answer: Answer) {
+        let settings = self.decision.settings();
+        let mut faults = Vec::new();
+        spec::child_faults("child", &held, settings.auto_shutdown, &mut faults);
+        if !faults.is_empty() {
+            let errors = SpecErrors { supervisor: self.id.clone(), faults };
+            // Err: the asker has gone.
+            let _ = answer.send(Err(ChildError::BadSpec(errors)));
+            return;
+        }
+        let key = Key(self.next_key);
+        self.next_key += 1;
+        let policy = held.policy.clone();
+        self.entries.insert(key, Entry { held, link: Link::Down });
+        self.waiting.entry(key).or_default().answers.push((AwaitedState::Up, answer));
+        if let Err(refusal) = self.try_tell(Event::Add { key, policy }) {
+            self.answer(key, AwaitedState::Up, &Err(refusal.into()));
+            self.entries.remove(&key);
+        }
+    }
+
     fn wait_for(&mut self, id: &str, state: AwaitedState, answer: Answer, event: Event) {
-        let Some(key) = self.entries.iter().find(|entry| entry.held.policy.id == id).map(|e| e.key) else {
-            let _ = answer.send(Err(Refusal::NotFound(id.to_owned()).into()));
+        let Some(key) = self.decision.key_of(id) else {
+            // Refused by the decision core too, which knows the right words.
+            let refused = self.try_tell(event).err().unwrap_or_else(|| Refusal::NotFound(id.to_owned()));
+            let _ = answer.send(Err(refused.into()));
             return;
         };
-        self.waiting.push((key, state, answer));
+        self.waiting.entry(key).or_default().answers.push((state, answer));
         if let Err(refusal) = self.try_tell(event)
-            && let Some((_, _, answer)) = self.waiting.pop()
+            && let Some((_, answer)) = self.waiting.get_mut(&key).and_then(|waiting| waiting.answers.pop())
         {
             let _ = answer.send(Err(refusal.into()));
         }
     }
 
+    fn watch(&mut self, id: String) -> Result<oneshot::Receiver<Exit>, ChildError> {
+        let key = self.decision.key_of(&id).ok_or_else(|| Refusal::NotFound(id.clone()))?;
+        match self.decision.child(key).map(|child| child.status) {
+            Some(Status::Running { .. } | Status::Stopping { .. } | Status::Killing { .. }) => {
+                let (watcher, ended) = oneshot::channel();
+                self.waiting.entry(key).or_default().watchers.push(watcher);
+                Ok(ended)
+            }
+            _ => Err(ChildError::NotUp(id)),
+        }
+    }
+
+    fn reconfigure(&mut self, settings: Settings) -> Result<(), ChildError> {
+        let mut faults = Vec::new();
+        spec::settings_faults(&settings, &mut faults);
+        for child in self.decision.children() {
+            let path = format!("child `{}`", child.policy.id);
+            spec::significance_faults(&path, &child.policy, settings.auto_shutdown, &mut faults);
+        }
+        if faults.is_empty() {
+            self.try_tell(Event::Reconfigure(settings)).map_err(ChildError::from)
+        } else {
+            Err(ChildError::BadSpec(SpecErrors { supervisor: self.id.clone(), faults }))
+        }
+    }
+
     fn infos(&self) -> Vec<ChildInfo> {
-        let info = |child: &crate::decision::Child| {
-            let held = &self.entries.iter().find(|entry| entry.key == child.key)?.held;
-            Some(ChildInfo {
-                id: child.policy.id.clone(),
-                state: match child.status {
-                    Status::Idle => ChildState::Undefined,
-                    Status::Pending { .. } | Status::Starting { .. } => ChildState::Restarting,
-                    Status::Running { .. } | Status::Stopping { .. } | Status::Killing { .. } => {
-                        ChildState::Running
-                    }
-                },
-                restarts: child.restarts,
-                last_exit: child.last_exit.clone(),
-                is_supervisor: held.is_supervisor,
-                mailbox: held.mailbox.as_ref().map(|mailbox| mailbox()),
-                supervisor: held.supervisor.clone(),
-            })
-        };
-        self.decision.children().iter().filter_map(info).collect()
+        self.decision.children().filter_map(|child| self.info(child)).collect()
+    }
+
+    fn info(&self, child: &Child) -> Option<ChildInfo> {
+        let held = &self.entries.get(&child.key)?.held;
+        Some(ChildInfo {
+            id: child.policy.id.clone(),
+            state: match child.status {
+                Status::Idle => ChildState::Undefined,
+                Status::Pending { .. } | Status::Starting { .. } => ChildState::Restarting,
+                Status::Running { .. } | Status::Stopping { .. } | Status::Killing { .. } => {
+                    ChildState::Running
+                }
+            },
+            generation: child.generation(),
+            restarts: child.restarts,
+            last_exit: child.last_exit.clone(),
+            is_supervisor: held.is_supervisor,
+            mailbox: held.mailbox.as_ref().map(|mailbox| mailbox()),
+            supervisor: held.supervisor.clone(),
+        })
     }
 }

@@ -2,7 +2,8 @@
 
 use futures::future::{FutureExt, LocalBoxFuture};
 
-use super::control::{ChildInfo, ChildState, SupervisorRef};
+use super::control::SupervisorRef;
+use super::info::{ChildInfo, ChildState};
 use crate::Exit;
 use crate::child::MailboxInfo;
 

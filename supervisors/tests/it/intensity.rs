@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use supervisors::{Exit, Intensity, Restart, Strategy, SupervisorSpec, start, supervisor_child};
+use supervisors::{Boot, Exit, Intensity, Restart, Strategy, SupervisorSpec, start, supervisor_child};
 
 use crate::support::{Stage, alone, in_virtual_time, settle, supervisor};
 
@@ -48,6 +48,7 @@ fn a_start_that_always_fails_is_tried_one_time_more_than_tolerated() {
         stage.fail_next_starts("a", u32::MAX);
         let mut spec = alone(&stage, Restart::Permanent);
         spec.intensity.restarts = 5;
+        spec.boot = Boot::Retry;
         let (_top, end) = start(spec);
         let exit = end.await.unwrap();
         assert_eq!(exit, Exit::Escalated(vec!["child `a` ended: error: told to fail".into()]));
@@ -59,12 +60,12 @@ fn a_start_that_always_fails_is_tried_one_time_more_than_tolerated() {
 fn an_inner_supervisor_that_keeps_giving_up_brings_the_top_down_with_the_whole_chain_of_causes() {
     in_virtual_time(async {
         let stage = Stage::default();
-        let (_, inner) = supervisor_child(SupervisorSpec {
-            id: "inner".to_owned(),
-            strategy: Strategy::OneForOne,
-            intensity: Intensity { restarts: 3, period: Duration::from_secs(5) },
-            children: stage.puppets(&["a"]),
-        });
+        let (_, inner) = supervisor_child(SupervisorSpec::new(
+            "inner",
+            Strategy::OneForOne,
+            Intensity { restarts: 3, period: Duration::from_secs(5) },
+            stage.puppets(&["a"]),
+        ));
         let (_top, end) = start(supervisor(Strategy::OneForOne, 2, vec![inner]));
         settle().await;
         // The inner one gives up at every fourth death, the top one at the third giving up.

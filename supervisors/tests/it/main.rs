@@ -4,7 +4,6 @@
 
 mod backoff;
 mod counter;
-mod decision;
 mod intensity;
 mod mailbox;
 mod nested;

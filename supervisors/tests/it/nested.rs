@@ -27,7 +27,7 @@ fn only_the_dead_worker_is_restarted_while_its_supervisor_copes() {
         let (_top, _end) =
             start(supervisor(Strategy::OneForAll, 1, vec![stage.puppet("a"), child, stage.puppet("d")]));
         settle().await;
-        assert_eq!(stage.happened(), "+a +d +b +c");
+        assert_eq!(stage.happened(), "+a +b +c +d");
         stage.exit("b", Exit::Killed).await;
         assert_eq!(stage.happened(), "+b");
         assert_eq!(states(&inner_ref).await, "b:up c:up");

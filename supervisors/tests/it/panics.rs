@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use supervisors::{
-    ActorRef, AskError, Backoff, Exit, Restart, Strategy, SupervisorRef, TellError, actor_child, start,
+    ActorRef, AskError, Backoff, Boot, Exit, Restart, Strategy, SupervisorRef, TellError, actor_child, start,
     task_child,
 };
 use tokio::task::JoinHandle;
@@ -130,7 +130,7 @@ fn a_panicking_factory_is_a_failed_start() {
             assert!(calls > 1, "the first call fails");
             Counter { count: 7, watch: watch.clone() }
         });
-        let (top, _end) = start(supervisor(Strategy::OneForOne, 1, vec![spec]));
+        let (top, _end) = start(supervisor(Strategy::OneForOne, 1, vec![spec]).boot(Boot::Retry));
         settle().await;
         assert_eq!(actor.ask(Get, PATIENCE).await, Ok(7));
         let text = "panicked in its factory: the first call fails";

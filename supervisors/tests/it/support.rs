@@ -54,11 +54,16 @@ impl Stage {
         ids.iter().map(|id| self.puppet(id)).collect()
     }
 
-    /// The child ends by itself.
+    /// The child ends by itself, and what that brings about is over.
     pub async fn exit(&self, id: &str, exit: Exit) {
+        self.exit_now(id, exit);
+        settle().await;
+    }
+
+    /// The child ends by itself; nobody has heard of it yet.
+    pub fn exit_now(&self, id: &str, exit: Exit) {
         let sender = self.0.borrow_mut().exits.remove(id);
         sender.unwrap_or_else(|| panic!("{id} is not up")).send(exit).unwrap();
-        settle().await;
     }
 
     pub fn fail_next_starts(&self, id: &str, times: u32) {
@@ -146,12 +151,7 @@ impl Starter for Puppet {
 }
 
 pub fn supervisor(strategy: Strategy, restarts: u32, children: Vec<ChildSpec>) -> SupervisorSpec {
-    SupervisorSpec {
-        id: "top".to_owned(),
-        strategy,
-        intensity: Intensity { restarts, period: Duration::from_secs(5) },
-        children,
-    }
+    SupervisorSpec::new("top", strategy, Intensity { restarts, period: Duration::from_secs(5) }, children)
 }
 
 /// One child with this restart type under a one-for-one supervisor that tolerates 10 restarts.

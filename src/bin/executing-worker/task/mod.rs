@@ -125,7 +125,8 @@ fn perform(work: &mut Work) -> Result<Facts, StageError> {
         | StageKind::ReleaseAssessment
         | StageKind::ReleaseRollback
         | StageKind::Exec
-        | StageKind::Approval => Err(fail::permanent(
+        | StageKind::Approval
+        | StageKind::Check => Err(fail::permanent(
             "EX-0503",
             format!("the kind {} is the daemon's own work, not a worker's", work.request.kind.name()),
         )),
