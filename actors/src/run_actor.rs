@@ -350,10 +350,7 @@ impl RunActor {
                 })
             }
             Command::WithdrawPlacement { stage } => {
-                let key = (self.id.clone(), stage.0);
-                // A lease that an earlier answer left for this request is nobody's now.
-                self.directory.resources.tell_control(resources::Release { key: key.clone() })?;
-                self.directory.scheduler.tell_control(scheduler::Withdraw { key })
+                self.directory.scheduler.tell_control(scheduler::Withdraw { key: (self.id.clone(), stage.0) })
             }
             Command::Dispatch { stage, attempt, resume_from } => {
                 let work = self.work(run, *stage, attempt.0, resume_from.clone());

@@ -257,7 +257,15 @@ impl World {
             let Ok((rebuilt, sequence)) = self.rebuild(run, false) else { continue };
             let live = !rebuilt.phase().is_ended();
             let placed_on = BTreeMap::new();
-            let shell = RunShell { run: rebuilt, sequence, checkpointed: sequence, live, placed_on, turn: 0 };
+            let shell = RunShell {
+                run: rebuilt,
+                sequence,
+                checkpointed: sequence,
+                live,
+                placed_on,
+                turn: 0,
+                asked: BTreeMap::new(),
+            };
             self.daemon.runs.insert(run, shell);
             if live {
                 self.control(FIRST_RUN + run as usize, Mail::Resume);
@@ -379,7 +387,15 @@ impl World {
             Run::submitted(record.position, record.time_ms, event).map_err(|error| error.to_string())?;
         self.pristine.insert(run, machine.clone());
         let placed_on = BTreeMap::new();
-        let shell = RunShell { run: machine, sequence: 1, checkpointed: 1, live: true, placed_on, turn: 0 };
+        let shell = RunShell {
+            run: machine,
+            sequence: 1,
+            checkpointed: 1,
+            live: true,
+            placed_on,
+            turn: 0,
+            asked: BTreeMap::new(),
+        };
         self.daemon.runs.insert(run, shell);
         self.daemon.keys.insert(key.clone(), run);
         self.control(FIRST_RUN + run as usize, Mail::Resume);

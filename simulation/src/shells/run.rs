@@ -23,8 +23,10 @@ pub struct RunShell {
     pub checkpointed: u64,
     pub live: bool,
     pub placed_on: BTreeMap<u32, String>,
-    /// Raised when the actor starts again: what an earlier one asked for is not its own.
+    /// Number of the newest request for room; a placement answers the request whose number it carries.
     pub turn: u64,
+    /// The request that each stage waits for or was placed by.
+    pub asked: BTreeMap<u32, u64>,
 }
 
 /// What follows once a commit is done.
@@ -62,14 +64,13 @@ impl World {
             Mail::Drive { input, ticket } => self.drive(run, input, ticket),
             Mail::Stop { stop } => self.drive(run, Input::EmergencyStop, Some(Ticket::Stop(stop))),
             Mail::Placed { input, turn } => {
-                let own = turn == self.daemon.runs[&run].turn || self.mutant == Mutant::TakesOldPlacements;
-                // The lease of an earlier turn was given back when this one began, or granted since.
-                if own {
+                let Input::Placed { stage, .. } = &input else { return Ok(()) };
+                let own = self.daemon.runs[&run].asked.get(&stage.0) == Some(&turn);
+                // The lease of an earlier request was given back when it was withdrawn, or granted since.
+                if own || self.mutant == Mutant::TakesOldPlacements {
                     return self.drive(run, input, None);
                 }
-                if let Input::Placed { stage, .. } = input {
-                    self.give_back(run, stage);
-                }
+                self.give_back(run, *stage);
                 Ok(())
             }
             other => Err(format!("a run cannot hear {other:?}")),
@@ -122,7 +123,7 @@ impl World {
         let Some(shell) = self.daemon.runs.get_mut(&run) else { return Ok(()) };
         (shell.run, shell.sequence, shell.checkpointed) = (rebuilt, sequence, sequence);
         shell.placed_on.clear();
-        shell.turn += 1;
+        shell.asked.clear();
         if ended {
             return Ok(());
         }
@@ -332,10 +333,13 @@ impl World {
                     demand.backend = Some(BACKEND.to_owned());
                 }
                 let ask = Ask { key: (id(run), stage.0), demand, slot, priority, asked_ms: now_ms };
+                shell.turn += 1;
                 let turn = shell.turn;
+                shell.asked.insert(stage.0, turn);
                 self.mail(SCHEDULER, Mail::Enqueue { ask, attempt, run, turn });
             }
             Command::WithdrawPlacement { stage } => {
+                shell.asked.remove(&stage.0);
                 self.control(SCHEDULER, Mail::Withdraw((id(run), stage.0)));
                 // A lease that an earlier answer left for this request is nobody's now.
                 if !matches!(self.mutant, Mutant::LeaksALease | Mutant::LeaksTheLeaseOfAnUndo) {
