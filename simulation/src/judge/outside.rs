@@ -128,7 +128,7 @@ impl Outside {
     }
 
     /// A run that ended rolled back or cancelled has taken back what it deployed.
-    pub fn is_undone(&self, run: u32) -> Verdict {
+    pub fn is_undone(&mut self, run: u32) -> Verdict {
         let name = format!("run-{run:06}");
         let maker = self.active.as_ref().and_then(|release| self.makers.get(release));
         must!(
@@ -136,6 +136,8 @@ impl Outside {
             "run {run} was undone, but its release {:?} is still active",
             self.active
         );
+        // What another run's undo brings back later is not this run's doing any more.
+        self.makers.retain(|_, maker| *maker != name);
         Ok(())
     }
 

@@ -143,6 +143,8 @@ impl World {
                 }
                 Ok(())
             }
+            // A stop came since: what it freezes is not thawed by a clear from before it.
+            Err(()) if !frozen && self.daemon.emergency => Ok(()),
             // Another record took the place; this one is decided anew.
             Err(()) => self.freeze(frozen, stop),
         }
