@@ -12,7 +12,7 @@ use crate::{deployer, quantum_proxy, resources, scheduler, solver_worker};
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, Supervised, WrapFuture};
 use engine::definition::StageIndex;
 use engine::placement::Ask;
-use engine::run::{Command, Event, Fence, Input, Refusal, Run};
+use engine::run::{Command, Event, Fence, Input, Refusal, Run, StageState};
 use journal::Appended;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -118,6 +118,12 @@ impl RunActor {
                 return;
             }
         };
+        // An actor that starts again in a living daemon has left its executors at work.
+        for stage in (0..run.definition().stages.len() as u32).map(StageIndex) {
+            if let Some(fence) = run.fence(stage) {
+                let _ = self.abandon(stage, fence);
+            }
+        }
         let (events, commands) = run.recover(self.shared.clock.now_ms());
         self.sequence = sequence;
         self.checkpointed = sequence;
@@ -249,8 +255,11 @@ impl RunActor {
             Err(refusal) => {
                 tracing::debug!(run = %self.id, %refusal, "Refused.");
                 metrics::counter!("executing_refusals_total").increment(1);
+                // A stage that runs uses this lease, and one that has asked again will be granted it.
+                let used =
+                    |stage| matches!(run.stage(stage), StageState::Running { .. } | StageState::Ready { .. });
                 if let Some(stage) = placed
-                    && run.fence(stage).is_none()
+                    && !used(stage)
                 {
                     // Withdrawn while the grant was on its way: nobody will use this lease.
                     let key = (self.id.clone(), stage.0);
