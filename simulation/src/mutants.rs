@@ -77,7 +77,7 @@ impl Mutant {
         (Self::ActsBeforeTheRecord, &["before its record"]),
         (Self::AnswersBeforeTheRecord, &["before it was durable"]),
         (Self::BelievesAFailedSync, &["the store is damaged", "acknowledged records are lost"]),
-        (Self::SwallowsAFullDisk, &["acknowledged records are lost"]),
+        (Self::SwallowsAFullDisk, &["acknowledged records are lost", "were acknowledged"]),
         (Self::SkipsChecksums, &["damage was served", "served changed"]),
         (Self::KeepsATornTail, &["the store is damaged"]),
         (Self::FollowsTheWallClock, &["it is not over", "time goes back"]),

@@ -24,8 +24,8 @@ pub struct Outside {
     /// Release, the one before, and the run of an activation that is open.
     open: Option<(Option<String>, Option<String>, Option<String>)>,
     active: Option<String>,
-    /// Which run activated a release last.
-    makers: BTreeMap<String, String>,
+    /// Which runs activated a release and have not been undone; runs with the same content share one.
+    makers: BTreeMap<String, BTreeSet<String>>,
     frozen_at: Option<u64>,
     /// A client was told that the stop is in force and journaled, or a start found it so.
     told_stopped: bool,
@@ -88,7 +88,7 @@ impl Outside {
                     return Err("an activation succeeded that never began".to_owned());
                 };
                 if let (Some(release), Some(run), true) = (&release, run, release != self.active) {
-                    self.makers.insert(release.clone(), run);
+                    self.makers.entry(release.clone()).or_default().insert(run);
                 }
                 self.active = release;
             }
@@ -130,14 +130,17 @@ impl Outside {
     /// A run that ended rolled back or cancelled has taken back what it deployed.
     pub fn is_undone(&mut self, run: u32) -> Verdict {
         let name = format!("run-{run:06}");
-        let maker = self.active.as_ref().and_then(|release| self.makers.get(release));
+        let makers = self.active.as_ref().and_then(|release| self.makers.get(release));
+        let alone = makers.is_some_and(|makers| makers.len() == 1 && makers.contains(&name));
         must!(
-            maker != Some(&name),
+            !alone,
             "run {run} was undone, but its release {:?} is still active",
             self.active
         );
         // What another run's undo brings back later is not this run's doing any more.
-        self.makers.retain(|_, maker| *maker != name);
+        for makers in self.makers.values_mut() {
+            makers.remove(&name);
+        }
         Ok(())
     }
 
