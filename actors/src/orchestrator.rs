@@ -399,23 +399,30 @@ impl Handler<Control> for Orchestrator {
     }
 }
 
-/// Every unfinished run gets this input (emergency stop). Answers the runs reached.
+/// Every unfinished run gets this input (emergency stop). Answers the runs, each with its answer to come.
 #[derive(Debug, Message)]
-#[rtype(result = "Vec<String>")]
+#[rtype(result = "Told")]
 pub struct ToAll {
     pub input: Input,
     pub by: Principal,
 }
 
-impl Handler<ToAll> for Orchestrator {
-    type Result = Vec<String>;
+/// Answer to [`ToAll`]: a run whose sender is gone was not reached, or ended meanwhile.
+#[derive(Debug, actix::MessageResponse)]
+pub struct Told(pub Vec<(String, oneshot::Receiver<Result<(), DriveError>>)>);
 
-    fn handle(&mut self, message: ToAll, _: &mut Self::Context) -> Vec<String> {
-        let reached = self.live.iter().filter(|(_, actor)| {
-            let drive = Drive { input: message.input.clone(), by: message.by.clone(), reply: None };
-            actor.tell_control(drive).is_ok()
-        });
-        reached.map(|(run, _)| run.clone()).collect()
+impl Handler<ToAll> for Orchestrator {
+    type Result = Told;
+
+    fn handle(&mut self, message: ToAll, _: &mut Self::Context) -> Told {
+        let tell = |(run, actor): (&String, &ActorRef<RunActor>)| {
+            let (reply, answer) = oneshot::channel();
+            let drive = Drive { input: message.input.clone(), by: message.by.clone(), reply: Some(reply) };
+            // A full control lane drops the reply, and the asker tells again.
+            let _ = actor.tell_control(drive);
+            (run.clone(), answer)
+        };
+        Told(self.live.iter().filter(|(_, actor)| !actor.is_down()).map(tell).collect())
     }
 }
 

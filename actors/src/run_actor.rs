@@ -12,7 +12,7 @@ use crate::{deployer, quantum_proxy, resources, scheduler, solver_worker};
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, Supervised, WrapFuture};
 use engine::definition::StageIndex;
 use engine::placement::Ask;
-use engine::run::{Command, Event, Fence, Input, Refusal, Run};
+use engine::run::{Command, Event, Fence, Input, Refusal, Run, StageState};
 use journal::Appended;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -54,6 +54,13 @@ pub enum DriveError {
     Unknown,
 }
 
+/// What waits until the present commit is over.
+#[derive(Debug)]
+enum Due {
+    Input(Input),
+    Recover,
+}
+
 /// The actor round one [`Run`].
 #[derive(Debug)]
 pub struct RunActor {
@@ -68,7 +75,7 @@ pub struct RunActor {
     placed_on: BTreeMap<u32, String>,
     /// Between `decide` and `apply`: whatever comes up waits in `due`.
     committing: bool,
-    due: VecDeque<Input>,
+    due: VecDeque<Due>,
     shared: Shared,
     directory: Directory,
     me: ActorRef<Self>,
@@ -118,19 +125,34 @@ impl RunActor {
                 return;
             }
         };
-        let (events, commands) = run.recover(self.shared.clock.now_ms());
+        // An actor that starts again in a living daemon has left its executors at work.
+        for stage in (0..run.definition().stages.len() as u32).map(StageIndex) {
+            if let Some(fence) = run.fence(stage) {
+                let _ = self.abandon(stage, fence);
+            }
+        }
         self.sequence = sequence;
         self.checkpointed = sequence;
         let ended = run.phase().is_ended();
+        let stop = self.shared.board.emergency().is_some() && !run.is_paused();
         self.run = Some(run);
         if ended {
             // Started to be asked something (`retry`): the question is in the mailbox.
             return;
         }
-        if self.shared.board.emergency().is_some() {
-            // Submitted or restarted while the stop came: it is told like the others, before it goes on.
-            self.due.push_back(Input::EmergencyStop);
+        self.due.push_back(Due::Recover);
+        if stop {
+            // Submitted or restarted while the stop is in force: it is told like the others, before it
+            // goes on.
+            self.due.push_front(Due::Input(Input::EmergencyStop));
         }
+        self.settle_due(ctx);
+    }
+
+    /// Takes up what was in flight before this start, and looks what is due.
+    fn recover(&mut self, ctx: &mut Context<Self>) {
+        let Some(run) = &self.run else { return };
+        let (events, commands) = run.recover(self.shared.clock.now_ms());
         self.commit(events, commands, Principal::system(), None, true, ctx);
     }
 
@@ -152,7 +174,7 @@ impl RunActor {
             self.perform(commands, ctx);
             answer(reply, Ok(()));
             if then_look {
-                self.due.push_back(Input::Woke);
+                self.due.push_back(Due::Input(Input::Woke));
             }
             return self.settle_due(ctx);
         }
@@ -171,7 +193,7 @@ impl RunActor {
                     actor.perform(commands, ctx);
                     answer(reply, Ok(()));
                     if then_look {
-                        actor.due.push_back(Input::Woke);
+                        actor.due.push_back(Due::Input(Input::Woke));
                     }
                 }
                 Err(error) => {
@@ -194,9 +216,12 @@ impl RunActor {
     /// Takes what came up while commands were performed, one decision after the other.
     fn settle_due(&mut self, ctx: &mut Context<Self>) {
         while !self.committing
-            && let Some(input) = self.due.pop_front()
+            && let Some(due) = self.due.pop_front()
         {
-            self.drive(input, Principal::system(), None, ctx);
+            match due {
+                Due::Input(input) => self.drive(input, Principal::system(), None, ctx),
+                Due::Recover => self.recover(ctx),
+            }
         }
     }
 
@@ -240,6 +265,14 @@ impl RunActor {
                 Err(DriveError::NotDurable("the run could not be read from the journal".into())),
             );
         };
+        // Asked just before an emergency stop and heard after it: nothing begins until it is cleared.
+        if matches!(input, Input::Resume { .. } | Input::Retry { .. })
+            && let Some(reason) = self.shared.board.emergency()
+        {
+            let expected = "no emergency stop in force".to_owned();
+            let refusal = Refusal::NotNow { expected, actual: format!("stopped: {reason}") };
+            return answer(reply, Err(refusal.into()));
+        }
         let placed = match &input {
             Input::Placed { stage, .. } => Some(*stage),
             _ => None,
@@ -249,8 +282,11 @@ impl RunActor {
             Err(refusal) => {
                 tracing::debug!(run = %self.id, %refusal, "Refused.");
                 metrics::counter!("executing_refusals_total").increment(1);
+                // A stage that runs uses this lease, and one that has asked again will be granted it.
+                let used =
+                    |stage| matches!(run.stage(stage), StageState::Running { .. } | StageState::Ready { .. });
                 if let Some(stage) = placed
-                    && run.fence(stage).is_none()
+                    && !used(stage)
                 {
                     // Withdrawn while the grant was on its way: nobody will use this lease.
                     let key = (self.id.clone(), stage.0);
@@ -275,7 +311,7 @@ impl RunActor {
     fn perform(&mut self, commands: Vec<Command>, ctx: &mut Context<Self>) {
         for command in commands {
             if let Some(done) = self.done_at_once(&command) {
-                self.due.push_back(done);
+                self.due.push_back(Due::Input(done));
                 continue;
             }
             match (self.try_perform(&command, ctx), &command) {
@@ -294,7 +330,7 @@ impl RunActor {
                             "EX-0501",
                             "the stage's executor is being restarted".to_owned(),
                         );
-                        self.due.push_back(Input::Failed { stage: *stage, fence, error });
+                        self.due.push_back(Due::Input(Input::Failed { stage: *stage, fence, error }));
                     }
                 }
                 (Err(TellError::Down), _) => {}
