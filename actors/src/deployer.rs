@@ -50,8 +50,7 @@ impl Books {
         };
         let record =
             records::deployment_record(have, &event, by).map_err(|e| permanent("EX-0521", e.to_string()))?;
-        let refused =
-            |e: journal::AppendError| crate::worker_drive::transient("EX-0521", e.to_string());
+        let refused = |e: journal::AppendError| crate::worker_drive::transient("EX-0521", e.to_string());
         let (positions, time_ms) = match event {
             // An emergency stop must be recorded on a full disk, too. Its time is in no state.
             deployment::Event::Frozen { .. } | deployment::Event::Thawed { .. } => {
