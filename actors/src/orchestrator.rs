@@ -16,7 +16,7 @@ use engine::protocol::Submission;
 use engine::run::{Event, Input, Run};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use supervisors::{ActorRef, ChildSpec, Restart, SupervisorRef, TellError, actor_child_with};
+use supervisors::{ActorRef, ActorSpec, ChildSpec, Restart, SupervisorRef, TellError};
 use tokio::sync::oneshot;
 
 /// Requests of clients that may wait.
@@ -179,7 +179,9 @@ impl Orchestrator {
 
     fn child(&self, id: &str, mut known: Option<(Run, u64)>) -> (ActorRef<RunActor>, ChildSpec) {
         let (shared, directory, run) = (self.shared.clone(), self.directory.clone(), id.to_owned());
-        let (actor, spec) = actor_child_with(id, RUN_MAILBOX, move |me: &ActorRef<RunActor>| {
+        // One name for all in metrics: runs come and go, series stay.
+        let spec = ActorSpec::new(id, RUN_MAILBOX).kind("run").waits_for("the journal");
+        let (actor, spec) = spec.child_with(move |me: &ActorRef<RunActor>| {
             // Whoever starts it may know the run already; a restart reads the journal.
             RunActor::new(run.clone(), known.take(), shared.clone(), directory.clone(), me.clone())
         });
