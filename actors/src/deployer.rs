@@ -29,6 +29,9 @@ pub(crate) struct Books {
     pub(crate) shared: Shared,
     pub(crate) releases: Releases,
     machine: Arc<Mutex<(Deployments, u64)>>,
+    /// One commit at a time: a freeze that came between the steps of an activation would take the place of
+    /// its record in the stream, and the activation would stay half done.
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Books {
@@ -39,6 +42,7 @@ impl Books {
 
     /// decide, journal, apply.
     pub(crate) async fn commit(&self, input: Input, by: &Principal) -> Result<(), StageError> {
+        let _turn = self.turn.lock().await;
         let (event, have) = {
             let machine = self.machine.lock().unwrap_or_else(PoisonError::into_inner);
             let event = machine.0.decide(input).map_err(|e| permanent("EX-0521", e.to_string()))?;
@@ -46,17 +50,23 @@ impl Books {
         };
         let record =
             records::deployment_record(have, &event, by).map_err(|e| permanent("EX-0521", e.to_string()))?;
+        let refused = |e: journal::AppendError| crate::worker_drive::transient("EX-0521", e.to_string());
         journal::failpoint!("deployer.before-append");
-        let positions = self
-            .shared
-            .append(vec![record])
-            .await
-            .map_err(|e| crate::worker_drive::transient("EX-0521", e.to_string()))?;
+        let (positions, time_ms) = match event {
+            // An emergency stop must be recorded on a full disk, too. Its time is in no state.
+            deployment::Event::Frozen { .. } | deployment::Event::Thawed { .. } => {
+                let positions = self.shared.append_urgent(vec![record]).await.map_err(refused)?;
+                (positions, self.shared.clock.now_ms())
+            }
+            _ => {
+                let appended = self.shared.append_timed(vec![record]).await.map_err(refused)?;
+                (appended.positions, appended.time_ms)
+            }
+        };
         journal::failpoint!("deployer.after-append");
         let position = positions.first().copied().unwrap_or_default();
-        let time = self.shared.time_of(position).unwrap_or_else(|| self.shared.clock.now_ms());
         let mut machine = self.machine.lock().unwrap_or_else(PoisonError::into_inner);
-        machine.0.apply(position, time, &event);
+        machine.0.apply(position, time_ms, &event);
         machine.1 += 1;
         Ok(())
     }
@@ -114,7 +124,7 @@ impl Deployer {
     pub fn new(shared: Shared, releases: Releases) -> Self {
         let machine = Arc::new(Mutex::new((Deployments::default(), 0)));
         Self {
-            books: Books { shared, releases, machine },
+            books: Books { shared, releases, machine, turn: Arc::default() },
             waiting: VecDeque::new(),
             at_work: false,
             current: None,

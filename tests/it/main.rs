@@ -13,6 +13,7 @@ mod exec;
 mod failpoints;
 mod harness;
 mod hostile;
+mod housekeeping;
 mod kill;
 mod orphans;
 mod programs;
