@@ -20,6 +20,7 @@ use super::telemetry::{Telemetry, short_name};
 use super::teller::Teller;
 use crate::Exit;
 use crate::child::{Handling, MailboxInfo, Waiting};
+use crate::thread::unless_abandoned;
 
 /// Why a message was not accepted. It was not and will not be handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -27,7 +28,8 @@ pub enum TellError {
     /// As many messages as the mailbox holds are waiting: try later, or shed the load.
     #[error("the mailbox is full; try later")]
     Busy,
-    /// The actor ended and is not restarted.
+    /// The actor ended and is not restarted; or it is the sender that does not count any more: its
+    /// thread was abandoned ([`is_abandoned`](crate::is_abandoned)).
     #[error("the actor is down")]
     Down,
 }
@@ -241,7 +243,8 @@ impl<A: Actor<Context = actix::Context<A>>> ActorRef<A> {
     {
         let parcel = self.pack(message, reply);
         // A refused message is dropped here, outside of the lock.
-        self.0.lanes.push(lane, parcel).map_err(|(refusal, _)| {
+        let accepted = unless_abandoned(|| self.0.lanes.push(lane, parcel));
+        accepted.ok_or(TellError::Down)?.map_err(|(refusal, _)| {
             if refusal == TellError::Busy {
                 self.0.count_busy();
             }

@@ -16,6 +16,8 @@ mod actor_ref;
 mod actor_spec;
 mod cell;
 mod desk;
+#[cfg(test)]
+mod given_up;
 mod hosted;
 mod lanes;
 mod ledger;

@@ -10,3 +10,4 @@ mod processes;
 mod support;
 mod threads;
 mod warm;
+mod watchdog;
