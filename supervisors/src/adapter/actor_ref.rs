@@ -68,7 +68,7 @@ pub(super) struct Shared<A: Actor> {
     pub(super) lanes: Lanes<A>,
     pub(super) lives: Lives,
     /// `None`: a bare cell.
-    pub(super) telemetry: Option<Box<Telemetry>>,
+    pub(super) telemetry: Option<Arc<Telemetry>>,
     /// What `ctx.wait` means with this actor.
     waits_for: &'static str,
     origin: Instant,
@@ -91,12 +91,12 @@ pub struct ActorRef<A: Actor>(pub(super) Arc<Shared<A>>);
 
 impl<A: Actor<Context = actix::Context<A>>> ActorRef<A> {
     pub(super) fn new(spec: &ActorSpec) -> (Self, Receivers<A>) {
-        let kind = spec.kind.as_ref().unwrap_or(&spec.id);
+        let kind = || spec.kind.as_deref().unwrap_or(&spec.id);
         let shared = Arc::new(Shared {
-            id: spec.id.as_str().into(),
+            id: spec.id.clone(),
             lanes: Lanes::new(spec.mailbox_capacity.max(1)),
             lives: Lives::default(),
-            telemetry: (!spec.is_bare).then(|| Box::new(Telemetry::new(kind.clone()))),
+            telemetry: (!spec.is_bare).then(|| Telemetry::of(kind())),
             waits_for: spec.waits_for,
             origin: Instant::now(),
             restarts: AtomicU64::new(0),

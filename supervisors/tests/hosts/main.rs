@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod faults;
 mod hosted;
 mod names;
 mod processes;

@@ -219,7 +219,8 @@ fn a_process_that_was_halted_is_killed_and_another_one_takes_its_place() {
 }
 
 fn in_virtual_time<F: Future>(test: F) -> F::Output {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     tokio::task::LocalSet::new().block_on(&runtime, test)
 }
 
@@ -253,7 +254,10 @@ fn a_task_in_an_endless_await_that_does_not_beat_is_aborted_and_started_again() 
         let began = Instant::now();
         assert_eq!(restarted(&top, "task", 1).await, Exit::Hung(PULSE_PATIENCE));
         let took = began.elapsed();
-        assert!((PULSE_PATIENCE..=PULSE_PATIENCE * 3 / 2 + Duration::from_millis(5)).contains(&took), "{took:?}");
+        assert!(
+            (PULSE_PATIENCE..=PULSE_PATIENCE * 3 / 2 + Duration::from_millis(5)).contains(&took),
+            "{took:?}"
+        );
         tokio::time::sleep(PULSE_PATIENCE * 100).await;
         assert_eq!((child(&top, "task").await.restarts, runs.get()), (1, 2));
     });
