@@ -1,7 +1,7 @@
 # Two commands are enough: `make demo` and `make test`. Both install what is missing on a bare Debian.
 SHELL := /bin/bash
 CARGO ?= cargo
-.PHONY: help setup highs build demo test quick lint bench simulate drill clean
+.PHONY: help setup highs build demo test quick lint bench bench-actors bench-workflow simulate drill clean
 
 help:
 	@echo 'make demo      watch a whole optimisation run, from design space to deployed release'
@@ -9,6 +9,8 @@ help:
 	@echo 'make quick     tests of the pure crates only, no HiGHS'
 	@echo 'make lint      formatting and clippy'
 	@echo 'make bench     start, recovery, journal and QAOA, all rounds printed'
+	@echo 'make bench-actors    our actors beside kameo and ractor'
+	@echo 'make bench-workflow  durable workflows per second, one client and 64'
 	@echo 'make simulate  SEEDS=1000000 seeded runs of the run machine'
 	@echo 'make drill     KILLS=200 kills of the real daemon'
 
@@ -38,6 +40,15 @@ bench: highs
 	$(CARGO) bench --bench daemon
 	$(CARGO) bench -p journal --bench throughput
 	$(CARGO) bench -p quantum --bench evaluation
+
+# kameo and ractor are the peers' own crates; they stand in a workspace of their own.
+ROUNDS ?= 5
+bench-actors:
+	cd benches/actors && CARGO_TARGET_DIR=$(CURDIR)/target/bench-actors $(CARGO) build --release
+	cd benches/actors && $(CURDIR)/target/bench-actors/release/bench-actors $(ROUNDS)
+
+bench-workflow: highs
+	$(CARGO) bench --bench workflow
 
 SEEDS ?= 1000000
 simulate:

@@ -21,6 +21,7 @@ use engine::placement::Capacity;
 use engine::protocol::{ErrorReply, Request};
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 use supervisors::{ActorRef, SupervisorRef};
@@ -39,6 +40,8 @@ struct Inner {
     capacity: Capacity,
     releases: Releases,
     settings: Settings,
+    /// Emergency stops in force that the journal does not hold yet.
+    stops_unrecorded: Cell<u32>,
 }
 
 /// Answers requests; cheap to clone.
@@ -65,6 +68,7 @@ impl DaemonService {
                 capacity: tree.capacity.clone(),
                 releases,
                 settings,
+                stops_unrecorded: Cell::new(0),
             }),
         }
     }

@@ -29,6 +29,9 @@ pub(crate) struct Books {
     pub(crate) shared: Shared,
     pub(crate) releases: Releases,
     machine: Arc<Mutex<(Deployments, u64)>>,
+    /// One commit at a time: a freeze that came between the steps of an activation would take the place of
+    /// its record in the stream, and the activation would stay half done.
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Books {
@@ -39,6 +42,7 @@ impl Books {
 
     /// decide, journal, apply.
     pub(crate) async fn commit(&self, input: Input, by: &Principal) -> Result<(), StageError> {
+        let _turn = self.turn.lock().await;
         let (event, have) = {
             let machine = self.machine.lock().unwrap_or_else(PoisonError::into_inner);
             let event = machine.0.decide(input).map_err(|e| permanent("EX-0521", e.to_string()))?;
@@ -46,15 +50,14 @@ impl Books {
         };
         let record =
             records::deployment_record(have, &event, by).map_err(|e| permanent("EX-0521", e.to_string()))?;
-        let positions = self
+        let appended = self
             .shared
-            .append(vec![record])
+            .append_timed(vec![record])
             .await
             .map_err(|e| crate::worker_drive::transient("EX-0521", e.to_string()))?;
-        let position = positions.first().copied().unwrap_or_default();
-        let time = self.shared.time_of(position).unwrap_or_else(|| self.shared.clock.now_ms());
+        let position = appended.positions.first().copied().unwrap_or_default();
         let mut machine = self.machine.lock().unwrap_or_else(PoisonError::into_inner);
-        machine.0.apply(position, time, &event);
+        machine.0.apply(position, appended.time_ms, &event);
         machine.1 += 1;
         Ok(())
     }
@@ -112,7 +115,7 @@ impl Deployer {
     pub fn new(shared: Shared, releases: Releases) -> Self {
         let machine = Arc::new(Mutex::new((Deployments::default(), 0)));
         Self {
-            books: Books { shared, releases, machine },
+            books: Books { shared, releases, machine, turn: Arc::default() },
             waiting: VecDeque::new(),
             at_work: false,
             current: None,

@@ -16,7 +16,7 @@ use engine::protocol::Submission;
 use engine::run::{Event, Input, Run};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use supervisors::{ActorRef, ChildSpec, Restart, SupervisorRef, TellError, actor_child_with};
+use supervisors::{ActorRef, ActorSpec, ChildSpec, Restart, SupervisorRef, TellError};
 use tokio::sync::oneshot;
 
 /// Requests of clients that may wait.
@@ -172,7 +172,9 @@ impl Orchestrator {
 
     fn child(&self, id: &str, mut known: Option<(Run, u64)>) -> (ActorRef<RunActor>, ChildSpec) {
         let (shared, directory, run) = (self.shared.clone(), self.directory.clone(), id.to_owned());
-        let (actor, spec) = actor_child_with(id, RUN_MAILBOX, move |me: &ActorRef<RunActor>| {
+        // One name for all in metrics: runs come and go, series stay.
+        let spec = ActorSpec::new(id, RUN_MAILBOX).kind("run").waits_for("the journal");
+        let (actor, spec) = spec.child_with(move |me: &ActorRef<RunActor>| {
             // Whoever starts it may know the run already; a restart reads the journal.
             RunActor::new(run.clone(), known.take(), shared.clone(), directory.clone(), me.clone())
         });
@@ -272,7 +274,7 @@ impl Handler<Submit> for Orchestrator {
         // Not waited for here: those who submit at the same time share one disk write. A task of its own,
         // and a message: what became durable is heard of even if this actor panics meanwhile.
         tokio::task::spawn_local(async move {
-            let result = shared.append(batch).await;
+            let result = shared.append_timed(batch).await;
             let arrival = Arrival { run, event, workflow, key: submission.key, result, reply };
             inbox.lock().unwrap_or_else(PoisonError::into_inner).push(arrival);
             while me.tell(Arrived) == Err(TellError::Busy) {
@@ -297,7 +299,7 @@ struct Arrival {
     event: Event,
     workflow: Arc<submit::Read>,
     key: Option<String>,
-    result: Result<Vec<u64>, journal::AppendError>,
+    result: Result<journal::Appended, journal::AppendError>,
     reply: oneshot::Sender<Result<Accepted, SubmitError>>,
 }
 
@@ -320,8 +322,8 @@ impl Orchestrator {
             let known = key.as_ref().and_then(|key| this.keys.get_mut(key));
             known.and_then(|known| known.waiting.take()).unwrap_or_default()
         };
-        let position = match result {
-            Ok(positions) => positions.first().copied().unwrap_or_default(),
+        let (position, time) = match result {
+            Ok(appended) => (appended.positions.first().copied().unwrap_or_default(), appended.time_ms),
             Err(error) => {
                 let error = SubmitError::NotDurable(error.to_string());
                 for (other, _) in waiting(self) {
@@ -339,7 +341,6 @@ impl Orchestrator {
             workflow: workflow.definition.workflow.clone(),
             warnings: workflow.warnings.clone(),
         };
-        let time = self.shared.time_of(position).unwrap_or_else(|| self.shared.clock.now_ms());
         let known = match Run::submitted_with(position, time, &event, workflow.definition.clone()) {
             Ok(run) => {
                 self.shared.board.publish(&run);
@@ -393,23 +394,30 @@ impl Handler<Control> for Orchestrator {
     }
 }
 
-/// Every unfinished run gets this input (emergency stop). Answers the runs reached.
+/// Every unfinished run gets this input (emergency stop). Answers the runs, each with its answer to come.
 #[derive(Debug, Message)]
-#[rtype(result = "Vec<String>")]
+#[rtype(result = "Told")]
 pub struct ToAll {
     pub input: Input,
     pub by: Principal,
 }
 
-impl Handler<ToAll> for Orchestrator {
-    type Result = Vec<String>;
+/// Answer to [`ToAll`]: a run whose sender is gone was not reached, or ended meanwhile.
+#[derive(Debug, actix::MessageResponse)]
+pub struct Told(pub Vec<(String, oneshot::Receiver<Result<(), DriveError>>)>);
 
-    fn handle(&mut self, message: ToAll, _: &mut Self::Context) -> Vec<String> {
-        let reached = self.live.iter().filter(|(_, actor)| {
-            let drive = Drive { input: message.input.clone(), by: message.by.clone(), reply: None };
-            actor.tell_control(drive).is_ok()
-        });
-        reached.map(|(run, _)| run.clone()).collect()
+impl Handler<ToAll> for Orchestrator {
+    type Result = Told;
+
+    fn handle(&mut self, message: ToAll, _: &mut Self::Context) -> Told {
+        let tell = |(run, actor): (&String, &ActorRef<RunActor>)| {
+            let (reply, answer) = oneshot::channel();
+            let drive = Drive { input: message.input.clone(), by: message.by.clone(), reply: Some(reply) };
+            // A full control lane drops the reply, and the asker tells again.
+            let _ = actor.tell_control(drive);
+            (run.clone(), answer)
+        };
+        Told(self.live.iter().filter(|(_, actor)| !actor.is_down()).map(tell).collect())
     }
 }
 

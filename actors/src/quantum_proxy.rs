@@ -7,7 +7,7 @@
 
 use crate::records::{self, Principal};
 use crate::shared::Shared;
-use crate::solver_worker::{Abandon, AbandonAll, relay, report_end};
+use crate::solver_worker::{Abandon, AbandonAll, Abandoned, relay, report_end};
 use crate::stages::Work;
 use crate::worker_drive::{self, Finished};
 use actix::{
@@ -43,6 +43,7 @@ pub struct QuantumProxy {
     shared: Shared,
     breaker: Breaker,
     jobs: BTreeMap<(String, u32), InFlight>,
+    abandoned: Abandoned,
 }
 
 impl std::fmt::Debug for QuantumProxy {
@@ -53,7 +54,13 @@ impl std::fmt::Debug for QuantumProxy {
 
 impl QuantumProxy {
     pub fn new(backend: String, shared: Shared) -> Self {
-        Self { backend, shared, breaker: Breaker::new(Thresholds::default()), jobs: BTreeMap::new() }
+        Self {
+            backend,
+            shared,
+            breaker: Breaker::new(Thresholds::default()),
+            jobs: BTreeMap::new(),
+            abandoned: Abandoned::default(),
+        }
     }
 
     fn show(&self) {
@@ -263,6 +270,10 @@ impl Handler<Execute> for QuantumProxy {
 
     fn handle(&mut self, message: Execute, ctx: &mut Self::Context) {
         let Execute { work, undo } = message;
+        if self.abandoned.contains(&work) || self.shared.board.emergency().is_some() {
+            // Nobody waits for it: the run has journaled its interruption, or is about to.
+            return;
+        }
         if undo {
             // A reservation of shots on the simulator costs nothing and is gone with its run.
             let nothing = Finished { outputs: Vec::new(), facts: "{}".to_owned() };
@@ -319,6 +330,7 @@ impl Handler<Abandon> for QuantumProxy {
     type Result = ();
 
     fn handle(&mut self, message: Abandon, ctx: &mut Self::Context) {
+        self.abandoned.note(&message);
         let key = (message.run.clone(), message.stage.0);
         if self.jobs.get(&key).is_some_and(|job| job.work.fence == message.fence.0)
             && let Some(job) = self.jobs.remove(&key)

@@ -12,7 +12,8 @@ use crate::{deployer, quantum_proxy, resources, scheduler, solver_worker};
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, Supervised, WrapFuture};
 use engine::definition::StageIndex;
 use engine::placement::Ask;
-use engine::run::{Command, Event, Fence, Input, Refusal, Run};
+use engine::run::{Command, Event, Fence, Input, Refusal, Run, StageState};
+use journal::Appended;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 use supervisors::{ActorRef, TellError};
@@ -53,6 +54,13 @@ pub enum DriveError {
     Unknown,
 }
 
+/// What waits until the present commit is over.
+#[derive(Debug)]
+enum Due {
+    Input(Input),
+    Recover,
+}
+
 /// The actor round one [`Run`].
 #[derive(Debug)]
 pub struct RunActor {
@@ -67,7 +75,7 @@ pub struct RunActor {
     placed_on: BTreeMap<u32, String>,
     /// Between `decide` and `apply`: whatever comes up waits in `due`.
     committing: bool,
-    due: VecDeque<Input>,
+    due: VecDeque<Due>,
     shared: Shared,
     directory: Directory,
     me: ActorRef<Self>,
@@ -117,19 +125,34 @@ impl RunActor {
                 return;
             }
         };
-        let (events, commands) = run.recover(self.shared.clock.now_ms());
+        // An actor that starts again in a living daemon has left its executors at work.
+        for stage in (0..run.definition().stages.len() as u32).map(StageIndex) {
+            if let Some(fence) = run.fence(stage) {
+                let _ = self.abandon(stage, fence);
+            }
+        }
         self.sequence = sequence;
         self.checkpointed = sequence;
         let ended = run.phase().is_ended();
+        let stop = self.shared.board.emergency().is_some() && !run.is_paused();
         self.run = Some(run);
         if ended {
             // Started to be asked something (`retry`): the question is in the mailbox.
             return;
         }
-        if self.shared.board.emergency().is_some() {
-            // Submitted or restarted while the stop came: it is told like the others, before it goes on.
-            self.due.push_back(Input::EmergencyStop);
+        self.due.push_back(Due::Recover);
+        if stop {
+            // Submitted or restarted while the stop is in force: it is told like the others, before it
+            // goes on.
+            self.due.push_front(Due::Input(Input::EmergencyStop));
         }
+        self.settle_due(ctx);
+    }
+
+    /// Takes up what was in flight before this start, and looks what is due.
+    fn recover(&mut self, ctx: &mut Context<Self>) {
+        let Some(run) = &self.run else { return };
+        let (events, commands) = run.recover(self.shared.clock.now_ms());
         self.commit(events, commands, Principal::system(), None, true, ctx);
     }
 
@@ -151,7 +174,7 @@ impl RunActor {
             self.perform(commands, ctx);
             answer(reply, Ok(()));
             if then_look {
-                self.due.push_back(Input::Woke);
+                self.due.push_back(Due::Input(Input::Woke));
             }
             return self.settle_due(ctx);
         }
@@ -161,16 +184,16 @@ impl RunActor {
         };
         self.committing = true;
         let shared = self.shared.clone();
-        let durable = async move { shared.append(batch).await }.into_actor(self);
+        let durable = async move { shared.append_timed(batch).await }.into_actor(self);
         ctx.wait(durable.map(move |result, actor, ctx| {
             actor.committing = false;
             match result {
-                Ok(positions) => {
-                    actor.apply(&events, &positions);
+                Ok(appended) => {
+                    actor.apply(&events, &appended);
                     actor.perform(commands, ctx);
                     answer(reply, Ok(()));
                     if then_look {
-                        actor.due.push_back(Input::Woke);
+                        actor.due.push_back(Due::Input(Input::Woke));
                     }
                 }
                 Err(error) => {
@@ -193,20 +216,20 @@ impl RunActor {
     /// Takes what came up while commands were performed, one decision after the other.
     fn settle_due(&mut self, ctx: &mut Context<Self>) {
         while !self.committing
-            && let Some(input) = self.due.pop_front()
+            && let Some(due) = self.due.pop_front()
         {
-            self.drive(input, Principal::system(), None, ctx);
+            match due {
+                Due::Input(input) => self.drive(input, Principal::system(), None, ctx),
+                Due::Recover => self.recover(ctx),
+            }
         }
     }
 
-    fn apply(&mut self, events: &[Event], positions: &[u64]) {
-        let now = self.shared.clock.now_ms();
+    fn apply(&mut self, events: &[Event], appended: &Appended) {
         let Some(run) = &mut self.run else { return };
-        // The journal's own time of the records, so that replay and life agree to the millisecond; one
-        // batch has one time.
-        let time = positions.first().and_then(|first| self.shared.time_of(*first)).unwrap_or(now);
-        for (event, position) in events.iter().zip(positions) {
-            run.apply(*position, time, event);
+        // The journal's own time of the records, so that replay and life agree to the millisecond.
+        for (event, position) in events.iter().zip(&appended.positions) {
+            run.apply(*position, appended.time_ms, event);
             if let Event::StageStarted { stage, placed_on, .. } = event {
                 self.placed_on.insert(stage.0, placed_on.clone());
             }
@@ -215,7 +238,7 @@ impl RunActor {
         }
         self.sequence += events.len() as u64;
         self.shared.board.publish(run);
-        let last = positions.last().copied().unwrap_or_default();
+        let last = appended.positions.last().copied().unwrap_or_default();
         if run.phase().is_ended() {
             self.shared.checkpoint_end(run, self.sequence, last);
         } else if self.sequence - self.checkpointed >= CHECKPOINT_EVERY {
@@ -242,6 +265,14 @@ impl RunActor {
                 Err(DriveError::NotDurable("the run could not be read from the journal".into())),
             );
         };
+        // Asked just before an emergency stop and heard after it: nothing begins until it is cleared.
+        if matches!(input, Input::Resume { .. } | Input::Retry { .. })
+            && let Some(reason) = self.shared.board.emergency()
+        {
+            let expected = "no emergency stop in force".to_owned();
+            let refusal = Refusal::NotNow { expected, actual: format!("stopped: {reason}") };
+            return answer(reply, Err(refusal.into()));
+        }
         let placed = match &input {
             Input::Placed { stage, .. } => Some(*stage),
             _ => None,
@@ -251,8 +282,11 @@ impl RunActor {
             Err(refusal) => {
                 tracing::debug!(run = %self.id, %refusal, "Refused.");
                 metrics::counter!("executing_refusals_total").increment(1);
+                // A stage that runs uses this lease, and one that has asked again will be granted it.
+                let used =
+                    |stage| matches!(run.stage(stage), StageState::Running { .. } | StageState::Ready { .. });
                 if let Some(stage) = placed
-                    && run.fence(stage).is_none()
+                    && !used(stage)
                 {
                     // Withdrawn while the grant was on its way: nobody will use this lease.
                     let key = (self.id.clone(), stage.0);
@@ -277,7 +311,7 @@ impl RunActor {
     fn perform(&mut self, commands: Vec<Command>, ctx: &mut Context<Self>) {
         for command in commands {
             if let Some(done) = self.done_at_once(&command) {
-                self.due.push_back(done);
+                self.due.push_back(Due::Input(done));
                 continue;
             }
             match (self.try_perform(&command, ctx), &command) {
@@ -296,7 +330,7 @@ impl RunActor {
                             "EX-0501",
                             "the stage's executor is being restarted".to_owned(),
                         );
-                        self.due.push_back(Input::Failed { stage: *stage, fence, error });
+                        self.due.push_back(Due::Input(Input::Failed { stage: *stage, fence, error }));
                     }
                 }
                 (Err(TellError::Down), _) => {}

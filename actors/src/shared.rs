@@ -6,7 +6,7 @@ use crate::board::Board;
 use crate::checkpointer::{Checkpointer, Ended};
 use crate::clock::Clock;
 use engine::run::Run;
-use journal::{AppendError, ArtefactError, Artefacts, Checkpoints, Digest, Journal, NewRecord};
+use journal::{AppendError, Appended, ArtefactError, Artefacts, Checkpoints, Digest, Journal, NewRecord};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -111,14 +111,24 @@ impl Shared {
     /// What waiting cannot mend. A poisoned or superseded writer also ends the daemon, since only a
     /// restart through recovery can tell what the disk really holds.
     pub async fn append(&self, batch: Vec<NewRecord>) -> Result<Vec<u64>, AppendError> {
+        self.append_timed(batch).await.map(|appended| appended.positions)
+    }
+
+    /// As [`Self::append`], and tells the time that the records carry: what replay will see.
+    ///
+    /// # Errors
+    /// As [`Self::append`].
+    pub async fn append_timed(&self, batch: Vec<NewRecord>) -> Result<Appended, AppendError> {
         let mut tries = 0;
         loop {
-            let answer =
-                self.journal.append(batch.clone(), self.clock.now_ms(), self.journal.incarnation()).await;
+            let answer = self
+                .journal
+                .append_timed(batch.clone(), self.clock.now_ms(), self.journal.incarnation())
+                .await;
             match answer {
-                Ok(positions) => {
+                Ok(appended) => {
                     self.board.set_disk_full("journal", None);
-                    return Ok(positions);
+                    return Ok(appended);
                 }
                 Err(AppendError::Busy) if tries < BUSY_TRIES => {
                     tries += 1;
@@ -182,11 +192,6 @@ impl Shared {
                 return;
             }
         }
-    }
-
-    /// The time a record carries: what replay will see, to the millisecond.
-    pub fn time_of(&self, position: u64) -> Option<u64> {
-        self.journal.read(position, 1).ok()?.first().map(|record| record.time_ms)
     }
 
     /// Declares or clears an emergency stop. While one is in force no idle worker process waits either.

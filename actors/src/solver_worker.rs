@@ -14,7 +14,7 @@ use actix::{
     Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, SpawnHandle, Supervised, WrapFuture,
 };
 use engine::definition::StageIndex;
-use engine::run::{Fence, Input, StageError};
+use engine::run::{ErrorClass, Fence, Input, StageError};
 use std::collections::VecDeque;
 use std::time::Duration;
 use supervisors::{TellError, Teller};
@@ -30,8 +30,34 @@ struct InFlight {
     stage: StageIndex,
     fence: u64,
     undo: bool,
+    /// Whether an attempt that may have had its effect may be repeated unasked.
+    repeatable: bool,
     report_to: Teller<Drive>,
     handle: Option<SpawnHandle>,
+}
+
+/// Attempts that were abandoned, newest last. An `Abandon` goes by the control lane and so may come
+/// before the `Execute` that it is about; what it names must not begin any more.
+#[derive(Debug, Default)]
+pub(crate) struct Abandoned(VecDeque<(String, u32, u64)>);
+
+/// Attempts remembered: each is told to every executor, and the one it is about follows within a few
+/// messages, so a mailbox full of them is plenty.
+const ABANDONED_MAX: usize = 256;
+
+impl Abandoned {
+    pub(crate) fn note(&mut self, abandon: &Abandon) {
+        if self.0.len() >= ABANDONED_MAX {
+            self.0.pop_front();
+        }
+        self.0.push_back((abandon.run.clone(), abandon.stage.0, abandon.fence.0));
+    }
+
+    pub(crate) fn contains(&self, work: &Work) -> bool {
+        self.0
+            .iter()
+            .any(|(run, stage, fence)| *fence == work.fence && *stage == work.stage.0 && *run == work.run)
+    }
 }
 
 /// The actor of one slot.
@@ -39,6 +65,7 @@ pub struct SolverWorker {
     name: String,
     shared: Shared,
     current: Option<InFlight>,
+    abandoned: Abandoned,
     /// Undos that came while another stage's attempt holds the slot; they are not placed by the scheduler.
     waiting: VecDeque<Execute>,
 }
@@ -51,7 +78,7 @@ impl std::fmt::Debug for SolverWorker {
 
 impl SolverWorker {
     pub fn new(name: String, shared: Shared) -> Self {
-        Self { name, shared, current: None, waiting: VecDeque::new() }
+        Self { name, shared, current: None, abandoned: Abandoned::default(), waiting: VecDeque::new() }
     }
 
     fn finish(&mut self, fence: u64, result: Result<Finished, StageError>, ctx: &mut Context<Self>) {
@@ -136,8 +163,9 @@ impl Supervised for SolverWorker {
     fn restarting(&mut self, _: &mut Self::Context) {
         // The futures of the old incarnation are gone and their process group with them.
         if let Some(current) = self.current.take() {
-            let error =
-                worker_drive::transient("EX-0501", format!("{} panicked during the attempt", self.name));
+            let message = format!("{} panicked during the attempt", self.name);
+            let class = if current.repeatable { ErrorClass::Transient } else { ErrorClass::Ambiguous };
+            let error = StageError { code: "EX-0501".to_owned(), message, class };
             report_end(&current.report_to, current.stage, current.fence, current.undo, Err(error));
         }
     }
@@ -185,6 +213,11 @@ impl Handler<Execute> for SolverWorker {
     type Result = ();
 
     fn handle(&mut self, message: Execute, ctx: &mut Self::Context) {
+        if self.abandoned.contains(&message.work) || self.shared.board.emergency().is_some() {
+            // Nobody waits for it: the run has journaled its interruption, or is about to.
+            tracing::info!(worker = %self.name, run = %message.work.run, "Attempt abandoned before it began.");
+            return;
+        }
         let other =
             |current: &InFlight| current.run != message.work.run || current.stage != message.work.stage;
         if self.current.as_ref().is_some_and(other) {
@@ -210,6 +243,7 @@ impl SolverWorker {
         let pid_file = shared.limits.state_dir.join("workers").join(format!("{}.pid", self.name));
         let (fence, stage, run, report_to) =
             (work.fence, work.stage, work.run.clone(), work.report_to.clone());
+        let repeatable = work.idempotent || executor(work.kind) != Executor::Program || undo;
         let attempt = async move {
             let (sender, receiver) = mpsc::unbounded_channel();
             let relayed = relay(shared.clone(), Some(pid_file.clone()), work.clone(), receiver);
@@ -233,7 +267,8 @@ impl SolverWorker {
                 actor.finish(fence, result, ctx);
             }),
         );
-        self.current = Some(InFlight { run, stage, fence, undo, report_to, handle: Some(handle) });
+        self.current =
+            Some(InFlight { run, stage, fence, undo, repeatable, report_to, handle: Some(handle) });
     }
 }
 
@@ -250,6 +285,7 @@ impl Handler<Abandon> for SolverWorker {
     type Result = ();
 
     fn handle(&mut self, message: Abandon, ctx: &mut Self::Context) {
+        self.abandoned.note(&message);
         let wanted = |current: &mut InFlight| {
             current.run == message.run && current.stage == message.stage && current.fence == message.fence.0
         };

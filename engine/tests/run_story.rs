@@ -331,6 +331,17 @@ fn an_attempt_past_start_to_close_is_abandoned_and_counted() {
 }
 
 #[test]
+fn a_program_stopped_for_taking_too_long_is_not_repeated_unasked() {
+    let mut limited = StageSpec { kind: StageKind::Exec, idempotent: false, ..stage("a", &[]) };
+    limited.timeout.start_to_close_ms = Some(50);
+    let mut told = Told::with(vec![limited], &[]);
+    told.place(0, 1);
+    told.now_ms += 51;
+    let events = told.hear(Input::Woke).unwrap();
+    assert!(matches!(&events[..], [Event::StageInDoubt { error, .. }] if error.code == "EX-0505"));
+}
+
+#[test]
 fn a_clock_behind_the_last_record_counts_as_its_time() {
     let mut told = Told::with(vec![stage("a", &[])], &[]);
     let fence = told.place(0, 1);

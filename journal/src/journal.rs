@@ -136,6 +136,15 @@ pub enum OpenError {
     Io { doing: String, source: io::Error },
 }
 
+/// Where a batch stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Appended {
+    /// Of its records, in order.
+    pub positions: Vec<Position>,
+    /// The time that all of them carry, in ms.
+    pub time_ms: u64,
+}
+
 /// Why a batch was not appended. Unless said otherwise none of it will ever be seen.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError {
@@ -418,6 +427,20 @@ impl Journal {
         time_ms: u64,
         incarnation: u64,
     ) -> impl Future<Output = Result<Vec<Position>, AppendError>> + Send + use<> {
+        let appended = self.enqueue_async(batch, time_ms, incarnation, false);
+        async move { appended.await.map(|appended| appended.positions) }
+    }
+
+    /// As [`Journal::append`], and tells the time that the records carry.
+    ///
+    /// # Errors
+    /// [`AppendError`].
+    pub fn append_timed(
+        &self,
+        batch: Vec<NewRecord>,
+        time_ms: u64,
+        incarnation: u64,
+    ) -> impl Future<Output = Result<Appended, AppendError>> + Send + use<> {
         self.enqueue_async(batch, time_ms, incarnation, false)
     }
 
@@ -432,7 +455,8 @@ impl Journal {
         time_ms: u64,
         incarnation: u64,
     ) -> impl Future<Output = Result<Vec<Position>, AppendError>> + Send + use<> {
-        self.enqueue_async(batch, time_ms, incarnation, true)
+        let appended = self.enqueue_async(batch, time_ms, incarnation, true);
+        async move { appended.await.map(|appended| appended.positions) }
     }
 
     /// As [`Journal::append`], for threads outside of any async runtime.
@@ -449,7 +473,8 @@ impl Journal {
         incarnation: u64,
     ) -> Result<Vec<Position>, AppendError> {
         let waiting = self.enqueue(batch, time_ms, incarnation, false)?;
-        waiting.blocking_recv().unwrap_or_else(|_| Err(self.inner.shared.gone()))
+        let appended = waiting.blocking_recv().unwrap_or_else(|_| Err(self.inner.shared.gone()));
+        appended.map(|appended| appended.positions)
     }
 
     fn enqueue_async(
@@ -458,7 +483,7 @@ impl Journal {
         time_ms: u64,
         incarnation: u64,
         urgent: bool,
-    ) -> impl Future<Output = Result<Vec<Position>, AppendError>> + Send + use<> {
+    ) -> impl Future<Output = Result<Appended, AppendError>> + Send + use<> {
         let waiting = self.enqueue(batch, time_ms, incarnation, urgent);
         let shared = self.inner.shared.clone();
         async move { waiting?.await.unwrap_or_else(|_| Err(shared.gone())) }
@@ -470,7 +495,7 @@ impl Journal {
         time_ms: u64,
         incarnation: u64,
         urgent: bool,
-    ) -> Result<oneshot::Receiver<Result<Vec<Position>, AppendError>>, AppendError> {
+    ) -> Result<oneshot::Receiver<Result<Appended, AppendError>>, AppendError> {
         let (reply, waiting) = oneshot::channel();
         let request = Request::Append(Append { batch, time_ms, incarnation, urgent, reply });
         match self.inner.shared.queue.push(request) {

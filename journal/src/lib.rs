@@ -54,7 +54,7 @@ pub use disk::{Disk, DiskFile, ForeignOwner, RealDisk};
 pub use export::{ExportError, ExportReport, export};
 pub use import::{HeadError, ImportError, import};
 pub use journal::{
-    AppendError, Journal, OpenError, OpenReport, Options, ReadError, RecoverError, Recovery, Status,
+    AppendError, Appended, Journal, OpenError, OpenReport, Options, ReadError, RecoverError, Recovery, Status,
 };
 pub use record::{
     BATCH_BYTES_MAX, BATCH_RECORDS_MAX, ChainHash, Head, NAME_BYTES_MAX, NewRecord, Position, Record,

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use crate::compaction::{Begun, CompactError};
 use crate::index::{FileIndex, Weighed};
-use crate::journal::{AppendError, RecoverError, Recovery};
+use crate::journal::{AppendError, Appended, RecoverError, Recovery};
 use crate::record::{NewRecord, Position};
 
 /// Places that only urgent requests may take. An emergency stop is one batch per run at most; 256 covers
@@ -48,7 +48,7 @@ pub(crate) struct Append {
     pub time_ms: u64,
     pub incarnation: u64,
     pub urgent: bool,
-    pub reply: oneshot::Sender<Result<Vec<Position>, AppendError>>,
+    pub reply: oneshot::Sender<Result<Appended, AppendError>>,
 }
 
 pub(crate) enum Refused {

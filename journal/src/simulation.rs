@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::compaction::{By, CompactError, Compaction, Keep, compact};
-use crate::journal::{AppendError, Journal, Options, ReadError};
+use crate::journal::{AppendError, Appended, Journal, Options, ReadError};
 use crate::queue::{Append, Request};
 use crate::record::{NewRecord, Position};
 use crate::sim::{Fault, Random, SimDisk};
@@ -47,7 +47,7 @@ pub(crate) struct Turn {
     pub writer: Writer,
 }
 
-type Waiting = oneshot::Receiver<Result<Vec<Position>, AppendError>>;
+type Waiting = oneshot::Receiver<Result<Appended, AppendError>>;
 
 impl Turn {
     pub fn open(disk: &SimDisk) -> Result<Turn, OpenError> {
@@ -66,7 +66,7 @@ impl Turn {
     pub fn append(&mut self, batch: Vec<NewRecord>) -> Result<Vec<Position>, AppendError> {
         let mut waiting = self.enqueue(batch, 0);
         self.writer.step();
-        waiting.try_recv().expect("every batch is answered")
+        waiting.try_recv().expect("every batch is answered").map(|appended| appended.positions)
     }
 
     pub fn append_as(
@@ -78,7 +78,8 @@ impl Turn {
         let append = Append { batch, time_ms: 0, incarnation, urgent: false, reply };
         assert!(self.writer.shared.queue.push(Request::Append(append)).is_ok());
         self.writer.step();
-        waiting.try_recv().expect("every batch is answered")
+        let answer = waiting.try_recv().expect("every batch is answered");
+        answer.map(|appended| appended.positions)
     }
 
     pub fn compact(&mut self, dropped: &[u64]) -> Result<Compaction, CompactError> {
@@ -184,7 +185,7 @@ fn live(disk: &SimDisk, random: &mut Random, model: &mut Model, label: &str) {
         for (number, mut answer) in waiting {
             match answer.try_recv().expect("every batch is answered") {
                 Ok(positions) => {
-                    model.batches[number].1 = Known::Acknowledged(positions[0]);
+                    model.batches[number].1 = Known::Acknowledged(positions.positions[0]);
                     let found = turn.journal.stream_len(&model.batches[number].0[0].stream);
                     assert!(found > 0, "{label}: acknowledged but not in the index");
                 }
@@ -383,7 +384,7 @@ fn an_urgent_batch_goes_through_on_a_full_disk_and_others_when_space_is_back() {
     };
     assert!(turn.writer.shared.queue.push(Request::Append(stop)).is_ok());
     turn.writer.step();
-    assert_eq!(waiting.try_recv().unwrap(), Ok(vec![acknowledged + 1]));
+    assert_eq!(waiting.try_recv().unwrap().unwrap().positions, [acknowledged + 1]);
     assert!(matches!(turn.append(vec![record(1, "x", 200)]), Err(AppendError::DiskFull { .. })));
     disk.set_capacity(None);
     assert_eq!(turn.append(vec![record(1, "x", 200)]), Ok(vec![acknowledged + 2]));
@@ -442,6 +443,6 @@ fn one_sync_serves_all_batches_that_wait() {
     turn.writer.step();
     assert_eq!(disk.syncs() - syncs, 1);
     for (mut answer, position) in waiting.into_iter().zip(1..) {
-        assert_eq!(answer.try_recv().unwrap(), Ok(vec![position]));
+        assert_eq!(answer.try_recv().unwrap().unwrap().positions, [position]);
     }
 }

@@ -20,7 +20,7 @@ use crate::compaction::{Begun, CompactError};
 use crate::disk::{Disk, DiskFile, is_full};
 use crate::frame::{self, ChainState, FrameKind};
 use crate::index::{Known, Weighed};
-use crate::journal::{AppendError, Options, RecoverError, Recovery, Shared};
+use crate::journal::{AppendError, Appended, Options, RecoverError, Recovery, Shared};
 use crate::mark::MarkFile;
 use crate::mutants::{Mutant, on};
 use crate::opening::{keep_sidecar, sidecar_of};
@@ -72,7 +72,7 @@ pub(crate) struct Segment {
 }
 
 type StreamAndBytes = (String, usize);
-type Answer = (oneshot::Sender<Result<Vec<Position>, AppendError>>, Result<Vec<Position>, AppendError>);
+type Answer = (oneshot::Sender<Result<Appended, AppendError>>, Result<Appended, AppendError>);
 
 /// Batches that become durable together.
 #[derive(Default)]
@@ -196,7 +196,8 @@ impl Writer {
                 .collect();
             group.frames.push((first, at, streams));
         }
-        group.answers.push((reply, Ok(positions)));
+        let time_ms = before.time_ms.max(time_ms);
+        group.answers.push((reply, Ok(Appended { positions, time_ms })));
     }
 
     fn check(&self, batch: &[NewRecord], incarnation: u64, own: bool) -> Result<(), AppendError> {
@@ -367,9 +368,9 @@ impl Writer {
         let answer = appended.try_recv().unwrap_or(Err(AppendError::Closed));
         let mut view = self.shared.view_mut();
         let answer = match answer {
-            Ok(positions) => {
+            Ok(appended) => {
                 view.index.replace_older(number, files);
-                Ok(positions.first().copied().unwrap_or(0))
+                Ok(appended.positions.first().copied().unwrap_or(0))
             }
             Err(error) => {
                 view.index.stop_retiring();

@@ -5,6 +5,7 @@ use super::{ANSWER_WAIT, CHANGE_WAIT, Inner};
 use crate::control::Caller;
 use actors::orchestrator::{Control, PanicRun, Submit, ToAll};
 use actors::records::Principal;
+use actors::run_actor::DriveError;
 use actors::{deployer, health, solver_worker};
 use engine::definition::StageIndex;
 use engine::protocol::{ErrorReply, Request, Submission};
@@ -141,9 +142,21 @@ async fn freeze(inner: &Inner, who: &Caller, frozen: bool) -> Result<(), ErrorRe
 /// An emergency stop waits so long for each of its records, and holds without them.
 const EMERGENCY_RECORD_WAIT: std::time::Duration = std::time::Duration::from_millis(500);
 
+/// Tells every run, and whether each has the stop in its journal.
 async fn tell_runs(inner: &Inner, who: &Caller) -> bool {
     let all = ToAll { input: Input::EmergencyStop, by: principal(who) };
-    inner.orchestrator.ask_control(all, EMERGENCY_RECORD_WAIT).await.is_ok()
+    let Ok(told) = inner.orchestrator.ask_control(all, EMERGENCY_RECORD_WAIT).await else { return false };
+    let answers = futures::future::join_all(told.0.into_iter().map(|(run, answer)| async move {
+        match answer.await {
+            // A refusal is an answer too: the run is stopped already, or has ended.
+            Ok(answer) => !matches!(answer, Err(DriveError::NotDurable(_))),
+            Err(_) => inner.shared.board.live(&run).is_none_or(|run| run.is_paused()),
+        }
+    }));
+    match tokio::time::timeout(EMERGENCY_RECORD_WAIT, answers).await {
+        Ok(answers) => answers.into_iter().all(|durable| durable),
+        Err(_) => false,
+    }
 }
 
 /// Quantum jobs that are being worked on, by the name of their stream.
@@ -163,6 +176,7 @@ fn open_jobs(inner: &Inner) -> Vec<String> {
 /// Stops all work now. The order matters: refuse new work, end what runs, then freeze deployments.
 async fn emergency_stop(inner: &Rc<Inner>, who: &Caller, reason: String) -> Result<Value, ErrorReply> {
     let jobs = open_jobs(inner);
+    inner.stops_unrecorded.set(inner.stops_unrecorded.get() + 1);
     inner.shared.set_emergency(Some(reason.clone()));
     let busy_workers = inner
         .shared
@@ -186,21 +200,22 @@ async fn emergency_stop(inner: &Rc<Inner>, who: &Caller, reason: String) -> Resu
     }
     let stopped: Vec<String> = inner.shared.board.live_runs().iter().map(|run| run.id().to_owned()).collect();
     let told = tell_runs(inner, who).await;
-    if !told {
-        // The orchestrator waits for the disk. It is told as soon as it hears; nothing runs meanwhile.
-        let (inner, who) = (Rc::clone(inner), who.clone());
-        tokio::task::spawn_local(async move {
-            while !tell_runs(&inner, &who).await {
-                tokio::time::sleep(EMERGENCY_RECORD_WAIT).await;
-            }
-        });
-    }
     let frozen = match tokio::time::timeout(EMERGENCY_RECORD_WAIT, freeze(inner, who, true)).await {
         Ok(frozen) => frozen.is_ok(),
         Err(_) => false,
     };
-    if !frozen {
+    if told && frozen {
+        inner.stops_unrecorded.set(inner.stops_unrecorded.get() - 1);
+    } else {
         tracing::error!("The emergency stop is in force but not journaled yet: the disk does not take it.");
+        // Told again until the journal holds it; nothing runs meanwhile, and nothing can clear it.
+        let (inner, who) = (Rc::clone(inner), who.clone());
+        tokio::task::spawn_local(async move {
+            while !(tell_runs(&inner, &who).await && freeze(&inner, &who, true).await.is_ok()) {
+                tokio::time::sleep(EMERGENCY_RECORD_WAIT).await;
+            }
+            inner.stops_unrecorded.set(inner.stops_unrecorded.get() - 1);
+        });
     }
     Ok(json!({
         "stopped_runs": stopped, "killed_workers": busy_workers, "cancelled_jobs": jobs, "not_cancellable": [],
@@ -216,8 +231,15 @@ async fn emergency_clear(inner: &Inner, who: &Caller, reason: Option<String>) ->
             format!("{} ({}) may not clear an emergency stop; an admin may", who.name, who.role),
         ));
     }
-    inner.shared.set_emergency(None);
+    if inner.stops_unrecorded.get() > 0 {
+        let message = "the emergency stop is still being written to the journal; clear it when that is done";
+        return Err(error("EX-0009", exit::TRY_LATER, message));
+    }
+    // First the record: a stop that comes meanwhile must find the deployments thawed, not thaw them.
     freeze(inner, who, false).await?;
+    if inner.stops_unrecorded.get() == 0 {
+        inner.shared.set_emergency(None);
+    }
     tracing::warn!(by = who.name, ?reason, "Emergency stop cleared.");
     let paused: Vec<String> = inner
         .shared

@@ -4,12 +4,14 @@ use crate::harness::project;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-const ROOMS: [&str; 6] = ["engine", "solvers", "quantum", "journal", "supervisors", "actors"];
+const ROOMS: [&str; 7] = ["engine", "solvers", "quantum", "journal", "supervisors", "actors", "simulation"];
 
 /// What a room may know of the others; the root package may know all.
 fn allowed(room: &str) -> &'static [&'static str] {
     match room {
         "actors" => &["engine", "journal", "supervisors", "quantum"],
+        // A tool of development: it drives the machines, and nobody depends on it.
+        "simulation" => &["engine", "journal", "quantum"],
         _ => &[],
     }
 }

@@ -96,11 +96,8 @@ pub(super) async fn deploy(books: &Books, work: &Work) -> Result<Finished, Stage
 pub(super) async fn undo(books: &Books, work: &Work) -> Result<Finished, StageError> {
     let nothing = Ok(Finished { outputs: Vec::new(), facts: "{}".to_owned() });
     let now = books.now();
-    let Some(activation) = now.replaced_by_run(&work.run) else { return nothing };
-    if now.active() != activation.release.as_deref() || activation.release == activation.previous {
-        return nothing;
-    }
-    let previous = activation.previous.clone();
+    let Some(previous) = now.before_run(&work.run) else { return nothing };
+    let previous = previous.map(str::to_owned);
     activate_existing(books, previous, &Principal::system(), None)
         .await
         .map(|_| Finished { outputs: Vec::new(), facts: "{}".to_owned() })

@@ -186,14 +186,20 @@ impl Deployments {
             .map(|activation| activation.previous.as_deref())
     }
 
-    /// What the activation of a run's release replaced: where its undo goes back to.
-    pub fn replaced_by_run(&self, run: &str) -> Option<&Activation> {
-        self.history
-            .iter()
-            .rev()
-            .filter(|a| a.run.as_deref() == Some(run) && a.outcome == Outcome::Succeeded)
-            // Activating again what was active replaced nothing.
-            .find(|a| a.release != a.previous)
+    /// Where the undo of a run's deployments goes back to: the newest state that the run did not make,
+    /// `Some(None)` if that is nothing at all, `None` if what is active is not the run's.
+    ///
+    /// A run may have activated several releases, and the same one more than once: a retried stage does.
+    pub fn before_run(&self, run: &str) -> Option<Option<&str>> {
+        let mut state = self.active();
+        let made = self.history.iter().rev().filter(|a| a.outcome == Outcome::Succeeded);
+        // Activating again what was active replaced nothing.
+        for activation in made.filter(|a| a.run.as_deref() == Some(run) && a.release != a.previous) {
+            if activation.release.as_deref() == state {
+                state = activation.previous.as_deref();
+            }
+        }
+        (state != self.active()).then_some(state)
     }
 }
 
@@ -243,6 +249,24 @@ mod tests {
         step(&mut d, activate("a"));
         step(&mut d, Input::Verified);
         assert_eq!(d.before_active(), Some(Some("b")), "a rollback is a deployment of its own");
+    }
+
+    #[test]
+    fn a_run_that_deployed_more_than_once_is_undone_to_the_state_before_its_first() {
+        let mut d = Deployments::default();
+        let other = Input::Activate { release: Some("z".into()), run: Some("q".into()), by: "ann".into() };
+        step(&mut d, other);
+        step(&mut d, Input::Verified);
+        for release in ["a", "b", "a"] {
+            step(&mut d, activate(release));
+            step(&mut d, Input::Verified);
+        }
+        assert_eq!(d.before_run("r"), Some(Some("z")));
+        assert_eq!(d.before_run("q"), None, "what is active is another run's");
+        step(&mut d, Input::Activate { release: Some("z".into()), run: None, by: "executingd".into() });
+        step(&mut d, Input::Verified);
+        assert_eq!(d.before_run("r"), None, "what is active is not the run's any more");
+        assert_eq!(d.before_run("q"), Some(None));
     }
 
     #[test]

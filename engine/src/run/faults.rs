@@ -10,8 +10,13 @@ fn transient(code: &str, message: String) -> StageError {
     StageError { code: code.to_owned(), message, class: ErrorClass::Transient }
 }
 
+/// Stopped in the middle: whether it had its effect, nobody knows.
 pub(super) fn took_too_long(limit_ms: u64) -> StageError {
-    transient("EX-0505", format!("no result within start_to_close = {limit_ms} ms; the attempt was stopped"))
+    StageError {
+        code: "EX-0505".to_owned(),
+        message: format!("no result within start_to_close = {limit_ms} ms; the attempt was stopped"),
+        class: ErrorClass::Ambiguous,
+    }
 }
 
 pub(super) fn not_placed_in_time(limit_ms: u64) -> StageError {
