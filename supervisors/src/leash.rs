@@ -124,9 +124,7 @@ impl Leash {
 
     pub(crate) fn take_fault(&self) -> Option<Fault> {
         // Looked at in every turn: no write when there is nothing.
-        if self.0.borrow().fault.is_none() {
-            return None;
-        }
+        self.0.borrow().fault.as_ref()?;
         self.0.borrow_mut().fault.take().map(|fault| *fault)
     }
 

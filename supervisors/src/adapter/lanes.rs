@@ -50,7 +50,8 @@ struct State<A: Actor> {
     /// Changes when the queues are abandoned or closed; receivers of an older one get nothing more.
     ledger: Arc<Ledger>,
     ordinary: VecDeque<BoxedParcel<A>>,
-    /// `None` until the first control message.
+    /// `None` until the first control message; boxed, as most actors never see one.
+    #[allow(clippy::box_collection)]
     control: Option<Box<VecDeque<BoxedParcel<A>>>>,
     ordinary_accepted: usize,
     /// Of these, those known to be finished. Perhaps more are: the ledger says so, but to look costs a

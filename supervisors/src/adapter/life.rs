@@ -11,6 +11,10 @@ use crate::Exit;
 #[derive(Default)]
 pub(super) struct Lives(Mutex<State>);
 
+/// `None` until somebody watches; boxed, as most actors are not watched.
+#[allow(clippy::box_collection)]
+type Watchers = Option<Box<Vec<oneshot::Sender<Exit>>>>;
+
 #[derive(Default)]
 struct State {
     /// Counts the lives; 0 before the first.
@@ -18,8 +22,7 @@ struct State {
     is_up: bool,
     is_over: bool,
     last: Option<Box<Exit>>,
-    /// `None` until somebody watches.
-    watchers: Option<Box<Vec<oneshot::Sender<Exit>>>>,
+    watchers: Watchers,
 }
 
 impl State {
@@ -92,7 +95,7 @@ impl Lives {
     }
 }
 
-fn fire(watchers: Option<Box<Vec<oneshot::Sender<Exit>>>>, exit: &Exit) {
+fn fire(watchers: Watchers, exit: &Exit) {
     for watcher in watchers.into_iter().flat_map(|watchers| *watchers) {
         // Err: it does not watch any more.
         let _ = watcher.send(exit.clone());
