@@ -1,7 +1,7 @@
 # Two commands are enough: `make demo` and `make test`. Both install what is missing on a bare Debian.
 SHELL := /bin/bash
 CARGO ?= cargo
-.PHONY: help setup highs build demo test quick lint bench bench-actors bench-workflow simulate drill clean
+.PHONY: help setup highs build demo test quick lint bench bench-actors bench-workflow bench-recovery simulate drill clean
 
 help:
 	@echo 'make demo      watch a whole optimisation run, from design space to deployed release'
@@ -11,6 +11,7 @@ help:
 	@echo 'make bench     start, recovery, journal and QAOA, all rounds printed'
 	@echo 'make bench-actors    our actors beside kameo and ractor'
 	@echo 'make bench-workflow  durable workflows per second, one client and 64'
+	@echo 'make bench-recovery  kill to next stage with 10,000 runs; disk use over 100,000'
 	@echo 'make simulate  SEEDS=1000000 seeded runs of the run machine'
 	@echo 'make drill     KILLS=200 kills of the real daemon'
 
@@ -49,6 +50,9 @@ bench-actors:
 
 bench-workflow: highs
 	$(CARGO) bench --bench workflow
+
+bench-recovery: highs
+	$(CARGO) bench --bench recovery
 
 SEEDS ?= 1000000
 simulate:

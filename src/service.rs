@@ -5,6 +5,7 @@
 
 mod changes;
 mod follow;
+mod housekeeping;
 mod queries;
 mod replies;
 mod uploads;
@@ -14,6 +15,7 @@ use crate::settings::Settings;
 use crate::tree::Tree;
 use actors::directory::Directory;
 use actors::health::Health;
+use actors::housekeeper::Housekeeper;
 use actors::orchestrator::Orchestrator;
 use actors::releases::Releases;
 use actors::shared::Shared;
@@ -36,6 +38,7 @@ struct Inner {
     directory: Directory,
     orchestrator: ActorRef<Orchestrator>,
     health: ActorRef<Health>,
+    housekeeper: ActorRef<Housekeeper>,
     root: SupervisorRef,
     capacity: Capacity,
     releases: Releases,
@@ -64,6 +67,7 @@ impl DaemonService {
                 directory: tree.directory.clone(),
                 orchestrator: tree.orchestrator.clone(),
                 health: tree.health.clone(),
+                housekeeper: tree.housekeeper.clone(),
                 root: tree.root.clone(),
                 capacity: tree.capacity.clone(),
                 releases,
@@ -100,7 +104,16 @@ impl Inner {
             Request::Health => queries::health(&self).await?,
             Request::Explain { run } => queries::explain(&self, &run).await?,
             Request::Deployments => queries::deployments(&self).await?,
-            Request::JournalVerify => queries::journal_verify(&self).await?,
+            Request::JournalVerify { expect } => housekeeping::verify(&self, expect).await?,
+            Request::JournalHead => housekeeping::head(&self),
+            Request::JournalExport => housekeeping::export(&self, &who).await?,
+            Request::JournalFetch { name } => return housekeeping::fetch(&self, &who, &name),
+            Request::JournalBackup { directory } => housekeeping::backup(&self, &who, &directory).await?,
+            Request::JournalCompact => housekeeping::tidy(&self, &who, false, true).await?,
+            Request::Gc { dry_run } => housekeeping::tidy(&self, &who, dry_run, false).await?,
+            Request::Audit { from } => housekeeping::audit(&self, from)?,
+            Request::Pin { run, reason } => housekeeping::pin(&self, &who, run, true, reason).await?,
+            Request::Unpin { run, reason } => housekeeping::pin(&self, &who, run, false, reason).await?,
             Request::Doctor => queries::doctor(&self).await?,
             other => changes::change(&self, who, other).await?,
         };

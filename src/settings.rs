@@ -46,6 +46,13 @@ pub struct Settings {
     pub example_inputs: bool,
     /// Whether `inject-panic` works. For drills.
     pub fault_injection: bool,
+    /// Which ended runs are kept, and how often is tidied up.
+    pub retention: Retention,
+    /// Free MiB below which nothing new is taken and no stage is placed; by default 256, or a twentieth of
+    /// the file system if that is less. 0: never.
+    pub disk_pause_below_mib: Option<u64>,
+    /// Free MiB from which on work resumes; by default twice the former.
+    pub disk_resume_from_mib: Option<u64>,
     /// Strategy, intensity and period of the groups of the supervision tree: `executing`, `workers`,
     /// `backends`, `runs`.
     pub supervision: Supervision,
@@ -54,6 +61,76 @@ pub struct Settings {
     /// Keys of an accepted foreign file that this version does not honour.
     #[serde(skip)]
     pub not_honoured: Vec<String>,
+}
+
+/// What is kept, and for how long. Pinned runs and those of the active release and of the one to go back to
+/// are kept whatever is said here.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retention {
+    /// Days since its end after which a run is forgotten; parts of a day are allowed.
+    pub finished_runs_days: f64,
+    /// Ended runs that are kept at most.
+    pub finished_runs_max: u64,
+    /// Seconds between two rounds of tidying up.
+    pub every_seconds: u64,
+    /// Seconds that an artefact must have been without a name before it is removed. Must be longer than
+    /// anything between an upload and its submission.
+    pub artefact_grace_seconds: u64,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self {
+            finished_runs_days: 90.0,
+            finished_runs_max: 10_000,
+            every_seconds: 600,
+            artefact_grace_seconds: journal::COLLECT_GRACE.as_secs(),
+        }
+    }
+}
+
+/// A century: longer means that somebody wrote something else than days.
+const DAYS_MAX: f64 = 36_500.0;
+/// Their summaries are kept in memory, some 200 bytes each.
+const FINISHED_RUNS_MAX: u64 = 10_000_000;
+const SECONDS_MAX: u64 = 7 * 86_400;
+
+impl Retention {
+    fn check(&self) -> Result<(), SettingsError> {
+        let wrong = |key: &str, expected: String, got: String| {
+            Err(SettingsError(format!("retention.{key}: expected {expected}, got {got}")))
+        };
+        let days = self.finished_runs_days;
+        if !(days > 0.0 && days <= DAYS_MAX) {
+            return wrong("finished_runs_days", format!("more than 0, at most {DAYS_MAX}"), days.to_string());
+        }
+        if !(1..=FINISHED_RUNS_MAX).contains(&self.finished_runs_max) {
+            let got = self.finished_runs_max.to_string();
+            return wrong("finished_runs_max", format!("1 to {FINISHED_RUNS_MAX}"), got);
+        }
+        for (key, value) in
+            [("every_seconds", self.every_seconds), ("artefact_grace_seconds", self.artefact_grace_seconds)]
+        {
+            if !(1..=SECONDS_MAX).contains(&value) {
+                return wrong(key, format!("1 to {SECONDS_MAX}"), value.to_string());
+            }
+        }
+        Ok(())
+    }
+
+    /// As the housekeeper takes it.
+    pub fn policy(&self) -> actors::housekeeper::Policy {
+        let limits = engine::retention::Limits {
+            age_ms_max: (self.finished_runs_days * 86_400_000.0) as u64,
+            runs_max: usize::try_from(self.finished_runs_max).unwrap_or(usize::MAX),
+        };
+        actors::housekeeper::Policy {
+            limits,
+            every: std::time::Duration::from_secs(self.every_seconds),
+            grace: std::time::Duration::from_secs(self.artefact_grace_seconds),
+        }
+    }
 }
 
 impl Default for Settings {
@@ -74,6 +151,9 @@ impl Default for Settings {
             trust_client_names: false,
             example_inputs: false,
             fault_injection: false,
+            retention: Retention::default(),
+            disk_pause_below_mib: None,
+            disk_resume_from_mib: None,
             supervision: Supervision::default(),
             log: "info".to_owned(),
             not_honoured: Vec::new(),
@@ -135,6 +215,14 @@ impl Settings {
             return wrong(format!(
                 "expected simulator_jobs 1 to {SLOTS_MAX} and worker_slots 0 to {SLOTS_MAX}, got {} and {}",
                 self.simulator_jobs, self.worker_slots
+            ));
+        }
+        self.retention.check()?;
+        if let (Some(pause), Some(resume)) = (self.disk_pause_below_mib, self.disk_resume_from_mib)
+            && resume < pause
+        {
+            return wrong(format!(
+                "disk_resume_from_mib: expected at least disk_pause_below_mib ({pause}), got {resume}"
             ));
         }
         if self.spare_workers > SPARE_WORKERS_MAX {
@@ -202,6 +290,21 @@ mod tests {
     fn an_unknown_key_is_an_error_with_its_line() {
         let error = Settings::read("state: x\nworker_slotz: 3\n", "s.yaml").unwrap_err();
         assert!(error.0.contains("worker_slotz") && error.0.contains('2'), "{error}");
+    }
+
+    #[test]
+    fn retention_outside_its_range_is_refused_with_the_range() {
+        for (text, expected) in [
+            ("retention: {finished_runs_days: 0}", "more than 0"),
+            ("retention: {finished_runs_days: .nan}", "more than 0"),
+            ("retention: {finished_runs_max: 0}", "1 to 10000000"),
+            ("retention: {every_seconds: 0}", "1 to 604800"),
+            ("disk_pause_below_mib: 9\ndisk_resume_from_mib: 8", "at least disk_pause_below_mib (9)"),
+        ] {
+            let settings = Settings::read(&format!("state: x\n{text}\n"), "s.yaml").unwrap();
+            let error = settings.settle().unwrap_err();
+            assert!(error.0.contains(expected), "{text}: {error}");
+        }
     }
 
     #[test]

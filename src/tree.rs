@@ -10,17 +10,20 @@
 //! ├── deployer         releases, one activation at a time
 //! ├── runs             dynamic; one actor per unfinished run
 //! ├── orchestrator     submissions, recovery, control
+//! ├── housekeeper      retention, compaction, garbage collection
 //! └── health           looks once a second
 //! ```
 //! The journal's writer is a thread below all of this: if it fails, the daemon ends and recovers.
 //!
 //! Tells go in any direction. Asks go only along this list, so they cannot form a circle:
-//! control -> {orchestrator, deployer, resources, scheduler, health}; scheduler -> resources.
+//! control -> {orchestrator, deployer, resources, scheduler, housekeeper, health}; scheduler -> resources;
+//! housekeeper -> {orchestrator, deployer}.
 
 use crate::settings::Supervision;
 use actors::deployer::{DEPLOYER_MAILBOX, Deployer};
 use actors::directory::Directory;
 use actors::health::{HEALTH_MAILBOX, Health};
+use actors::housekeeper::{HOUSEKEEPER_MAILBOX, Housekeeper};
 use actors::orchestrator::{Catalog, ORCHESTRATOR_MAILBOX, Orchestrator};
 use actors::quantum_proxy::{PROXY_MAILBOX, QuantumProxy};
 use actors::releases::Releases;
@@ -53,6 +56,7 @@ pub struct Tree {
     pub directory: Directory,
     pub orchestrator: ActorRef<Orchestrator>,
     pub health: ActorRef<Health>,
+    pub housekeeper: ActorRef<Housekeeper>,
     pub capacity: Capacity,
 }
 
@@ -125,7 +129,7 @@ pub fn start(
         backend_specs.push(settled(spec));
     }
     let (deployer, deployer_spec) = {
-        let shared = shared.clone();
+        let (shared, releases) = (shared.clone(), releases.clone());
         actor_child("deployer", DEPLOYER_MAILBOX, move || Deployer::new(shared.clone(), releases.clone()))
     };
     let directory = Directory { resources, scheduler, workers, backends, deployer };
@@ -145,6 +149,13 @@ pub fn start(
             )
         })
     };
+    let (housekeeper, housekeeper_spec) = {
+        let (shared, orchestrator, deployer) =
+            (shared.clone(), orchestrator.clone(), directory.deployer.clone());
+        actor_child("housekeeper", HOUSEKEEPER_MAILBOX, move || {
+            Housekeeper::new(shared.clone(), releases.clone(), orchestrator.clone(), deployer.clone())
+        })
+    };
     let (health, health_spec) = {
         let shared = shared.clone();
         actor_child("health", HEALTH_MAILBOX, move || Health::new(shared.clone()))
@@ -158,8 +169,9 @@ pub fn start(
         settled(deployer_spec),
         runs_spec.shutdown(Shutdown::Infinity),
         settled(orchestrator_spec),
+        settled(housekeeper_spec),
         settled(health_spec),
     ];
     let (root, end) = supervisors::start(supervision.spec("executing", children));
-    Tree { root, end, directory, orchestrator, health, capacity }
+    Tree { root, end, directory, orchestrator, health, housekeeper, capacity }
 }

@@ -34,6 +34,10 @@ struct State {
     breakers: BTreeMap<String, serde_json::Value>,
     /// Where there is no room, and what was said about it.
     disk_full: BTreeMap<&'static str, String>,
+    /// Too little room on disk to take or place anything: which directory, how much it has and needs.
+    no_room: Option<String>,
+    /// Ended runs that are being forgotten: nobody sees them any more.
+    withheld: BTreeMap<String, Summary>,
     recovered: bool,
     /// Runs that are acknowledged but cannot be read, and why.
     unreadable: BTreeMap<String, String>,
@@ -88,7 +92,44 @@ impl Board {
 
     /// Shows a run that ended before this start.
     pub fn publish_ended(&self, summary: Summary) {
-        self.lock().summaries.insert(summary.run.clone(), summary);
+        let mut state = self.lock();
+        if !state.withheld.contains_key(&summary.run) {
+            state.summaries.insert(summary.run.clone(), summary);
+        }
+    }
+
+    /// Takes an ended run out of sight; `false` if there is no such run or it has not ended. From here on
+    /// whoever asks for it is told that there is none, so it cannot come back to life.
+    pub fn withhold(&self, run: &str) -> bool {
+        let mut state = self.lock();
+        if state.live.contains_key(run) || state.summaries.get(run).is_none_or(|s| s.ended_ms.is_none()) {
+            return false;
+        }
+        let Some(summary) = state.summaries.remove(run) else { return false };
+        state.withheld.insert(run.to_owned(), summary);
+        true
+    }
+
+    /// Ends what [`Board::withhold`] began: those for which `is_gone` is true are gone, the others come back.
+    pub fn settle_withheld(&self, is_gone: impl Fn(&str) -> bool) {
+        let mut state = self.lock();
+        for (run, summary) in std::mem::take(&mut state.withheld) {
+            if !is_gone(&run) {
+                state.summaries.insert(run, summary);
+            }
+        }
+    }
+
+    /// Runs that ended: name and time of the end.
+    pub fn ended(&self) -> Vec<(String, u64)> {
+        let state = self.lock();
+        state.summaries.values().filter_map(|s| Some((s.run.clone(), s.ended_ms?))).collect()
+    }
+
+    /// How many runs have ended.
+    pub fn ended_count(&self) -> usize {
+        let state = self.lock();
+        state.summaries.len().saturating_sub(state.live.len())
     }
 
     /// How many runs have not ended.
@@ -149,6 +190,15 @@ impl Board {
         (!words.is_empty()).then(|| words.join("; "))
     }
 
+    pub fn set_no_room(&self, why: Option<String>) {
+        self.lock().no_room = why;
+    }
+
+    /// Why nothing new is taken and nothing placed, if the disk has too little room.
+    pub fn no_room(&self) -> Option<String> {
+        self.lock().no_room.clone()
+    }
+
     /// Every acknowledged run is visible from here on.
     pub fn set_recovered(&self) {
         self.lock().recovered = true;
@@ -172,5 +222,32 @@ impl Board {
 
     pub fn emergency(&self) -> Option<String> {
         self.lock().emergency.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn summary(run: &str, ended_ms: Option<u64>) -> Summary {
+        let (workflow, phase) = ("w".to_owned(), "succeeded".to_owned());
+        Summary { run: run.to_owned(), workflow, phase, submitted_ms: 1, ended_ms }
+    }
+
+    #[test]
+    fn a_withheld_run_is_unknown_until_it_is_gone_or_comes_back_and_an_open_one_is_not_withheld() {
+        let board = Board::default();
+        for (run, ended) in [("a", Some(2)), ("b", Some(3)), ("open", None)] {
+            board.publish_ended(summary(run, ended));
+        }
+        assert!(board.withhold("a") && board.withhold("b"));
+        assert!(!board.withhold("open") && !board.withhold("nobody") && !board.withhold("a"));
+        assert_eq!(board.summary("a"), None);
+        // A recovery in between does not bring it back.
+        board.publish_ended(summary("a", Some(2)));
+        assert_eq!(board.ended(), []);
+        board.settle_withheld(|run| run == "a");
+        assert_eq!(board.ended(), [("b".to_owned(), 3)]);
+        assert_eq!(board.summary("a"), None);
     }
 }

@@ -128,6 +128,7 @@ impl Checkpointer {
     pub fn forget(&self, run: &str, position: u64) {
         let block = block_of(run);
         let mut pending = self.desk.lock();
+        pending.values.remove(&crate::shared::checkpoint_key(run));
         let found = pending.blocks.get_mut(&block).and_then(|runs| runs.remove(run));
         if found.is_some() {
             let changed = pending.changed.entry(block).or_default();
@@ -179,6 +180,13 @@ fn write(desk: &Desk, checkpoints: &Checkpoints) {
             put(checkpoints, &key, position, &bytes);
         }
         for (key, position, runs) in blocks {
+            if runs.is_empty() {
+                // Every run of it is forgotten.
+                if let Err(error) = checkpoints.remove(&key) {
+                    tracing::warn!(key, %error, "An empty block could not be removed.");
+                }
+                continue;
+            }
             match journal::codec::try_encode(&(BLOCK_SCHEMA, runs)) {
                 Ok(bytes) => put(checkpoints, &key, position, &bytes),
                 Err(error) => tracing::warn!(key, %error, "A block of ended runs does not encode."),

@@ -50,14 +50,21 @@ impl Books {
         };
         let record =
             records::deployment_record(have, &event, by).map_err(|e| permanent("EX-0521", e.to_string()))?;
-        let appended = self
-            .shared
-            .append_timed(vec![record])
-            .await
-            .map_err(|e| crate::worker_drive::transient("EX-0521", e.to_string()))?;
-        let position = appended.positions.first().copied().unwrap_or_default();
+        let refused = |e: journal::AppendError| crate::worker_drive::transient("EX-0521", e.to_string());
+        let (positions, time_ms) = match event {
+            // An emergency stop must be recorded on a full disk, too. Its time is in no state.
+            deployment::Event::Frozen { .. } | deployment::Event::Thawed { .. } => {
+                let positions = self.shared.append_urgent(vec![record]).await.map_err(refused)?;
+                (positions, self.shared.clock.now_ms())
+            }
+            _ => {
+                let appended = self.shared.append_timed(vec![record]).await.map_err(refused)?;
+                (appended.positions, appended.time_ms)
+            }
+        };
+        let position = positions.first().copied().unwrap_or_default();
         let mut machine = self.machine.lock().unwrap_or_else(PoisonError::into_inner);
-        machine.0.apply(position, appended.time_ms, &event);
+        machine.0.apply(position, time_ms, &event);
         machine.1 += 1;
         Ok(())
     }

@@ -84,6 +84,7 @@ impl Health {
     }
 
     fn look(&mut self, _: &mut Context<Self>) {
+        self.shared.room.look(&self.shared.board);
         let status = self.shared.journal.status();
         metrics::counter!("executing_journal_fsyncs_total").absolute(status.fsyncs);
         metrics::counter!("executing_journal_records_total").absolute(status.records);
@@ -124,14 +125,17 @@ impl Handler<Look> for Health {
         let status = self.shared.journal.status();
         let board = &self.shared.board;
         let journal_ok = status.poisoned.is_none();
-        let disk = board.disk_full();
+        let (disk, low) = (board.disk_full(), board.no_room());
+        let disk_ok = disk.is_none() && low.is_none();
+        let retention = self.shared.books.unreadable();
         let unreadable = board.unreadable();
         let recovered = board.is_recovered() && unreadable.is_empty();
-        let healthy = journal_ok && disk.is_none() && recovered;
+        let healthy = journal_ok && disk_ok && recovered && retention.is_none();
         let components = json!({
             "journal": { "ok": journal_ok, "poisoned": status.poisoned, "records": status.records, "head": self.shared.journal.head().position },
-            "disk": { "ok": disk.is_none(), "full": disk, "free_bytes": status.disk_free_bytes },
+            "disk": { "ok": disk_ok, "full": disk, "paused": low, "free_bytes": status.disk_free_bytes },
             "recovery": { "ok": recovered, "unreadable_runs": unreadable },
+            "retention": { "ok": retention.is_none(), "unreadable": retention },
             "runs": { "ok": true, "open": board.live_runs().len() },
             "emergency_stop": board.emergency(),
         });

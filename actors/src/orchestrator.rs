@@ -87,10 +87,17 @@ impl Orchestrator {
     /// Finds every acknowledged run in the journal, shows it, and starts those that are not finished.
     fn recover(&mut self, ctx: &mut Context<Self>) {
         let mut unfinished = 0;
+        let forgotten = self.shared.books.now();
+        // A number that was forgotten is never given out again.
+        self.newest = self.newest.max(forgotten.newest_forgotten().unwrap_or(0));
         for (stream, records) in self.shared.journal.streams(records::run_prefix()) {
             let Some(id) = records::run_of_stream(&stream) else { continue };
             if let Some(number) = id.strip_prefix("run-").and_then(|n| n.parse::<u64>().ok()) {
                 self.newest = self.newest.max(number);
+            }
+            if engine::retention::number_of(id).is_some_and(|number| forgotten.is_forgotten(number)) {
+                // Its records may still be there; they go with the next compaction.
+                continue;
             }
             if let Some(ended) = self.shared.checkpointer.ended(id).filter(|ended| ended.sequence == records)
             {
@@ -418,6 +425,40 @@ impl Handler<ToAll> for Orchestrator {
             (run.clone(), answer)
         };
         Told(self.live.iter().filter(|(_, actor)| !actor.is_down()).map(tell).collect())
+    }
+}
+
+/// Take these ended runs out of sight, since they will be forgotten. Answers those that are: a run that is
+/// live, or is being asked something, is not.
+#[derive(Debug, Message)]
+#[rtype(result = "Vec<String>")]
+pub struct Withhold {
+    pub runs: Vec<String>,
+}
+
+impl Handler<Withhold> for Orchestrator {
+    type Result = Vec<String>;
+
+    fn handle(&mut self, message: Withhold, _: &mut Self::Context) -> Vec<String> {
+        let runs = message.runs.into_iter();
+        runs.filter(|run| !self.is_live(run) && self.shared.board.withhold(run)).collect()
+    }
+}
+
+/// Runs were forgotten, as the books say: so are the keys under which they were submitted.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct ForgetKeys;
+
+impl Handler<ForgetKeys> for Orchestrator {
+    type Result = ();
+
+    fn handle(&mut self, _: ForgetKeys, _: &mut Self::Context) {
+        let books = self.shared.books.now();
+        let is_gone = |run: &str| engine::retention::number_of(run).is_some_and(|n| books.is_forgotten(n));
+        self.keys.retain(|_, keyed| !is_gone(&keyed.run));
+        self.live.retain(|_, actor| !actor.is_down());
+        self.live_after_sweep = self.live.len();
     }
 }
 

@@ -20,6 +20,8 @@ pub const SCHEDULER_MAILBOX: usize = 4096;
 const ASK_TIMEOUT: Duration = Duration::from_secs(1);
 /// Pause before asking again after no answer.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
+/// Pause before looking whether there is room on disk again; free space is asked for once a second.
+const ROOM_PAUSE: Duration = Duration::from_millis(500);
 
 #[derive(Debug)]
 struct Waiting {
@@ -36,11 +38,13 @@ pub struct Scheduler {
     shared: Shared,
     asking: bool,
     look_again: bool,
+    /// There is no room on disk; a timer runs that looks again.
+    held: bool,
 }
 
 impl Scheduler {
     pub fn new(resources: ActorRef<ResourceManager>, shared: Shared) -> Self {
-        Self { queue: BTreeMap::new(), resources, shared, asking: false, look_again: false }
+        Self { queue: BTreeMap::new(), resources, shared, asking: false, look_again: false, held: false }
     }
 
     fn show_depth(&self) {
@@ -53,6 +57,15 @@ impl Scheduler {
             return;
         }
         if self.queue.is_empty() {
+            return;
+        }
+        if self.shared.board.no_room().is_some() {
+            if !std::mem::replace(&mut self.held, true) {
+                ctx.run_later(ROOM_PAUSE, |actor, ctx| {
+                    actor.held = false;
+                    actor.place(ctx);
+                });
+            }
             return;
         }
         self.asking = true;
@@ -132,6 +145,7 @@ impl Supervised for Scheduler {
     fn restarting(&mut self, _: &mut Self::Context) {
         // The answer of a question asked before the panic will not come.
         self.asking = false;
+        self.held = false;
     }
 }
 

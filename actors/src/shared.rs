@@ -5,6 +5,8 @@
 use crate::board::Board;
 use crate::checkpointer::{Checkpointer, Ended};
 use crate::clock::Clock;
+use crate::retention::Books;
+use crate::room::{Room, RoomLimits};
 use engine::run::Run;
 use journal::{AppendError, Appended, ArtefactError, Artefacts, Checkpoints, Digest, Journal, NewRecord};
 use std::path::PathBuf;
@@ -41,6 +43,8 @@ pub struct Limits {
     pub example_inputs: bool,
     /// Drills may make actors panic.
     pub fault_injection: bool,
+    pub room: RoomLimits,
+    pub housekeeping: crate::housekeeper::Policy,
 }
 
 /// Handles shared by all actors.
@@ -56,6 +60,8 @@ pub struct Shared {
     /// Worker processes that wait for a task; `tree` runs their keeper.
     pub spares: WarmPool,
     pub limits: Arc<Limits>,
+    pub books: Books,
+    pub room: Room,
     fatal: watch::Sender<Option<String>>,
 }
 
@@ -75,6 +81,11 @@ impl Shared {
         limits: Limits,
     ) -> Self {
         let clock = Clock::start(journal.last_time_ms());
+        let books = Books::read(&journal);
+        let room = Room::new(&limits.state_dir, limits.room);
+        let board = Board::default();
+        // Before the first stage can be placed.
+        room.look(&board);
         let spares = WarmPool::new(
             spawner.clone(),
             SpawnRequest {
@@ -92,12 +103,14 @@ impl Shared {
             },
         );
         Self {
+            books,
+            room,
             journal,
             checkpoints,
             checkpointer,
             artefacts: Arc::new(artefacts),
             clock,
-            board: Board::default(),
+            board,
             spawner,
             spares,
             limits: Arc::new(limits),
@@ -147,6 +160,20 @@ impl Shared {
                     return Err(error);
                 }
             }
+        }
+    }
+
+    /// As [`Self::append`], for what must be recorded even on a full disk (an emergency stop): the space that
+    /// the journal reserves is used before waiting for more.
+    ///
+    /// # Errors
+    /// As [`Self::append`].
+    pub async fn append_urgent(&self, batch: Vec<NewRecord>) -> Result<Vec<u64>, AppendError> {
+        let now = self.clock.now_ms();
+        match self.journal.append_urgent(batch.clone(), now, self.journal.incarnation()).await {
+            Ok(positions) => Ok(positions),
+            // It waits, or ends the daemon, as for any other batch.
+            Err(_) => self.append(batch).await,
         }
     }
 
@@ -264,6 +291,6 @@ impl Shared {
     }
 }
 
-fn checkpoint_key(run: &str) -> String {
+pub(crate) fn checkpoint_key(run: &str) -> String {
     format!("run/{run}")
 }

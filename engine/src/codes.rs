@@ -158,6 +158,42 @@ pub const CODES: &[Code] = &[
         "Use a new key, or submit exactly the same content.",
     ),
     code(
+        "EX-0040",
+        "store of a newer version",
+        "The state directory was written by a newer executingd. Nothing was changed.",
+        "Start the newer program, or give this one another --state.",
+    ),
+    code(
+        "EX-0041",
+        "not a journal",
+        "The journal's directory was not written by this program. Nothing was changed.",
+        "Name another --state, or move the foreign files away.",
+    ),
+    code(
+        "EX-0042",
+        "foreign owner",
+        "The journal's files belong to another user. Nothing was changed.",
+        "Run the daemon as that user, or give it the files with `chown -R`.",
+    ),
+    code(
+        "EX-0043",
+        "read-only file system",
+        "The state directory lies on a file system that is mounted read-only. Nothing was changed.",
+        "Mount it for writing; `executingctl journal verify|export --state DIR` work as it is.",
+    ),
+    code(
+        "EX-0044",
+        "housekeeping refused",
+        "Nothing was removed, since it is not certain what must stay, or the journal could not be compacted.",
+        "Mend what the message names, look with `executingctl journal verify`, then `executingctl gc` again.",
+    ),
+    code(
+        "EX-0045",
+        "target exists",
+        "An import or a backup only makes new directories, and this one holds something.",
+        "Name a new directory, or move the old one away.",
+    ),
+    code(
         "EX-0100",
         "definition too large",
         "A workflow file passes a limit on bytes, values, depth or stages.",

@@ -12,5 +12,6 @@ pub mod limits;
 pub mod placement;
 pub mod predicate;
 pub mod protocol;
+pub mod retention;
 pub mod run;
 pub mod worker;

@@ -113,7 +113,42 @@ pub enum Request {
     Rollback {
         release: Option<String>,
     },
-    JournalVerify,
+    /// Checks the whole journal, against a head (`POSITION:HASH`) that was kept outside if one is given.
+    JournalVerify {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expect: Option<String>,
+    },
+    /// The newest durable record.
+    JournalHead,
+    /// Makes an export ready; answers its name, to be fetched.
+    JournalExport,
+    /// Streams a finished export in binary frames.
+    JournalFetch {
+        name: String,
+    },
+    /// Copies journal, artefacts and releases into a new directory on the daemon's machine.
+    JournalBackup {
+        directory: String,
+    },
+    /// Drops what forgotten runs have left in the journal, now.
+    JournalCompact,
+    /// Forgets ended runs by the rules of retention and removes what nobody names any more.
+    Gc {
+        dry_run: bool,
+    },
+    /// A page of the envelopes of all records.
+    Audit {
+        from: u64,
+    },
+    /// Keeps a run for ever.
+    Pin {
+        run: String,
+        reason: Option<String>,
+    },
+    Unpin {
+        run: String,
+        reason: Option<String>,
+    },
     /// For drills: makes the named child of the supervision tree panic. Off unless settings allow it.
     InjectPanic {
         child: String,

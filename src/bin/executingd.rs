@@ -5,6 +5,7 @@
 
 use actors::checkpointer::Checkpointer;
 use actors::releases::Releases;
+use actors::room::RoomLimits;
 use actors::shared::{Limits, Shared};
 use clap::Parser;
 use executing::control;
@@ -91,6 +92,13 @@ fn prepare(options: &Options) -> Result<(Settings, File), Failure> {
         settings.settle().map_err(|e| Failure { exit: EXIT_INVALID, message: e.to_string() })?;
     let state = settings.state.clone();
     let unusable = |e: std::io::Error| {
+        if e.kind() == std::io::ErrorKind::ReadOnlyFilesystem {
+            let message = format!(
+                "the state directory {} lies on a file system that is mounted read-only. Mount it for writing; `executingctl journal verify --state` and `journal export --state` work as it is",
+                state.display()
+            );
+            return Failure::new(EXIT_TRY_LATER, "EX-0043", message);
+        }
         let code = if e.kind() == std::io::ErrorKind::StorageFull { "EX-0013" } else { "EX-0012" };
         Failure::new(
             EXIT_TRY_LATER,
@@ -184,6 +192,7 @@ fn end_leftovers(state: &Path) {
         }
         let _ = std::fs::remove_file(path);
     }
+    let _ = std::fs::remove_dir_all(state.join("work").join("exports"));
     // Nothing of a run in there is of use without the process that wrote it.
     for entry in std::fs::read_dir(state.join("work")).into_iter().flatten().flatten() {
         if entry.file_name().to_string_lossy().starts_with("run-") {
@@ -201,7 +210,11 @@ fn open_stores(settings: &Settings) -> Result<(Shared, Releases), Failure> {
         .map_err(|e| match &e {
             journal::OpenError::DiskFull { .. } => refused("EX-0013", &e),
             journal::OpenError::Io { .. } => refused("EX-0012", &e),
-            _ => refused("EX-0014", &e),
+            journal::OpenError::NewerFormat { .. } => refused("EX-0040", &e),
+            journal::OpenError::NotAJournal { .. } => refused("EX-0041", &e),
+            journal::OpenError::ForeignOwner { .. } => refused("EX-0042", &e),
+            journal::OpenError::ReadOnly { .. } => refused("EX-0043", &e),
+            journal::OpenError::Damaged { .. } => refused("EX-0014", &e),
         })?;
     tracing::info!(
         records = report.records,
@@ -232,6 +245,11 @@ fn open_stores(settings: &Settings) -> Result<(Shared, Releases), Failure> {
         deployment_check: settings.deployment_check.clone(),
         example_inputs: settings.example_inputs,
         fault_injection: settings.fault_injection,
+        room: RoomLimits {
+            pause_below_mib: settings.disk_pause_below_mib,
+            resume_from_mib: settings.disk_resume_from_mib,
+        },
+        housekeeping: settings.retention.policy(),
     };
     Ok((Shared::new(journal, checkpoints, checkpointer, artefacts, spawner, limits), releases))
 }

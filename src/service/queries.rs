@@ -7,6 +7,7 @@ use actors::records;
 use engine::definition::StageIndex;
 use engine::limits::PAGE_RECORDS_MAX;
 use engine::protocol::ErrorReply;
+use engine::retention::number_of;
 use engine::run::{Event, Run, Wait};
 use journal::Record;
 use serde_json::{Map, Value, json};
@@ -52,12 +53,14 @@ pub(super) fn list(
         .collect();
     // The newest are the ones people look for.
     let skip = runs.len().saturating_sub(limit.unwrap_or(PAGE_RECORDS_MAX).min(PAGE_RECORDS_MAX));
+    let books = inner.shared.books.now();
     let runs: Vec<Value> = runs
         .drain(skip..)
         .map(|s| {
             json!({
                 "run": s.run, "workflow": s.workflow, "phase": s.phase,
                 "submitted": time(s.submitted_ms), "ended": s.ended_ms.map(time),
+                "pinned": number_of(&s.run).is_some_and(|number| books.is_pinned(number)),
             })
         })
         .collect();
@@ -97,6 +100,7 @@ pub(super) fn show(inner: &Inner, id: &str) -> Result<Value, ErrorReply> {
         "stages": stages(inner, &run),
         "submitted": time(run.submitted_ms()),
         "submitted_by": run.submitted_by(),
+        "pinned": inner.shared.books.is_pinned(id),
         "seed": run.seed(),
         "inputs": run.inputs().iter().map(|i| json!({ "name": i.name, "digest": i.digest, "bytes": i.bytes })).collect::<Vec<_>>(),
         "params": serde_json::from_str::<Value>(&run.definition().params).unwrap_or_default(),
@@ -285,6 +289,7 @@ pub(super) async fn explain(inner: &Inner, id: &str) -> Result<Value, ErrorReply
     let asks = inner.directory.scheduler.ask(actors::scheduler::Look, ANSWER_WAIT).await;
     let ledger = inner.directory.resources.ask(actors::resources::Look, ANSWER_WAIT).await;
     let now = inner.shared.clock.now_ms();
+    let no_room = inner.shared.board.no_room();
     let stages: Vec<Value> = run
         .waits(now)
         .into_iter()
@@ -292,6 +297,9 @@ pub(super) async fn explain(inner: &Inner, id: &str) -> Result<Value, ErrorReply
             let path = run.definition().stages[stage.0 as usize].path.clone();
             let why = match wait {
                 Wait::Dependency(needs) => format!("waits for {}", needs.join(", ")),
+                Wait::Placement if no_room.is_some() => {
+                    format!("waits for room on disk: {}", no_room.as_deref().unwrap_or_default())
+                }
                 Wait::Placement => {
                     let ask = asks.as_ref().ok().and_then(|asks| asks.0.iter().find(|a| a.key == (id.to_owned(), stage.0)));
                     let lacking = ask.zip(ledger.as_ref().ok()).and_then(|(ask, ledger)| ledger.0.lacking(ask));
@@ -347,20 +355,6 @@ pub(super) async fn deployments(inner: &Inner) -> Result<Value, ErrorReply> {
     Ok(
         json!({ "active": history.active(), "path": path, "frozen_by": history.frozen_by(), "deployments": activations }),
     )
-}
-
-pub(super) async fn journal_verify(inner: &Inner) -> Result<Value, ErrorReply> {
-    let dir = inner.shared.limits.state_dir.join("journal");
-    let report = tokio::task::spawn_blocking(move || journal::verify(&dir))
-        .await
-        .map_err(|e| error("EX-0014", exit::FAILED, e.to_string()))?
-        .map_err(|e| error("EX-0014", exit::FAILED, e.to_string()))?;
-    let problems: Vec<String> = report.problems.iter().map(|p| format!("{p:?}")).collect();
-    Ok(json!({
-        "ok": report.ok, "records": report.records,
-        "head": { "position": report.head.position, "hash": report.head.hash_hex() },
-        "problems": problems,
-    }))
 }
 
 pub(super) async fn doctor(inner: &Inner) -> Result<Value, ErrorReply> {

@@ -65,7 +65,7 @@ pub(super) fn from_submit(refused: SubmitError) -> ErrorReply {
         SubmitError::KeyReused { .. } => error("EX-0023", exit::CONFLICT, message),
         SubmitError::Busy { .. } => error("EX-0009", exit::TRY_LATER, message),
         SubmitError::Stopped(_) => error("EX-0018", exit::TRY_LATER, message),
-        SubmitError::NotDurable(_) => error("EX-0013", exit::TRY_LATER, message),
+        SubmitError::NotDurable(_) | SubmitError::NoRoom(_) => error("EX-0013", exit::TRY_LATER, message),
     }
 }
 

@@ -24,6 +24,10 @@ pub(super) fn begin(inner: &Inner, digest: &str, bytes: u64) -> Result<Reply, Er
             format!("an input of {bytes} bytes is larger than the {INPUT_BYTES_MAX} allowed"),
         ));
     }
+    if let Some(why) = inner.shared.board.no_room() {
+        let message = format!("there is too little room on disk for an upload: {why}");
+        return Err(error("EX-0013", exit::TRY_LATER, message));
+    }
     let expected = parse(digest)?;
     let upload =
         inner.shared.artefacts.begin().map_err(|e| error("EX-0013", exit::TRY_LATER, e.to_string()))?;

@@ -160,6 +160,24 @@ impl Daemon {
         Self::begin(Some(state), &settings())
     }
 
+    /// The same with further settings.
+    pub fn on_with(state: &Path, more: Value) -> Self {
+        let mut all = settings();
+        for (key, value) in more.as_object().unwrap() {
+            all[key] = value.clone();
+        }
+        Self::begin(Some(state), &all)
+    }
+
+    /// Settings for the next start.
+    pub fn change_settings(&self, more: Value) {
+        let mut all = settings();
+        for (key, value) in more.as_object().unwrap() {
+            all[key] = value.clone();
+        }
+        fs::write(self.folder.path().join("settings.yaml"), all.to_string()).unwrap();
+    }
+
     fn begin(state: Option<&Path>, all: &Value) -> Self {
         let mut daemon = Self::prepare(false);
         if let Some(state) = state {
@@ -487,6 +505,18 @@ impl SmallDisk {
     pub fn fill(&self) {
         let mut file = File::create(self.0.path().join("filler")).unwrap();
         while file.write_all(&[7; 4096]).is_ok() {}
+    }
+
+    /// Takes so much room.
+    pub fn take(&self, mib: usize) {
+        let mut file = File::create(self.0.path().join("filler")).unwrap();
+        (0..mib).for_each(|_| file.write_all(&[7; 1024 * 1024]).unwrap());
+    }
+
+    /// Allows no more writing.
+    pub fn make_read_only(&self) {
+        let remounted = Command::new("mount").args(["-o", "remount,ro"]).arg(self.0.path()).output().unwrap();
+        assert!(remounted.status.success(), "{remounted:?}");
     }
 
     /// Gives the room back.

@@ -12,6 +12,7 @@ mod disk;
 mod exec;
 mod harness;
 mod hostile;
+mod housekeeping;
 mod kill;
 mod orphans;
 mod programs;

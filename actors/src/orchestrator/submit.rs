@@ -41,6 +41,8 @@ pub enum SubmitError {
     Busy { open: usize },
     #[error("an emergency stop is in force: {0}; it ends with emergency-clear")]
     Stopped(String),
+    #[error("there is too little room on disk: {0}; what runs goes on, new work is taken when there is room")]
+    NoRoom(String),
     #[error("the journal did not take it: {0}")]
     NotDurable(String),
 }
@@ -151,6 +153,9 @@ pub(super) fn prepare(
 ) -> Result<Prepared, SubmitError> {
     if let Some(reason) = shared.board.emergency() {
         return Err(SubmitError::Stopped(reason));
+    }
+    if let Some(why) = shared.board.no_room() {
+        return Err(SubmitError::NoRoom(why));
     }
     let mut params = submission.params.clone();
     let stands_in = submission.inputs.is_empty() && submission.yaml.is_none() && shared.limits.example_inputs;

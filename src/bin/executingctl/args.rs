@@ -132,6 +132,27 @@ pub enum Verb {
     /// The journal
     #[command(subcommand)]
     Journal(JournalVerb),
+    /// Who did what, when: the journal's envelopes
+    #[command(subcommand)]
+    Audit(AuditVerb),
+    /// Keep a run for ever
+    Pin {
+        run: String,
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// Let the rules of retention apply to a run again
+    Unpin {
+        run: String,
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// Forget ended runs by the rules of retention and remove what nobody names any more
+    Gc {
+        /// Say what would go, and remove nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// All problems of a workflow, design space, scenario or cost file; needs no daemon
     Validate {
         file: PathBuf,
@@ -187,7 +208,53 @@ pub enum JournalVerb {
         /// Read a state directory without a daemon
         #[arg(long, value_name = "DIR")]
         state: Option<PathBuf>,
+        /// A head that was kept outside: shows a tail that was cut off, or an older directory put back
+        #[arg(long, value_name = "POSITION:HASH")]
+        expect: Option<String>,
     },
+    /// The newest record; keep it outside for `verify --expect`
+    Head,
+    /// Write the journal into one file
+    Export {
+        file: PathBuf,
+        /// Read a state directory without a daemon
+        #[arg(long, value_name = "DIR")]
+        state: Option<PathBuf>,
+    },
+    /// Make a state directory from an export
+    Import {
+        file: PathBuf,
+        /// A new or empty directory
+        #[arg(long, value_name = "DIR")]
+        state: PathBuf,
+        /// Only if it ends at this head
+        #[arg(long, value_name = "POSITION:HASH")]
+        expect: Option<String>,
+    },
+    /// Make everything that is not the truth anew from the journal; the daemon must be stopped
+    Rebuild {
+        #[arg(long, value_name = "DIR")]
+        state: PathBuf,
+    },
+    /// Copy journal, artefacts and releases into a new directory, while the daemon works
+    Backup { directory: PathBuf },
+    /// Drop now what forgotten runs have left in the journal
+    Compact,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum AuditVerb {
+    /// Check every record, the chain and the head
+    Verify {
+        /// Read a state directory without a daemon
+        #[arg(long, value_name = "DIR")]
+        state: Option<PathBuf>,
+        /// A head that was kept outside
+        #[arg(long, value_name = "POSITION:HASH")]
+        expect: Option<String>,
+    },
+    /// Write one JSON object per record into a file
+    Export { file: PathBuf },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -8,6 +8,9 @@ use executing::control::client::Options;
 use serde_json::Value;
 use std::time::Duration;
 
+/// Longest wait for work on a whole store: hundreds of GiB on a slow disk.
+const PATIENT: Duration = Duration::from_secs(24 * 3_600);
+
 /// Gives the exit code, or what went wrong.
 pub type Outcome = Result<u8, ErrorReply>;
 
@@ -35,6 +38,16 @@ impl Context {
     /// One request on a connection of its own.
     pub async fn request(&self, request: &Request) -> Result<Value, ErrorReply> {
         Ok(self.client().await?.request(request).await?)
+    }
+
+    /// As [`Self::client`], for what reads or writes a whole store: waits for an answer as long as it takes,
+    /// unless the caller set a limit.
+    pub async fn patient_client(&self) -> Result<Client, ErrorReply> {
+        let mut client = self.client().await?;
+        if self.wait_max.is_none() {
+            client.set_timeout(PATIENT);
+        }
+        Ok(client)
     }
 
     /// [`Self::request`], and its answer written.

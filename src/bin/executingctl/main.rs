@@ -12,12 +12,13 @@ mod operate;
 mod output;
 mod progress;
 mod runs;
+mod store;
 mod submit;
 mod summary;
 mod tree;
 mod watch;
 
-use args::{Cli, JournalVerb, Verb};
+use args::{Cli, Verb};
 use clap::Parser;
 use context::{Context, Outcome, refusal};
 use engine::protocol::Request;
@@ -58,10 +59,9 @@ async fn perform(cli: &Cli) -> Outcome {
         Verb::Validate { file, workflow } => {
             return offline::validate(context.output, file, workflow.as_deref());
         }
-        Verb::Journal(JournalVerb::Verify { state: Some(state) }) => {
-            return offline::journal_verify(context.output, state);
-        }
-        Verb::Journal(JournalVerb::Verify { state: None }) => return operate::journal_verify(&context).await,
+        Verb::Journal(verb) => return store::journal(&context, verb).await,
+        Verb::Audit(verb) => return store::audit(&context, verb).await,
+        Verb::Gc { dry_run } => return store::tidy(&context, &Request::Gc { dry_run: *dry_run }).await,
         Verb::Completions { shell } => {
             completions::print(*shell);
             return Ok(0);
@@ -70,6 +70,8 @@ async fn perform(cli: &Cli) -> Outcome {
             Request::List { workflow: workflow.clone(), phase: phase.clone(), limit: *limit }
         }
         Verb::Show { run: id } => Request::Show { run: run(id) },
+        Verb::Pin { run: id, reason } => Request::Pin { run: run(id), reason: reason.clone() },
+        Verb::Unpin { run: id, reason } => Request::Unpin { run: run(id), reason: reason.clone() },
         Verb::Pause { run: id } => Request::Pause { run: run(id) },
         Verb::Resume { run: id } => Request::Resume { run: run(id) },
         Verb::Cancel { run: id } => Request::Cancel { run: run(id) },

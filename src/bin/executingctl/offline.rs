@@ -145,8 +145,13 @@ fn paragraph(code: &str) -> Option<&'static str> {
 }
 
 /// Checks the journal under a state directory without a daemon. Exit code 1 if it is damaged.
-pub fn journal_verify(out: Output, state: &Path) -> Outcome {
-    let report = journal::verify(&journal_directory(state)).map_err(|error| match error {
+pub fn journal_verify(out: Output, state: &Path, expected: Option<journal::Head>) -> Outcome {
+    let directory = journal_directory(state);
+    let report = match expected {
+        Some(head) => journal::verify_against(&directory, head),
+        None => journal::verify(&directory),
+    };
+    let report = report.map_err(|error| match error {
         journal::VerifyError::NoJournal { .. } => refusal("EX-0014", 3, error.to_string()),
         journal::VerifyError::Io { .. } => refusal("EX-0014", 1, error.to_string()),
     })?;
@@ -169,7 +174,7 @@ pub fn journal_verify(out: Output, state: &Path) -> Outcome {
 }
 
 /// A state directory keeps its journal in `journal`; the journal's own directory will do, too.
-fn journal_directory(state: &Path) -> PathBuf {
+pub fn journal_directory(state: &Path) -> PathBuf {
     let inside = state.join("journal");
     if inside.is_dir() { inside } else { state.to_owned() }
 }
@@ -212,6 +217,6 @@ mod tests {
     fn a_directory_without_a_journal_is_not_found() {
         let directory = tempfile::tempdir().unwrap();
         let out = Output { format: crate::args::Format::Json };
-        assert_eq!(journal_verify(out, directory.path()).unwrap_err().exit, 3);
+        assert_eq!(journal_verify(out, directory.path(), None).unwrap_err().exit, 3);
     }
 }

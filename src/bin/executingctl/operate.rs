@@ -40,10 +40,3 @@ pub async fn health(context: &Context) -> Outcome {
     let is_well = health.get("ok").and_then(Value::as_bool).unwrap_or(true);
     Ok(if is_well { 0 } else { 75 })
 }
-
-/// The daemon checks its own journal; damage is exit code 1.
-pub async fn journal_verify(context: &Context) -> Outcome {
-    let report = context.request(&Request::JournalVerify).await?;
-    context.output.data(&report);
-    Ok(u8::from(report.get("ok").and_then(Value::as_bool) != Some(true)))
-}
