@@ -271,8 +271,14 @@ async fn serve(settings: Settings, shared: Shared, releases: Releases) -> Result
         worker_slots: settings.worker_slots,
         simulator_jobs: settings.simulator_jobs,
     };
-    let tree =
-        tree::start(&shared, Arc::new(catalog::catalog()), releases.clone(), size, &settings.supervision);
+    let tree = tree::start(
+        &shared,
+        Arc::new(catalog::catalog()),
+        releases.clone(),
+        size,
+        &settings.supervision,
+        settings.fault_injection,
+    );
     let root = tree.root.clone();
     let service = DaemonService::new(&shared, &tree, releases, settings.clone());
     let mut end = tree.end;

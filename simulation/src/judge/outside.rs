@@ -132,11 +132,7 @@ impl Outside {
         let name = format!("run-{run:06}");
         let makers = self.active.as_ref().and_then(|release| self.makers.get(release));
         let alone = makers.is_some_and(|makers| makers.len() == 1 && makers.contains(&name));
-        must!(
-            !alone,
-            "run {run} was undone, but its release {:?} is still active",
-            self.active
-        );
+        must!(!alone, "run {run} was undone, but its release {:?} is still active", self.active);
         // What another run's undo brings back later is not this run's doing any more.
         for makers in self.makers.values_mut() {
             makers.remove(&name);
