@@ -8,6 +8,7 @@ mod follow;
 mod housekeeping;
 mod queries;
 mod replies;
+mod tree;
 mod uploads;
 
 use crate::control::{Caller, Reply, Service};
@@ -100,10 +101,11 @@ impl Inner {
             Request::Artifact { run, name } => return queries::artefact(&self, &run, &name),
             Request::Resources => queries::resources(&self).await?,
             Request::Backends => queries::backends(&self),
-            Request::Tree => queries::tree(&self).await,
+            Request::Tree => tree::show(&self).await,
             Request::Health => queries::health(&self).await?,
             Request::Explain { run } => queries::explain(&self, &run).await?,
             Request::Deployments => queries::deployments(&self).await?,
+            Request::Inject { child, fault } => tree::inject(&self, &who, &child, fault).await?,
             Request::JournalVerify { expect } => housekeeping::verify(&self, expect).await?,
             Request::JournalHead => housekeeping::head(&self),
             Request::JournalExport => housekeeping::export(&self, &who).await?,

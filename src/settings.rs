@@ -44,7 +44,7 @@ pub struct Settings {
     pub trust_client_names: bool,
     /// Whether a submission without inputs runs the embedded example.
     pub example_inputs: bool,
-    /// Whether `inject-panic` works. For drills.
+    /// Whether `inject` works. For drills.
     pub fault_injection: bool,
     /// Which ended runs are kept, and how often is tidied up.
     pub retention: Retention,

@@ -86,6 +86,7 @@ pub fn start(
     releases: Releases,
     size: Size,
     supervision: &Supervision,
+    allow_faults: bool,
 ) -> Tree {
     let capacity = Capacity {
         cpu_cores: size.cpu_cores,
@@ -172,6 +173,6 @@ pub fn start(
         settled(housekeeper_spec),
         settled(health_spec),
     ];
-    let (root, end) = supervisors::start(supervision.spec("executing", children));
+    let (root, end) = supervisors::start(supervision.spec("executing", children).allow_faults(allow_faults));
     Tree { root, end, directory, orchestrator, health, housekeeper, capacity }
 }

@@ -143,16 +143,3 @@ impl Handler<Look> for Health {
         Report { healthy, components }
     }
 }
-
-/// For drills: panic where you stand.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct Panic;
-
-impl Handler<Panic> for Health {
-    type Result = ();
-
-    fn handle(&mut self, _: Panic, _: &mut Self::Context) {
-        panic!("forced by a drill");
-    }
-}

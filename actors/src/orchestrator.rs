@@ -471,18 +471,3 @@ impl Handler<ForgetKeys> for Orchestrator {
         self.live_after_sweep = self.live.len();
     }
 }
-
-/// For drills: makes the actor of a run panic.
-#[derive(Debug, Message)]
-#[rtype(result = "bool")]
-pub struct PanicRun {
-    pub run: String,
-}
-
-impl Handler<PanicRun> for Orchestrator {
-    type Result = bool;
-
-    fn handle(&mut self, message: PanicRun, _: &mut Self::Context) -> bool {
-        self.live.get(&message.run).is_some_and(|actor| actor.tell_control(crate::run_actor::Panic).is_ok())
-    }
-}

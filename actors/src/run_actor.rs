@@ -565,16 +565,3 @@ impl Handler<SettleDue> for RunActor {
         self.settle_due(ctx);
     }
 }
-
-/// For drills: panic where you stand.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct Panic;
-
-impl Handler<Panic> for RunActor {
-    type Result = ();
-
-    fn handle(&mut self, _: Panic, _: &mut Self::Context) {
-        panic!("forced by a drill");
-    }
-}

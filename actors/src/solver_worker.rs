@@ -333,16 +333,3 @@ impl Handler<AbandonAll> for SolverWorker {
         self.waiting.clear();
     }
 }
-
-/// For drills: panic where you stand.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct Panic;
-
-impl Handler<Panic> for SolverWorker {
-    type Result = ();
-
-    fn handle(&mut self, _: Panic, _: &mut Self::Context) {
-        panic!("forced by a drill");
-    }
-}

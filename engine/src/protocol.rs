@@ -149,11 +149,24 @@ pub enum Request {
         run: String,
         reason: Option<String>,
     },
-    /// For drills: makes the named child of the supervision tree panic. Off unless settings allow it.
-    InjectPanic {
+    /// For drills: does a fault to a child of the supervision tree, by its name or path. Off unless
+    /// settings allow it.
+    Inject {
         child: String,
+        fault: FaultKind,
     },
     Doctor,
+}
+
+/// What a drill does to a child.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FaultKind {
+    Panic,
+    Kill,
+    /// It handles nothing and gives no sign of life for so long.
+    Hang {
+        ms: u64,
+    },
 }
 
 /// A workflow to run. The daemon checks it again; nothing the client says is trusted.

@@ -276,8 +276,14 @@ async fn serve(settings: Settings, shared: Shared, releases: Releases) -> Result
         simulator_jobs: settings.simulator_jobs,
     };
     journal::failpoint!("daemon.listening");
-    let tree =
-        tree::start(&shared, Arc::new(catalog::catalog()), releases.clone(), size, &settings.supervision);
+    let tree = tree::start(
+        &shared,
+        Arc::new(catalog::catalog()),
+        releases.clone(),
+        size,
+        &settings.supervision,
+        settings.fault_injection,
+    );
     let root = tree.root.clone();
     let service = DaemonService::new(&shared, &tree, releases, settings.clone());
     let mut end = tree.end;

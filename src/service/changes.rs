@@ -1,12 +1,12 @@
 //! Verbs that change something: each goes to the actor that owns the thing and waits for its journal record.
 
 use super::replies::{self, error, exit};
-use super::{ANSWER_WAIT, CHANGE_WAIT, Inner};
+use super::{CHANGE_WAIT, Inner};
 use crate::control::Caller;
-use actors::orchestrator::{Control, PanicRun, Submit, ToAll};
+use actors::orchestrator::{Control, Submit, ToAll};
 use actors::records::Principal;
 use actors::run_actor::DriveError;
-use actors::{deployer, health, solver_worker};
+use actors::{deployer, solver_worker};
 use engine::definition::StageIndex;
 use engine::protocol::{ErrorReply, Request, Submission};
 use engine::run::Input;
@@ -80,7 +80,6 @@ pub(super) async fn change(inner: &Rc<Inner>, who: Caller, request: Request) -> 
         Request::Rollback { release } => rollback(inner, &who, release).await,
         Request::EmergencyStop { reason } => emergency_stop(inner, &who, reason).await,
         Request::EmergencyClear { reason } => emergency_clear(inner, &who, reason).await,
-        Request::InjectPanic { child } => inject_panic(inner, &child).await,
         other => Err(error("EX-0002", exit::USAGE, format!("this daemon does not know {other:?}"))),
     }
 }
@@ -250,35 +249,4 @@ async fn emergency_clear(inner: &Inner, who: &Caller, reason: Option<String>) ->
         .map(|run| run.id().to_owned())
         .collect();
     Ok(json!({ "cleared": true, "by": who.name, "paused_runs": paused }))
-}
-
-/// For drills: a child of the tree panics where it stands.
-async fn inject_panic(inner: &Inner, child: &str) -> Result<Value, ErrorReply> {
-    if !inner.settings.fault_injection {
-        return Err(error(
-            "EX-0004",
-            exit::DENIED,
-            "faults can only be injected with `fault_injection: true` in the settings",
-        ));
-    }
-    let sent = match child {
-        "health" => inner.health.tell_control(health::Panic).is_ok(),
-        worker if inner.directory.workers.contains_key(worker) => {
-            inner.directory.workers[worker].tell_control(solver_worker::Panic).is_ok()
-        }
-        run if inner.shared.board.live(run).is_some() => inner
-            .orchestrator
-            .ask_control(PanicRun { run: run.to_owned() }, ANSWER_WAIT)
-            .await
-            .map_err(|e| replies::from_ask("the orchestrator", e))?,
-        _ => {
-            let known = inner.directory.workers.keys().cloned().collect::<Vec<_>>().join(", ");
-            return Err(error(
-                "EX-0003",
-                exit::NOT_FOUND,
-                format!("no child {child} to panic; known are health, {known} and unfinished runs"),
-            ));
-        }
-    };
-    Ok(json!({ "child": child, "panicked": sent }))
 }

@@ -12,7 +12,6 @@ use engine::run::{Event, Run, Wait};
 use journal::Record;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
-use supervisors::TreeNode;
 
 impl Inner {
     /// The newest state of a run, finished ones rebuilt from checkpoint and journal.
@@ -257,22 +256,6 @@ pub(super) async fn resources(inner: &Inner) -> Result<Value, ErrorReply> {
 pub(super) fn backends(inner: &Inner) -> Value {
     let backends: Vec<Value> = inner.shared.board.breakers().into_values().collect();
     json!({ "backends": backends, "capacity": inner.capacity.backends })
-}
-
-fn node(node: &TreeNode) -> Value {
-    json!({
-        "id": node.id,
-        "state": format!("{:?}", node.state).to_lowercase(),
-        "restarts": node.restarts,
-        "last_exit": node.last_exit.as_ref().map(|exit| format!("{exit:?}")),
-        "supervisor": node.is_supervisor,
-        "mailbox": node.mailbox.as_ref().map(|m| json!({ "depth": m.depth, "capacity": m.capacity })),
-        "children": node.children.iter().map(self::node).collect::<Vec<_>>(),
-    })
-}
-
-pub(super) async fn tree(inner: &Inner) -> Value {
-    node(&inner.root.tree().await)
 }
 
 pub(super) async fn health(inner: &Inner) -> Result<Value, ErrorReply> {

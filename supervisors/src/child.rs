@@ -2,19 +2,24 @@
 //! it runs ([`Running`]): its exit, a stop, a kill. An actor, a task, a process and another
 //! supervisor all look like this.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::future::LocalBoxFuture;
-use tokio::sync::{Mutex, oneshot};
+use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
 
 use crate::Exit;
 use crate::Pulse;
-use crate::decision::{Backoff, Policy, Restart, Shutdown};
+use crate::decision::{Backoff, Key, Policy, Restart, Shutdown};
+use crate::fault::{ChildKind, Fault};
+use crate::leash::{Exits, Leash};
 use crate::spec::SpecFault;
 use crate::supervisor::SupervisorRef;
 
@@ -31,6 +36,19 @@ pub trait Starter: 'static {
     /// # Errors
     /// A text for people, short for [`Started::Failed`] with [`Exit::Error`].
     fn start(&mut self, generation: u64) -> LocalBoxFuture<'_, Result<Started, String>>;
+
+    /// A drill: does this to the child that is up, or says by `false` that it cannot. Never called
+    /// with [`Fault::Kill`], which is the supervisor's own.
+    fn inject(&mut self, fault: Fault) -> bool {
+        let _ = fault;
+        false
+    }
+
+    /// How full the child's mailbox is, if it has one. Not asked while a start is in progress;
+    /// [`ChildSpec::mailbox`] is.
+    fn mailbox(&self) -> Option<MailboxInfo> {
+        None
+    }
 
     /// The last child did not react to its kill: keep nothing of it for the next start.
     fn abandon(&mut self) {}
@@ -52,7 +70,14 @@ pub enum Started {
 }
 
 /// The strings on a running child. Dropping it kills the child, so there are no orphans.
-pub struct Running {
+pub struct Running(Strings);
+
+enum Strings {
+    Own(Box<Own>),
+    Leash(Rc<Leash>, AbortHandle),
+}
+
+struct Own {
     done: Option<oneshot::Receiver<Exit>>,
     stop: Option<oneshot::Sender<()>>,
     kill: Option<Box<dyn FnOnce()>>,
@@ -68,23 +93,59 @@ impl Running {
         stop: oneshot::Sender<()>,
         kill: impl FnOnce() + 'static,
     ) -> Self {
-        Running { done: Some(done), stop: Some(stop), kill: Some(Box::new(kill)) }
+        let own = Own { done: Some(done), stop: Some(stop), kill: Some(Box::new(kill)) };
+        Running(Strings::Own(Box::new(own)))
     }
 
-    pub(crate) fn take_done(&mut self) -> Option<oneshot::Receiver<Exit>> {
-        self.done.take()
+    /// A task of the supervisor's thread that holds its end of `leash` and tells its exit there.
+    pub(crate) fn on_leash(leash: Rc<Leash>, task: AbortHandle) -> Self {
+        Running(Strings::Leash(leash, task))
+    }
+
+    /// Directs the exit into `exits`, or gives what it is to be awaited from.
+    pub(crate) fn tell_exit_to(
+        &mut self,
+        exits: &Exits,
+        key: Key,
+        generation: u64,
+    ) -> Option<impl Future<Output = Exit> + use<>> {
+        match &mut self.0 {
+            Strings::Own(own) => {
+                let done = own.done.take();
+                Some(async move {
+                    match done {
+                        Some(done) => done.await.unwrap_or(Exit::Killed),
+                        None => Exit::Killed,
+                    }
+                })
+            }
+            Strings::Leash(leash, _) => {
+                leash.tell_to(exits, key, generation);
+                None
+            }
+        }
     }
 
     pub(crate) fn stop(&mut self) {
-        if let Some(stop) = self.stop.take() {
-            // Err: the child ended meanwhile, its exit is on the way.
-            let _ = stop.send(());
+        match &mut self.0 {
+            Strings::Own(own) => {
+                if let Some(stop) = own.stop.take() {
+                    // Err: the child ended meanwhile, its exit is on the way.
+                    let _ = stop.send(());
+                }
+            }
+            Strings::Leash(leash, _) => leash.ask_stop(),
         }
     }
 
     pub(crate) fn kill(&mut self) {
-        if let Some(kill) = self.kill.take() {
-            kill();
+        match &mut self.0 {
+            Strings::Own(own) => {
+                if let Some(kill) = own.kill.take() {
+                    kill();
+                }
+            }
+            Strings::Leash(_, task) => task.abort(),
         }
     }
 }
@@ -182,7 +243,9 @@ pub struct Waiting {
 /// Everything a supervisor needs to run a child.
 pub struct ChildSpec {
     /// Unique among its siblings.
-    pub id: String,
+    pub id: Arc<str>,
+    /// What it is made of, for those who look at the tree.
+    pub kind: ChildKind,
     /// When it is started again.
     pub restart: Restart,
     /// How it is stopped.
@@ -193,7 +256,7 @@ pub struct ChildSpec {
     pub is_supervisor: bool,
     /// Starts it.
     pub starter: Box<dyn Starter>,
-    /// Tells how full its mailbox is, if it has one.
+    /// Tells how full its mailbox is, if its starter does not ([`Starter::mailbox`]).
     pub mailbox: Option<Rc<dyn Fn() -> MailboxInfo>>,
     /// The handle of the supervisor it is, if it is one.
     pub supervisor: Option<SupervisorRef>,
@@ -210,8 +273,13 @@ impl ChildSpec {
     /// A permanent worker with [`STOP_PATIENCE`] and no backoff.
     #[must_use]
     pub fn new(id: impl Into<String>, starter: impl Starter) -> Self {
+        ChildSpec::with_id(id.into().into(), starter)
+    }
+
+    pub(crate) fn with_id(id: Arc<str>, starter: impl Starter) -> Self {
         ChildSpec {
-            id: id.into(),
+            id,
+            kind: ChildKind::Other,
             restart: Restart::Permanent,
             shutdown: Shutdown::Deadline(STOP_PATIENCE),
             backoff: Backoff::NONE,
@@ -223,6 +291,11 @@ impl ChildSpec {
             significant: false,
             below: Vec::new(),
         }
+    }
+
+    pub(crate) fn of_kind(mut self, kind: ChildKind) -> Self {
+        self.kind = kind;
+        self
     }
 
     pub(crate) fn policy(&self) -> Policy {
@@ -288,26 +361,100 @@ impl fmt::Debug for ChildSpec {
 /// A spec in use. Clonable, so that a restarted supervisor starts with its first children again.
 #[derive(Clone)]
 pub(crate) struct Held {
-    pub(crate) policy: Policy,
+    pub(crate) policy: Rc<Policy>,
+    pub(crate) kind: ChildKind,
     pub(crate) is_supervisor: bool,
-    /// Locked only while a start is in progress.
-    pub(crate) starter: Rc<Mutex<Box<dyn Starter>>>,
+    pub(crate) starter: SharedStarter,
+    /// What few children have.
+    pub(crate) extras: Option<Rc<Extras>>,
+}
+
+pub(crate) struct Extras {
     pub(crate) mailbox: Option<Rc<dyn Fn() -> MailboxInfo>>,
     pub(crate) supervisor: Option<SupervisorRef>,
-    pub(crate) watchdog: Option<Watchdog>,
+    pub(crate) pulse: Option<Pulse>,
     pub(crate) below: Vec<SpecFault>,
+}
+
+impl Held {
+    pub(crate) fn supervisor(&self) -> Option<&SupervisorRef> {
+        self.extras.as_ref()?.supervisor.as_ref()
+    }
+
+    pub(crate) fn pulse(&self) -> Option<&Pulse> {
+        self.extras.as_ref()?.pulse.as_ref()
+    }
+
+    pub(crate) fn below(&self) -> &[SpecFault] {
+        self.extras.as_ref().map_or(&[], |extras| &extras.below)
+    }
+
+    pub(crate) fn mailbox(&self) -> Option<MailboxInfo> {
+        if let Some(mailbox) = self.extras.as_ref().and_then(|extras| extras.mailbox.as_ref()) {
+            return Some(mailbox());
+        }
+        self.starter.if_at_rest(|starter| starter.mailbox())?
+    }
 }
 
 impl From<ChildSpec> for Held {
     fn from(spec: ChildSpec) -> Self {
-        Held {
-            policy: spec.policy(),
-            is_supervisor: spec.is_supervisor,
-            starter: Rc::new(Mutex::new(spec.starter)),
+        let policy = Rc::new(spec.policy());
+        let extras = Extras {
             mailbox: spec.mailbox,
             supervisor: spec.supervisor,
-            watchdog: spec.watchdog,
+            pulse: spec.watchdog.map(|watchdog| watchdog.pulse),
             below: spec.below,
+        };
+        let has_extras = extras.mailbox.is_some()
+            || extras.supervisor.is_some()
+            || extras.pulse.is_some()
+            || !extras.below.is_empty();
+        Held {
+            policy,
+            kind: spec.kind,
+            is_supervisor: spec.is_supervisor,
+            starter: SharedStarter(Rc::new(RefCell::new(Some(spec.starter)))),
+            extras: has_extras.then(|| Rc::new(extras)),
         }
+    }
+}
+
+/// A starter that is away while a start is in progress.
+#[derive(Clone)]
+pub(crate) struct SharedStarter(Rc<RefCell<Option<Box<dyn Starter>>>>);
+
+impl SharedStarter {
+    /// Lends the starter out until the loan is dropped. `None`: it is lent already.
+    pub(crate) fn lend(&self) -> Option<Loan> {
+        let starter = self.0.borrow_mut().take()?;
+        Some(Loan { home: self.clone(), starter: Some(starter) })
+    }
+
+    /// Does `act` with the starter unless it is lent.
+    pub(crate) fn if_at_rest<T>(&self, act: impl FnOnce(&mut Box<dyn Starter>) -> T) -> Option<T> {
+        let mut loan = self.lend()?;
+        loan.starter.as_mut().map(act)
+    }
+}
+
+/// A starter during a start.
+pub(crate) struct Loan {
+    home: SharedStarter,
+    starter: Option<Box<dyn Starter>>,
+}
+
+impl Loan {
+    pub(crate) async fn start(mut self, generation: u64) -> Result<Started, String> {
+        match &mut self.starter {
+            Some(starter) => starter.start(generation).await,
+            None => Ok(Started::Ignore),
+        }
+    }
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        *self.home.0.borrow_mut() = self.starter.take();
     }
 }

@@ -5,7 +5,8 @@
 //! them in reverse order. A **child** is anything with a [`Starter`]: an actor ([`actor_child`]), an
 //! async task ([`task_child`]), another supervisor ([`supervisor_child`]), and what may block: an actor
 //! on a thread of its own ([`hosted_actor_child`]), a thread ([`thread_child`]), an operating system
-//! process ([`process::process_child`]). A [`Registry`] gives them names.
+//! process ([`process::process_child`]). A [`Registry`] gives them names, and
+//! [`SupervisorRef::inject`] does them harm in a drill.
 //!
 //! ```
 //! # use std::time::Duration;
@@ -87,6 +88,8 @@ pub mod process;
 mod adapter;
 mod child;
 mod exit;
+mod fault;
+mod leash;
 mod panics;
 mod pulse;
 mod registry;
@@ -107,14 +110,15 @@ pub use decision::{
     AutoShutdown, Backoff, Boot, Intensity, Policy, Refusal, Restart, Settings, Shutdown, Strategy,
 };
 pub use exit::Exit;
+pub use fault::{ChildKind, Fault, InjectError};
 pub use panics::install_panic_hook;
 pub use pulse::Pulse;
 pub use registry::{AlreadyRegistered, LookupError, Named, Registration, Registry};
 pub use spec::{SpecErrors, SpecFault};
 pub use spec_data::{BackoffData, ChildData, ShutdownData, SupervisorData};
 pub use supervisor::{
-    ChildCounts, ChildError, ChildInfo, ChildState, StartError, SupervisorRef, SupervisorSpec, TreeNode,
-    launch, start, supervisor_child, supervisor_child_with,
+    ChildCounts, ChildError, ChildInfo, ChildState, Silence, StartError, Supervision, SupervisorRef,
+    SupervisorSpec, TreeNode, launch, start, supervisor_child, supervisor_child_with,
 };
 pub use task::task_child;
 pub use thread::{StopFlag, ThreadPulse, abandoned_threads, is_abandoned, thread_child};

@@ -296,6 +296,14 @@ impl Starter for NamedStarter {
         .boxed_local()
     }
 
+    fn inject(&mut self, fault: crate::Fault) -> bool {
+        self.starter.inject(fault)
+    }
+
+    fn mailbox(&self) -> Option<crate::MailboxInfo> {
+        self.starter.mailbox()
+    }
+
     fn abandon(&mut self) {
         self.starter.abandon();
     }

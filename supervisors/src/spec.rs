@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::child::Held;
@@ -73,7 +74,7 @@ impl Place<'_> {
 pub(crate) fn supervisor_faults<'a>(
     id: &str,
     settings: &Settings,
-    children: impl Iterator<Item = (Policy, &'a [SpecFault])>,
+    children: impl Iterator<Item = (Rc<Policy>, &'a [SpecFault])>,
 ) -> Vec<SpecFault> {
     let mut faults = Vec::new();
     if id.is_empty() {
@@ -127,7 +128,7 @@ pub(crate) fn settings_faults(settings: &Settings, faults: &mut Vec<SpecFault>) 
 /// What is wrong with a child that is to be added to a running supervisor.
 pub(crate) fn child_faults(path: &str, held: &Held, auto: AutoShutdown, faults: &mut Vec<SpecFault>) {
     policy_faults(path, &held.policy, auto, faults);
-    faults.extend(held.below.iter().map(|fault| beneath(path, fault)));
+    faults.extend(held.below().iter().map(|fault| beneath(path, fault)));
 }
 
 fn policy_faults(path: &str, policy: &Policy, auto: AutoShutdown, faults: &mut Vec<SpecFault>) {

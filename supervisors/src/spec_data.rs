@@ -263,13 +263,13 @@ impl ChildData {
             Some(data) => data.read(&format!("{path}.backoff"), faults),
             None => Backoff::NONE,
         };
-        let mut policy = crate::decision::Policy::new(&self.id);
+        let mut policy = crate::decision::Policy::new(self.id.as_str());
         policy.significant = self.significant;
         // An unknown restart type is a fault of its own, and says nothing about significance.
         policy.restart = restart.unwrap_or(Restart::Transient);
         significance_faults(path, &policy, auto, faults);
         let mut spec = made?;
-        spec.id.clone_from(&self.id);
+        spec.id = self.id.as_str().into();
         spec.restart = policy.restart;
         spec.shutdown = shutdown.unwrap_or(spec.shutdown);
         spec.backoff = backoff;

@@ -7,6 +7,7 @@ use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 use tokio::sync::oneshot;
 
+use crate::ChildKind;
 use crate::Exit;
 use crate::child::{ChildSpec, Running, Started, Starter, StopSignal};
 use crate::panics;
@@ -19,7 +20,7 @@ where
     F: FnMut(StopSignal) -> LocalBoxFuture<'static, Exit> + 'static,
 {
     let id = id.into();
-    ChildSpec::new(id.clone(), Task { id: id.into(), run })
+    ChildSpec::new(id.clone(), Task { id: id.into(), run }).of_kind(ChildKind::Task)
 }
 
 struct Task<F> {

@@ -328,8 +328,15 @@ fn another_name_and_a_fault_on_purpose_are_denied_where_the_settings_say_so() {
     let daemon = Daemon::with(json!({"trust_client_names": false, "fault_injection": false}));
     let refused = daemon.ctl(&["list", "--as", "approver"]).expect(4);
     assert!(refused.stderr.contains("error[EX-0004]"), "{}", refused.stderr);
-    daemon.ctl(&["inject-panic", "worker-1"]).expect(4);
+    daemon.ctl(&["inject", "worker-1"]).expect(4);
     daemon.expect_healthy();
+}
+
+fn node<'t>(tree: &'t Value, id: &str) -> Option<&'t Value> {
+    if tree["id"] == id {
+        return Some(tree);
+    }
+    tree["children"].as_array()?.iter().find_map(|child| node(child, id))
 }
 
 fn restarts(node: &Value, id: &str) -> Option<u64> {
@@ -343,9 +350,10 @@ fn restarts(node: &Value, id: &str) -> Option<u64> {
 fn a_child_that_panics_is_restarted_and_counted_and_its_siblings_are_not() {
     let mut daemon = Daemon::start();
     let pid = daemon.pid();
-    for (child, times) in [("worker-1", 2), ("health", 1)] {
-        for time in 1..=times {
-            daemon.ctl(&["inject-panic", child]).expect(0);
+    for (child, faults) in [("worker-1", &["panic", "kill"][..]), ("health", &["panic"])] {
+        for (time, fault) in (1..).zip(faults) {
+            let done = daemon.ctl(&["inject", child, "--fault", fault]).expect(0).json();
+            assert_eq!(done["injected"], true, "{done}");
             wait_for("the restart is counted", PATIENCE, || {
                 let tree = daemon.ctl(&["tree"]).expect(0).json();
                 (restarts(&tree, child) == Some(time)).then_some(())
@@ -358,7 +366,14 @@ fn a_child_that_panics_is_restarted_and_counted_and_its_siblings_are_not() {
     {
         assert_eq!(restarts(&tree, sibling), Some(0), "{sibling}: {tree:#}");
     }
-    daemon.ctl(&["inject-panic", "nobody"]).expect(3);
+    let worker = node(&tree, "worker-1").unwrap();
+    assert_eq!((&worker["kind"], &worker["last_exit"]), (&json!("actor"), &json!("killed")), "{worker:#}");
+    assert!(worker["uptime_seconds"].is_number() && worker["mailbox"]["capacity"].is_number(), "{worker:#}");
+    let workers = node(&tree, "workers").unwrap();
+    assert_eq!(workers["supervision"]["recent_restarts"], 2, "{workers:#}");
+    // A supervisor is no actor: it cannot panic on demand, and says so.
+    daemon.ctl(&["inject", "workers", "--fault", "panic"]).expect(5);
+    daemon.ctl(&["inject", "nobody"]).expect(3);
     assert!(daemon.is_running() && daemon.pid() == pid);
     daemon.expect_healthy();
     let (file, go) = two_stages(&daemon);
@@ -374,11 +389,11 @@ fn a_panic_of_the_worker_actor_costs_an_attempt_and_one_of_the_run_actor_costs_n
     let pause = ["--set", "drill_sleep_ms=1500", "--set", "drill_stage=feasible-set-generation"];
     let run = daemon.submit(&small_run(&files, &pause));
     daemon.worker_of(&run, stage);
-    daemon.ctl(&["inject-panic", &run]).expect(0);
+    daemon.ctl(&["inject", &run]).expect(0);
     let events = daemon.events(&run);
     let placed = events.iter().rev().find(|e| e["event"] == "StageStarted" && e["stage"] == stage).unwrap();
     let slot = placed["placed_on"].as_str().unwrap();
-    daemon.ctl(&["inject-panic", slot]).expect(0);
+    daemon.ctl(&["inject", slot]).expect(0);
     let shown = daemon.end_of(&run);
     assert_eq!(shown["phase"], "succeeded", "{shown:#}");
     let events = daemon.events(&run);

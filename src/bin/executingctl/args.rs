@@ -164,14 +164,30 @@ pub enum Verb {
     Doctor,
     /// What differs between two runs: inputs, parameters, results
     Compare { first: String, second: String },
-    /// Drill: make a child of the supervision tree panic
+    /// Drill: do a fault to a child of the supervision tree (admin, and only where settings allow it)
     #[command(hide = true)]
-    InjectPanic { child: String },
+    Inject {
+        /// Its name or its path, as `tree` shows them: `worker-1`, `workers/worker-1`
+        child: String,
+        #[arg(long, value_enum, default_value = "panic")]
+        fault: FaultName,
+        /// How long a hang lasts
+        #[arg(long, value_name = "S", default_value_t = 5)]
+        seconds: u64,
+    },
     /// Completion script for a shell
     Completions {
         #[arg(value_enum)]
         shell: Shell,
     },
+}
+
+/// Kinds of fault.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum FaultName {
+    Panic,
+    Kill,
+    Hang,
 }
 
 #[derive(Debug, Args)]

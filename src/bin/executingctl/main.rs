@@ -18,10 +18,10 @@ mod summary;
 mod tree;
 mod watch;
 
-use args::{Cli, Verb};
+use args::{Cli, FaultName, Verb};
 use clap::Parser;
 use context::{Context, Outcome, refusal};
-use engine::protocol::Request;
+use engine::protocol::{FaultKind, Request};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -82,7 +82,14 @@ async fn perform(cli: &Cli) -> Outcome {
         Verb::Backends => Request::Backends,
         Verb::Deployments => Request::Deployments,
         Verb::Rollback { release } => Request::Rollback { release: release.clone() },
-        Verb::InjectPanic { child } => Request::InjectPanic { child: child.clone() },
+        Verb::Inject { child, fault, seconds } => Request::Inject {
+            child: child.clone(),
+            fault: match fault {
+                FaultName::Panic => FaultKind::Panic,
+                FaultName::Kill => FaultKind::Kill,
+                FaultName::Hang => FaultKind::Hang { ms: seconds.saturating_mul(1_000) },
+            },
+        },
     };
     context.show(&request).await
 }

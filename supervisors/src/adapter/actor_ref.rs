@@ -20,6 +20,7 @@ use super::telemetry::{Telemetry, short_name};
 use super::teller::Teller;
 use crate::Exit;
 use crate::child::{Handling, MailboxInfo, Waiting};
+use crate::thread::unless_abandoned;
 
 /// Why a message was not accepted. It was not and will not be handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -27,7 +28,8 @@ pub enum TellError {
     /// As many messages as the mailbox holds are waiting: try later, or shed the load.
     #[error("the mailbox is full; try later")]
     Busy,
-    /// The actor ended and is not restarted.
+    /// The actor ended and is not restarted; or it is the sender that does not count any more: its
+    /// thread was abandoned ([`is_abandoned`](crate::is_abandoned)).
     #[error("the actor is down")]
     Down,
 }
@@ -66,7 +68,7 @@ pub(super) struct Shared<A: Actor> {
     pub(super) lanes: Lanes<A>,
     pub(super) lives: Lives,
     /// `None`: a bare cell.
-    pub(super) telemetry: Option<Box<Telemetry>>,
+    pub(super) telemetry: Option<Arc<Telemetry>>,
     /// What `ctx.wait` means with this actor.
     waits_for: &'static str,
     origin: Instant,
@@ -89,12 +91,12 @@ pub struct ActorRef<A: Actor>(pub(super) Arc<Shared<A>>);
 
 impl<A: Actor<Context = actix::Context<A>>> ActorRef<A> {
     pub(super) fn new(spec: &ActorSpec) -> (Self, Receivers<A>) {
-        let kind = spec.kind.as_ref().unwrap_or(&spec.id);
+        let kind = || spec.kind.as_deref().unwrap_or(&spec.id);
         let shared = Arc::new(Shared {
-            id: spec.id.as_str().into(),
+            id: spec.id.clone(),
             lanes: Lanes::new(spec.mailbox_capacity.max(1)),
             lives: Lives::default(),
-            telemetry: (!spec.is_bare).then(|| Box::new(Telemetry::new(kind.clone()))),
+            telemetry: (!spec.is_bare).then(|| Telemetry::of(kind())),
             waits_for: spec.waits_for,
             origin: Instant::now(),
             restarts: AtomicU64::new(0),
@@ -241,7 +243,8 @@ impl<A: Actor<Context = actix::Context<A>>> ActorRef<A> {
     {
         let parcel = self.pack(message, reply);
         // A refused message is dropped here, outside of the lock.
-        self.0.lanes.push(lane, parcel).map_err(|(refusal, _)| {
+        let accepted = unless_abandoned(|| self.0.lanes.push(lane, parcel));
+        accepted.ok_or(TellError::Down)?.map_err(|(refusal, _)| {
             if refusal == TellError::Busy {
                 self.0.count_busy();
             }

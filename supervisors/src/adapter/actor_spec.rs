@@ -1,14 +1,14 @@
 //! What is said of an actor before it exists.
 
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, Context, Supervised};
 
 use super::actor_ref::ActorRef;
 use super::cell::ActorStarter;
-use crate::Pulse;
 use crate::child::{ChildSpec, Watchdog};
+use crate::{ChildKind, Pulse};
 
 /// How an actor is run; [`Self::child`] makes it a child.
 ///
@@ -28,7 +28,7 @@ use crate::child::{ChildSpec, Watchdog};
 /// ```
 #[derive(Debug, Clone)]
 pub struct ActorSpec {
-    pub(super) id: String,
+    pub(super) id: Arc<str>,
     pub(super) mailbox_capacity: usize,
     pub(super) kind: Option<String>,
     pub(super) is_bare: bool,
@@ -42,7 +42,7 @@ impl ActorSpec {
     #[must_use]
     pub fn new(id: impl Into<String>, mailbox_capacity: usize) -> Self {
         ActorSpec {
-            id: id.into(),
+            id: id.into().into(),
             mailbox_capacity,
             kind: None,
             is_bare: false,
@@ -105,10 +105,8 @@ impl ActorSpec {
         let (actor, receivers) = ActorRef::new(&self);
         let pulse = self.patience.map(|_| Pulse::new());
         let starter = ActorStarter::new(actor.clone(), receivers, pulse.clone(), factory);
-        let mut child = ChildSpec::new(self.id, starter);
+        let mut child = ChildSpec::with_id(actor.id().clone(), starter).of_kind(ChildKind::Actor);
         child.watchdog = pulse.zip(self.patience).map(|(pulse, patience)| Watchdog { pulse, patience });
-        let probe = actor.clone();
-        child.mailbox = Some(Rc::new(move || probe.mailbox()));
         (actor, child)
     }
 }

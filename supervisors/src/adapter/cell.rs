@@ -14,14 +14,17 @@ use actix::dev::ContextFut;
 use actix::{Actor, ActorContext, ActorState, AsyncContext, Supervised};
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
-use tokio::sync::oneshot;
+use tokio::time::{Sleep, sleep};
 use tracing::error;
 
 use super::actor_ref::ActorRef;
 use super::lanes::Receivers;
 use super::ledger::{Ledger, PumpTurn};
 use super::pump::Pump;
-use crate::child::{Running, Started, Starter};
+use super::reins::Reins;
+use crate::child::{MailboxInfo, Running, Started, Starter};
+use crate::fault::Fault;
+use crate::leash::Leash;
 use crate::panics::{self, contained};
 use crate::{Exit, Pulse};
 
@@ -58,6 +61,8 @@ pub(super) struct ActorStarter<A: Actor<Context = actix::Context<A>>, F> {
     /// `None` while the actor is down for good.
     lanes: Option<Rc<RefCell<Receivers<A>>>>,
     parked: Parking<A>,
+    /// Of the incarnation started last.
+    leash: Option<Rc<Leash>>,
     started_before: bool,
     pulse: Option<Pulse>,
     factory: F,
@@ -73,6 +78,7 @@ where
             actor,
             lanes: Some(Rc::new(RefCell::new(receivers))),
             parked: Rc::default(),
+            leash: None,
             started_before: false,
             pulse,
             factory,
@@ -116,20 +122,23 @@ where
         if let Some(context) = &mut cell.context {
             context.ctx().spawn(Pump::new(lanes));
         }
-        let (stop, stopped) = oneshot::channel();
-        let (done, exit) = oneshot::channel();
+        let leash = Leash::new();
+        self.leash = Some(leash.clone());
         let incarnation = Incarnation {
             cell: Some(cell),
             parking: self.parked.clone(),
-            stop: Some(stopped),
-            stop_heard: false,
+            reins: Reins::Leash(leash.clone()),
+            hang: None,
             life: self.actor.0.lives.begin(),
             actor: self.actor.clone(),
             ledger,
             pulse: self.pulse.clone(),
         };
-        let task = tokio::task::spawn_local(Reported { incarnation, done: Some(done) });
-        Ok(Running::new(exit, stop, move || task.abort()))
+        let task = tokio::task::spawn_local(Reported {
+            incarnation: Box::new(incarnation),
+            leash: Report(leash.clone()),
+        });
+        Ok(Running::on_leash(leash, task.abort_handle()))
     }
 }
 
@@ -140,6 +149,16 @@ where
 {
     fn start(&mut self, _generation: u64) -> LocalBoxFuture<'_, Result<Started, String>> {
         async move { self.launch().map(Started::Running) }.boxed_local()
+    }
+
+    fn inject(&mut self, fault: Fault) -> bool {
+        let Some(leash) = &self.leash else { return false };
+        leash.inject(fault);
+        true
+    }
+
+    fn mailbox(&self) -> Option<MailboxInfo> {
+        Some(self.actor.mailbox())
     }
 
     fn abandon(&mut self) {
@@ -168,8 +187,9 @@ impl<A: Actor<Context = actix::Context<A>>, F> Drop for ActorStarter<A, F> {
 pub(super) struct Incarnation<A: Actor<Context = actix::Context<A>>> {
     pub(super) cell: Option<Box<Cell<A>>>,
     pub(super) parking: Parking<A>,
-    pub(super) stop: Option<oneshot::Receiver<()>>,
-    pub(super) stop_heard: bool,
+    pub(super) reins: Reins,
+    /// A drill under way: until then it does nothing and hears nothing.
+    pub(super) hang: Option<Pin<Box<Sleep>>>,
     pub(super) life: u64,
     pub(super) actor: ActorRef<A>,
     pub(super) ledger: Arc<Ledger>,
@@ -184,27 +204,32 @@ impl<A: Actor<Context = actix::Context<A>>> Future for Incarnation<A> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Exit> {
         let this = self.get_mut();
+        if let Some(hang) = &mut this.hang {
+            ready!(hang.as_mut().poll(cx));
+            this.hang = None;
+        }
         // Here and not among the actor's futures: an actor in `ctx.wait` is alive, one that blocks
         // the thread is not.
         if let Some(pulse) = &this.pulse {
             pulse.answer(cx);
         }
+        let fault = this.reins.take_fault(cx);
+        if let Some(Fault::Hang(time)) = fault {
+            this.hang = Some(Box::pin(sleep(time)));
+            return Pin::new(this).poll(cx);
+        }
         let Some(mut cell) = this.cell.take() else { return Poll::Ready(Exit::Killed) };
         let Some(context) = &mut cell.context else { return Poll::Ready(Exit::Killed) };
-        if let Some(stop) = &mut this.stop
-            && let Poll::Ready(heard) = Pin::new(stop).poll(cx)
-        {
-            this.stop = None;
-            // Err: the supervisor is gone, and its kill is on the way.
-            if heard.is_ok() {
-                this.stop_heard = true;
-                context.ctx().stop();
-            }
+        if this.reins.hears_stop(cx) {
+            context.ctx().stop();
         }
         this.ledger.set_pump_turn(PumpTurn::NotPolled);
         let polled = {
             let _running = panics::Running::child(&cell.id);
-            contained(|| Pin::new(&mut *context).poll(cx))
+            contained(|| {
+                assert!(fault != Some(Fault::Panic), "a drill: this actor was told to panic");
+                Pin::new(&mut *context).poll(cx)
+            })
         };
         let exit = match polled {
             Ok(Poll::Pending) => {
@@ -212,7 +237,7 @@ impl<A: Actor<Context = actix::Context<A>>> Future for Incarnation<A> {
                 this.cell = Some(cell);
                 return Poll::Pending;
             }
-            Ok(Poll::Ready(())) if this.stop_heard => Exit::Shutdown,
+            Ok(Poll::Ready(())) if this.reins.has_heard_stop() => Exit::Shutdown,
             Ok(Poll::Ready(())) => Exit::Normal,
             Err(text) => Exit::Panicked(text),
         };
@@ -240,8 +265,19 @@ impl<A: Actor<Context = actix::Context<A>>> Drop for Incarnation<A> {
 /// An incarnation that tells its exit. By hand: an async block would hold the incarnation twice, which
 /// is a third of an idle actor's memory.
 struct Reported<A: Actor<Context = actix::Context<A>>> {
-    incarnation: Incarnation<A>,
-    done: Option<oneshot::Sender<Exit>>,
+    /// Boxed: tokio rounds a task up to a multiple of 128 bytes.
+    incarnation: Box<Incarnation<A>>,
+    /// Dropped after the incarnation: the exit is told when nothing of the actor runs any more.
+    leash: Report,
+}
+
+/// Tells that the actor was killed, unless it told another exit before.
+struct Report(Rc<Leash>);
+
+impl Drop for Report {
+    fn drop(&mut self) {
+        self.0.tell(Exit::Killed);
+    }
 }
 
 impl<A: Actor<Context = actix::Context<A>>> Future for Reported<A> {
@@ -249,10 +285,7 @@ impl<A: Actor<Context = actix::Context<A>>> Future for Reported<A> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let exit = ready!(Pin::new(&mut self.incarnation).poll(cx));
-        if let Some(done) = self.done.take() {
-            // Err: the supervisor is gone.
-            let _ = done.send(exit);
-        }
+        self.leash.0.tell(exit);
         Poll::Ready(())
     }
 }

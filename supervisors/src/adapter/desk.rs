@@ -15,8 +15,8 @@ pub(super) struct Desk<A: Actor> {
     /// The clock's last reading. The end of one message is the beginning of the next, which saves
     /// every other reading.
     pub(super) now: Cell<u64>,
-    /// Message names by their index in the ledger.
-    names: Vec<&'static str>,
+    /// The names of the messages handled here, each with its index in the ledger.
+    names: Vec<(&'static str, u32)>,
 }
 
 impl<A: Actor> Desk<A> {
@@ -35,17 +35,11 @@ impl<A: Actor> Desk<A> {
 
     /// An actor has a handful of message types, and the same name is the same place in memory.
     pub(super) fn index_of(&mut self, name: &'static str) -> u32 {
-        let known = self.names.iter().position(|known| std::ptr::eq(*known, name));
-        if let Some(index) = known {
-            return u32::try_from(index).unwrap_or(u32::MAX);
+        if let Some(&(_, index)) = self.names.iter().find(|(known, _)| std::ptr::eq(*known, name)) {
+            return index;
         }
-        let index = self.ledger.learn(name);
-        // A second incarnation learns again what the first one taught the ledger, in any order.
-        let place = usize::try_from(index).unwrap_or(usize::MAX);
-        while self.names.len() <= place {
-            self.names.push("");
-        }
-        self.names[place] = name;
+        let index = Ledger::learn(name);
+        self.names.push((name, index));
         index
     }
 }

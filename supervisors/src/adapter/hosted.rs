@@ -26,10 +26,11 @@ use super::cell::{Cell, Incarnation, Parking};
 use super::desk::Desk;
 use super::lanes::Receivers;
 use super::ledger::PumpTurn;
+use super::reins::{Drill, Reins};
 use crate::child::{ChildSpec, Running, Started, Starter, Watchdog};
 use crate::panics::{self, contained};
 use crate::thread::{Life, launch};
-use crate::{Exit, Pulse};
+use crate::{ChildKind, Exit, Fault, Pulse};
 
 /// Messages handled in one go before the actor's own futures get their turn.
 const BATCH_MAX: usize = 64;
@@ -70,7 +71,7 @@ where
         start_in_progress: false,
         started_before: false,
     };
-    let mut spec = ChildSpec::new(id, starter);
+    let mut spec = ChildSpec::new(id, starter).of_kind(ChildKind::HostedActor);
     spec.watchdog = patience.map(|patience| Watchdog { pulse, patience });
     let probe = actor.clone();
     spec.mailbox = Some(Rc::new(move || probe.mailbox()));
@@ -103,6 +104,7 @@ struct Host<A: Actor> {
     orders: mpsc::UnboundedSender<Order>,
     life: Arc<Life>,
     lent: Arc<Lent<A>>,
+    drill: Arc<Drill>,
 }
 
 struct HostedStarter<A: Actor, F> {
@@ -152,6 +154,7 @@ where
         let receivers = self.receivers.take().unwrap_or_else(|| self.actor.reopen());
         let lent = Arc::new(Lent(Mutex::new(Some(receivers))));
         let life = Arc::new(Life::default());
+        let drill = Arc::new(Drill::default());
         let (orders, queue) = mpsc::unbounded_channel();
         let tenant = Tenancy {
             actor: self.actor.clone(),
@@ -159,10 +162,11 @@ where
             pulse: self.pulse.clone(),
             lent: lent.clone(),
             life: life.clone(),
+            drill: drill.clone(),
         };
         let launched = launch(self.actor.id(), life.clone(), move || tenant.serve(queue)).await;
         match launched {
-            Ok(()) => Ok(Host { orders, life, lent }),
+            Ok(()) => Ok(Host { orders, life, lent, drill }),
             Err(error) => {
                 self.receivers = lent.lock().take();
                 Err(format!("no thread: {error}"))
@@ -187,6 +191,12 @@ where
 {
     fn start(&mut self, _generation: u64) -> LocalBoxFuture<'_, Result<Started, String>> {
         async move { self.launch().await.map(Started::Running) }.boxed_local()
+    }
+
+    fn inject(&mut self, fault: Fault) -> bool {
+        let Some(host) = &self.host else { return false };
+        host.drill.inject(fault);
+        true
     }
 
     fn abandon(&mut self) {
@@ -224,6 +234,7 @@ struct Tenancy<A: Actor, F> {
     pulse: Pulse,
     lent: Arc<Lent<A>>,
     life: Arc<Life>,
+    drill: Arc<Drill>,
 }
 
 impl<A, F> Tenancy<A, F>
@@ -268,8 +279,8 @@ where
         let mut incarnation = Incarnation {
             cell: Some(cell),
             parking: parking.clone(),
-            stop: Some(stopped),
-            stop_heard: false,
+            reins: Reins::threaded(stopped, self.drill.clone()),
+            hang: None,
             life: self.actor.0.lives.begin(),
             actor: self.actor.clone(),
             ledger,
@@ -283,7 +294,9 @@ where
                     return Poll::Ready(None);
                 }
                 // The cell answers, not the actor: an actor that waits is not hung.
-                life.unless_abandoned(|| pulse.answer(cx));
+                if incarnation.hang.is_none() {
+                    life.unless_abandoned(|| pulse.answer(cx));
+                }
                 incarnation.poll_unpin(cx).map(Some)
             });
             if let Some(exit) = ended.await {

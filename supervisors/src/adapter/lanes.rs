@@ -50,8 +50,13 @@ struct State<A: Actor> {
     /// Changes when the queues are abandoned or closed; receivers of an older one get nothing more.
     ledger: Arc<Ledger>,
     ordinary: VecDeque<BoxedParcel<A>>,
-    control: VecDeque<BoxedParcel<A>>,
+    /// `None` until the first control message; boxed, as most actors never see one.
+    #[allow(clippy::box_collection)]
+    control: Option<Box<VecDeque<BoxedParcel<A>>>>,
     ordinary_accepted: usize,
+    /// Of these, those known to be finished. Perhaps more are: the ledger says so, but to look costs a
+    /// cache line that the actor writes for every message.
+    ordinary_finished: usize,
     control_accepted: usize,
     /// The actor's task, when it found nothing to do.
     idle: Option<Waker>,
@@ -62,6 +67,20 @@ struct State<A: Actor> {
 impl<A: Actor> State<A> {
     fn depth(&self) -> usize {
         self.ordinary_accepted.wrapping_sub(self.ledger.finished(Lane::Ordinary))
+    }
+
+    /// Whether there is room for one more that stands in no line.
+    fn has_room(&mut self, capacity: usize) -> bool {
+        let at_most = self.ordinary_accepted.wrapping_sub(self.ordinary_finished);
+        if at_most + self.line.len() < capacity {
+            return true;
+        }
+        self.ordinary_finished = self.ledger.finished(Lane::Ordinary);
+        self.depth() + self.line.len() < capacity
+    }
+
+    fn control_len(&self) -> usize {
+        self.control.as_ref().map_or(0, |control| control.len())
     }
 
     fn control_depth(&self) -> usize {
@@ -76,8 +95,9 @@ impl<A: Actor> Lanes<A> {
                 open: true,
                 ledger: Arc::default(),
                 ordinary: VecDeque::new(),
-                control: VecDeque::new(),
+                control: None,
                 ordinary_accepted: 0,
+                ordinary_finished: 0,
                 control_accepted: 0,
                 idle: None,
                 line: Line::default(),
@@ -107,7 +127,7 @@ impl<A: Actor> Lanes<A> {
         match lane {
             Lane::Ordinary => {
                 // Who waits in the line came first.
-                if state.depth() + state.line.len() >= self.capacity {
+                if !state.has_room(self.capacity) {
                     return Err((TellError::Busy, parcel));
                 }
                 state.ordinary_accepted = state.ordinary_accepted.wrapping_add(1);
@@ -118,8 +138,8 @@ impl<A: Actor> Lanes<A> {
                     return Err((TellError::Busy, parcel));
                 }
                 state.control_accepted = state.control_accepted.wrapping_add(1);
-                state.control.push_back(parcel);
-                state.ledger.control_queued(state.control.len());
+                state.control.get_or_insert_default().push_back(parcel);
+                state.ledger.control_queued(state.control_len());
             }
         }
         let idle = state.idle.take();
@@ -208,7 +228,7 @@ impl<A: Actor> Lanes<A> {
         let called = state.line.call(usize::MAX);
         ledger.senders_waiting.store(state.line.len(), SeqCst);
         state.ledger = ledger;
-        (state.ordinary_accepted, state.control_accepted) = (0, 0);
+        (state.ordinary_accepted, state.ordinary_finished, state.control_accepted) = (0, 0, 0);
         let lost = (std::mem::take(&mut state.ordinary), std::mem::take(&mut state.control));
         let idle = state.idle.take();
         drop(state);
@@ -216,14 +236,14 @@ impl<A: Actor> Lanes<A> {
             waker.wake();
         }
         discard(lost.0);
-        discard(lost.1);
+        discard(lost.1.into_iter().flat_map(|control| *control));
     }
 
     /// What an observer reads under the lock: both depths, the ledger, and when the first message
     /// in the queue was accepted.
     pub(super) fn look(&self) -> (usize, usize, Arc<Ledger>, Option<u64>) {
         let state = self.state();
-        let first = [state.control.front(), state.ordinary.front()];
+        let first = [state.control.as_ref().and_then(|control| control.front()), state.ordinary.front()];
         let oldest = first.into_iter().flatten().filter_map(|parcel| parcel.accepted_at()).min();
         (state.depth(), state.control_depth(), state.ledger.clone(), oldest)
     }
@@ -268,9 +288,9 @@ impl<A: Actor> Receivers<A> {
         // Closed or taken over meanwhile: there is nothing to hand on.
         if Arc::ptr_eq(&state.ledger, &self.ledger) {
             ledger.carry_totals(&state.ledger);
-            ledger.control_queued(state.control.len());
-            state.ordinary_accepted = state.ordinary.len() + self.batch.len();
-            state.control_accepted = state.control.len();
+            ledger.control_queued(state.control_len());
+            (state.ordinary_accepted, state.ordinary_finished) = (state.ordinary.len() + self.batch.len(), 0);
+            state.control_accepted = state.control_len();
             let called = state.line.call(usize::MAX);
             ledger.senders_waiting.store(state.line.len(), SeqCst);
             state.ledger = ledger.clone();
@@ -298,8 +318,8 @@ impl<A: Actor> Receivers<A> {
         if !Arc::ptr_eq(&state.ledger, &self.ledger) {
             return Poll::Ready(None);
         }
-        if let Some(parcel) = state.control.pop_front() {
-            self.ledger.control_queued(state.control.len());
+        if let Some(parcel) = state.control.as_mut().and_then(|control| control.pop_front()) {
+            self.ledger.control_queued(state.control_len());
             return Poll::Ready(Some((Lane::Control, parcel)));
         }
         if self.batch.is_empty() {

@@ -20,6 +20,9 @@ pub(super) enum PumpTurn {
     HeldBack = 2,
 }
 
+/// The message types of the program that were ever handled with telemetry, each once.
+static NAMES: Mutex<Vec<&'static str>> = Mutex::new(Vec::new());
+
 #[derive(Default)]
 pub(super) struct Ledger {
     ordinary_finished: AtomicUsize,
@@ -34,9 +37,8 @@ pub(super) struct Ledger {
     /// When the first message of the pump's batch was accepted.
     front: AtomicU64,
     begun: AtomicU64,
-    /// Index into `names`.
+    /// Index into [`NAMES`].
     message: AtomicU32,
-    names: Mutex<Vec<&'static str>>,
     waiting_since: AtomicU64,
     pump_turn: AtomicU8,
 }
@@ -92,8 +94,8 @@ impl Ledger {
     }
 
     /// Makes `name` known to observers; to be remembered by the caller with the index it gets.
-    pub(super) fn learn(&self, name: &'static str) -> u32 {
-        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(super) fn learn(name: &'static str) -> u32 {
+        let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
         let known = names.iter().position(|known| *known == name);
         let index = known.unwrap_or_else(|| {
             names.push(name);
@@ -114,7 +116,7 @@ impl Ledger {
     /// The full type name of the message in the handler, and since when.
     pub(super) fn handling(&self) -> Option<(&'static str, u64)> {
         let begun = some_time(self.begun.load(Acquire))?;
-        let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
         let name = names.get(usize::try_from(self.message.load(Relaxed)).ok()?)?;
         Some((name, begun))
     }

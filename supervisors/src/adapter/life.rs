@@ -11,6 +11,10 @@ use crate::Exit;
 #[derive(Default)]
 pub(super) struct Lives(Mutex<State>);
 
+/// `None` until somebody watches; boxed, as most actors are not watched.
+#[allow(clippy::box_collection)]
+type Watchers = Option<Box<Vec<oneshot::Sender<Exit>>>>;
+
 #[derive(Default)]
 struct State {
     /// Counts the lives; 0 before the first.
@@ -18,7 +22,7 @@ struct State {
     is_up: bool,
     is_over: bool,
     last: Option<Box<Exit>>,
-    watchers: Vec<oneshot::Sender<Exit>>,
+    watchers: Watchers,
 }
 
 impl State {
@@ -82,16 +86,17 @@ impl Lives {
         }
         let (watcher, exit) = oneshot::channel();
         // Those that gave up are swept out as the list doubles.
-        if state.watchers.len().is_power_of_two() {
-            state.watchers.retain(|watcher| !watcher.is_closed());
+        let watchers = state.watchers.get_or_insert_default();
+        if watchers.len().is_power_of_two() {
+            watchers.retain(|watcher| !watcher.is_closed());
         }
-        state.watchers.push(watcher);
+        watchers.push(watcher);
         Either::Right(async move { exit.await.unwrap_or(Exit::Killed) })
     }
 }
 
-fn fire(watchers: Vec<oneshot::Sender<Exit>>, exit: &Exit) {
-    for watcher in watchers {
+fn fire(watchers: Watchers, exit: &Exit) {
+    for watcher in watchers.into_iter().flat_map(|watchers| *watchers) {
         // Err: it does not watch any more.
         let _ = watcher.send(exit.clone());
     }

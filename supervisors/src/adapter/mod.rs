@@ -6,6 +6,7 @@
 //! - [`parcel`], [`pump`], [`desk`]: how a message is carried, and handed to the actor.
 //! - [`ledger`], [`telemetry`], [`life`]: what others may know of it.
 //! - [`cell`]: polls the actor's `ContextFut` under `catch_unwind`, stops, kills and restarts it.
+//! - [`reins`]: how its supervisor reaches it.
 //! - [`hosted`]: the same on a thread of the actor's own.
 //! - [`actor_ref`]: the address others hold, with `tell` and `ask`.
 //!
@@ -16,12 +17,15 @@ mod actor_ref;
 mod actor_spec;
 mod cell;
 mod desk;
+#[cfg(test)]
+mod given_up;
 mod hosted;
 mod lanes;
 mod ledger;
 mod life;
 mod parcel;
 mod pump;
+mod reins;
 mod room;
 mod telemetry;
 mod teller;

@@ -15,6 +15,7 @@ use super::desk::{Desk, Permit};
 use super::lanes::Lane;
 use super::telemetry::{Telemetry, short_name};
 use crate::panics::contained;
+use crate::thread::unless_abandoned;
 
 pub(super) trait Parcel<A: Actor>: Send {
     /// Hands the message to the actor. A panic of the handler passes through.
@@ -123,6 +124,9 @@ struct Began {
 }
 
 /// Calls the handler and sees to its answer and its permit. True: the answer is a future.
+///
+/// The answer of a handler whose thread was abandoned meanwhile does not go out: its asker is told that
+/// the message is lost, as everyone else was.
 fn hand_over<A, M>(
     actor: &mut A,
     ctx: &mut actix::Context<A>,
@@ -140,7 +144,7 @@ where
         let response = actor.handle(message, ctx);
         // Before the answer: whoever gets it may tell the next message at once.
         drop(permit);
-        response.handle(ctx, reply);
+        unless_abandoned(|| response.handle(ctx, reply));
         return false;
     }
     let (answer, mut answered) = oneshot::channel();
@@ -188,7 +192,7 @@ fn given_up<R>(reply: Option<&oneshot::Sender<R>>) -> bool {
 fn deliver<R>(reply: Option<oneshot::Sender<R>>, result: R) {
     if let Some(reply) = reply {
         // Err: the asker gave up meanwhile.
-        let _ = reply.send(result);
+        unless_abandoned(|| reply.send(result).is_ok());
     }
 }
 

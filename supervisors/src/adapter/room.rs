@@ -10,6 +10,7 @@ use actix::Actor;
 
 use super::actor_ref::{Shared, TellError};
 use super::parcel::BoxedParcel;
+use crate::thread::unless_abandoned;
 
 /// Allocates nothing until somebody waits, since most mailboxes never see that.
 #[derive(Default)]
@@ -66,7 +67,9 @@ impl<A: Actor> Future for Room<A> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        this.shared.lanes.poll_push(&mut this.parcel, &mut this.ticket, cx)
+        let accepted =
+            unless_abandoned(|| this.shared.lanes.poll_push(&mut this.parcel, &mut this.ticket, cx));
+        accepted.unwrap_or(Poll::Ready(Err(TellError::Down)))
     }
 }
 

@@ -9,15 +9,44 @@
 //! The label `actor` is the actor's kind, not its id, so that actors that come and go by the thousand
 //! are one series.
 
-use std::sync::OnceLock;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use metrics::{Counter, Histogram};
 
+/// One for all actors of a kind, as long as there is one: the handles are looked up once.
 pub(super) struct Telemetry {
     kind: String,
     /// Looked up at the first message: by then a recorder that is ever installed is there.
     handles: OnceLock<Handles>,
+}
+
+thread_local! {
+    /// Of the actors that were made on this thread: nobody waits for a lock to make one.
+    static KINDS: RefCell<Kinds> = const { RefCell::new(Kinds { known: BTreeMap::new(), sweep_at: 64 }) };
+}
+
+/// The kinds that have actors, and some that had: those are swept out as the number doubles.
+struct Kinds {
+    known: BTreeMap<String, Weak<Telemetry>>,
+    sweep_at: usize,
+}
+
+impl Kinds {
+    fn of(&mut self, kind: &str, make: impl FnOnce() -> Arc<Telemetry>) -> Arc<Telemetry> {
+        if let Some(known) = self.known.get(kind).and_then(Weak::upgrade) {
+            return known;
+        }
+        if self.known.len() >= self.sweep_at {
+            self.known.retain(|_, one| one.strong_count() > 0);
+            self.sweep_at = (2 * self.known.len()).max(64);
+        }
+        let made = make();
+        self.known.insert(kind.to_owned(), Arc::downgrade(&made));
+        made
+    }
 }
 
 struct Handles {
@@ -27,8 +56,10 @@ struct Handles {
 }
 
 impl Telemetry {
-    pub(super) fn new(kind: String) -> Self {
-        Telemetry { kind, handles: OnceLock::new() }
+    pub(super) fn of(kind: &str) -> Arc<Self> {
+        let made = || Arc::new(Telemetry { kind: kind.to_owned(), handles: OnceLock::new() });
+        // Err: the thread is about to end, and has forgotten its kinds.
+        KINDS.try_with(|kinds| kinds.borrow_mut().of(kind, made)).unwrap_or_else(|_| made())
     }
 
     fn handles(&self) -> &Handles {

@@ -5,8 +5,8 @@ use std::time::Duration;
 /// Waiting time before a restart: `first * factor^(n-1)` after the n-th failure in a row, at most
 /// `max`, spread by `jitter`.
 ///
-/// A child that stayed up longer than `max` starts counting from the first failure again; one that
-/// hung, or whose start failed, was not up. Bounds: never more than `max`, never less than
+/// A child that stayed up longer than `max` starts counting from the first failure again; one whose
+/// start failed was not up, and the silence of one that hung is no part of the time it was up. Bounds: never more than `max`, never less than
 /// `1 - jitter` of the plain wait.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Backoff {

@@ -1,5 +1,6 @@
 //! One child as the decision core sees it: where it is and what is to become of it.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::{Key, Policy};
@@ -29,6 +30,8 @@ pub enum Fate {
     Forgotten,
     /// It was killed because its pulse stood still for this patience: a failure like any other.
     Hung(Duration),
+    /// It was ended by force for a drill: a failure like any other.
+    Struck,
 }
 
 /// Where a child is. `fate: Some` marks a child that must be stopped as soon as it is its turn.
@@ -49,14 +52,23 @@ pub enum Status {
 }
 
 /// What the watchdog has seen of a child that is up.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Watch {
-    /// The next look; `None` while one is under way, and for a child without a watchdog.
+    /// The next look; `None` while one is under way.
     pub(super) look_at: Option<Duration>,
     /// The count at the last look; `None` before the first.
     pub(super) beats: Option<u64>,
     /// Looks in a row that saw the same count.
     pub(super) misses: u32,
+}
+
+/// How a child last ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// How.
+    pub exit: Exit,
+    /// When.
+    pub at: Duration,
 }
 
 /// One child, as the decision core sees it.
@@ -65,7 +77,7 @@ pub struct Child {
     /// Identity.
     pub key: Key,
     /// The user's choices.
-    pub policy: Policy,
+    pub policy: Rc<Policy>,
     /// Where it is.
     pub status: Status,
     /// How often its starter was called.
@@ -77,12 +89,13 @@ pub struct Child {
     /// Failures in a row, for the backoff.
     pub failures: u32,
     /// How it last ended.
-    pub last_exit: Option<Exit>,
-    pub(super) watch: Watch,
+    pub last: Option<Box<Ended>>,
+    /// `None` while nothing was seen yet, and for a child without a watchdog.
+    pub(super) watch: Option<Box<Watch>>,
 }
 
 impl Child {
-    pub(super) fn new(key: Key, policy: Policy, status: Status) -> Self {
+    pub(super) fn new(key: Key, policy: Rc<Policy>, status: Status) -> Self {
         Child {
             key,
             policy,
@@ -91,8 +104,8 @@ impl Child {
             starts: 0,
             restarts: 0,
             failures: 0,
-            last_exit: None,
-            watch: Watch::default(),
+            last: None,
+            watch: None,
         }
     }
 
@@ -102,13 +115,29 @@ impl Child {
         self.launches.saturating_sub(1)
     }
 
+    /// How long its watchdog has seen no beat, in whole looks; `None`: it has no watchdog, or is not up.
+    #[must_use]
+    pub fn silence(&self) -> Option<Duration> {
+        let patience = self.policy.watchdog?;
+        let Status::Running { .. } = self.status else { return None };
+        let misses = self.watch.as_ref().map_or(0, |watch| watch.misses);
+        Some(patience / super::transitions::LOOKS_PER_PATIENCE * misses)
+    }
+
+    /// It was up long enough for its failures to begin anew. What follows counts as the first one.
+    pub(super) fn forgive(&mut self, was_up: Duration) {
+        if was_up > self.policy.backoff.max {
+            self.failures = 0;
+        }
+    }
+
     /// When something happens to it by itself.
     pub(super) fn timer(&self) -> Option<Duration> {
         match self.status {
             Status::Pending { not_before, .. } => Some(not_before),
             Status::Stopping { kill_at, .. } => kill_at,
             Status::Killing { give_up_at, .. } => Some(give_up_at),
-            Status::Running { .. } => self.watch.look_at,
+            Status::Running { .. } => self.watch.as_ref().and_then(|watch| watch.look_at),
             Status::Idle | Status::Starting { .. } => None,
         }
     }

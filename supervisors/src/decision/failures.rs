@@ -18,7 +18,7 @@ impl Decision {
         random: f64,
         out: &mut Vec<Action>,
     ) {
-        self.note_exit(key, &exit);
+        self.note_exit(key, &exit, now);
         let Some(child) = self.roster.get(key) else { return };
         if !again {
             let (fate, significant) = (self.fate_for_good(child), child.policy.significant);
@@ -64,10 +64,10 @@ impl Decision {
     }
 
     /// A child that must be there from the beginning is not.
-    pub(super) fn boot_failed(&mut self, key: Key, error: Exit, out: &mut Vec<Action>) {
+    pub(super) fn boot_failed(&mut self, key: Key, error: Exit, now: Duration, out: &mut Vec<Action>) {
         let Some(child) = self.roster.get(key) else { return };
-        let exit = Exit::StartFailed { child: child.policy.id.clone(), cause: Box::new(error.clone()) };
-        self.note_exit(key, &error);
+        let exit = Exit::StartFailed { child: child.policy.id.to_string(), cause: Box::new(error.clone()) };
+        self.note_exit(key, &error, now);
         self.settle(key, error, Fate::Idle, out);
         self.end(exit, out);
     }
@@ -98,9 +98,7 @@ impl Decision {
 impl Child {
     /// Counts a failure and says when the next start is due.
     fn rest(&mut self, was_up: Duration, now: Duration, random: f64) -> Duration {
-        if was_up > self.policy.backoff.max {
-            self.failures = 0;
-        }
+        self.forgive(was_up);
         self.failures = self.failures.saturating_add(1);
         now.saturating_add(self.policy.backoff.delay(self.failures, random))
     }

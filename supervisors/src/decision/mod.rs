@@ -19,10 +19,11 @@ mod transitions;
 mod window;
 
 use std::collections::BTreeSet;
+use std::rc::Rc;
 use std::time::Duration;
 
 pub use backoff::Backoff;
-pub use child::{Cause, Child, Fate, Status};
+pub use child::{Cause, Child, Ended, Fate, Status};
 pub use policy::{AutoShutdown, Boot, Intensity, Policy, Restart, Settings, Shutdown, Strategy};
 use roster::Roster;
 use window::Window;
@@ -54,8 +55,10 @@ pub enum Event {
     Exited { key: Key, generation: u64, exit: Exit },
     /// What a look at the child's pulse showed; the answer to [`Action::Look`].
     Pulse { key: Key, generation: u64, beats: u64 },
+    /// A drill: end the child by force, as if it had failed.
+    Struck { key: Key, generation: u64 },
     /// A new child, started once; a failed start forgets it. `key` is greater than all before.
-    Add { key: Key, policy: Policy },
+    Add { key: Key, policy: Rc<Policy> },
     /// Stop this child and leave it down.
     Terminate { id: String },
     /// Start a child that is down.
@@ -154,10 +157,14 @@ impl Decision {
     /// A supervisor with these children (in start order, keys rising), nothing started yet. It boots
     /// as [`Boot::default`] says and never shuts down by itself; see [`Self::boot`].
     #[must_use]
-    pub fn new(strategy: Strategy, intensity: Intensity, children: Vec<(Key, Policy)>) -> Self {
+    pub fn new<P: Into<Rc<Policy>>>(
+        strategy: Strategy,
+        intensity: Intensity,
+        children: impl IntoIterator<Item = (Key, P)>,
+    ) -> Self {
         let mut roster = Roster::default();
         for (key, policy) in children {
-            roster.add(Child::new(key, policy, Status::Idle));
+            roster.add(Child::new(key, policy.into(), Status::Idle));
         }
         Decision {
             strategy,
@@ -218,6 +225,12 @@ impl Decision {
         }
     }
 
+    /// How many restarts count against the intensity at `now`. O(restarts tolerated).
+    #[must_use]
+    pub fn recent_restarts(&self, now: Duration) -> usize {
+        self.window.recent(now)
+    }
+
     /// Why the supervisor is on its way down, if it is.
     #[must_use]
     pub fn ending(&self) -> Option<&Exit> {
@@ -268,6 +281,11 @@ impl Decision {
             Event::Pulse { key, generation, beats } => {
                 if self.is_current(key, generation) {
                     self.felt(key, beats, now, &mut out);
+                }
+            }
+            Event::Struck { key, generation } => {
+                if self.is_current(key, generation) {
+                    self.struck(key, now, &mut out);
                 }
             }
             Event::Add { key, policy } => self.add(key, policy, now)?,

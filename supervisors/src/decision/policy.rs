@@ -1,5 +1,6 @@
 //! What the user chooses for a child and for a supervisor: plain data, no behaviour.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 /// When a child that ended is started again.
@@ -95,7 +96,7 @@ pub struct Settings {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
     /// Name of the child, unique among its siblings.
-    pub id: String,
+    pub id: Arc<str>,
     /// When it is restarted.
     pub restart: Restart,
     /// How it is stopped.
@@ -111,7 +112,7 @@ pub struct Policy {
 impl Policy {
     /// A permanent child with [`STOP_PATIENCE`](crate::STOP_PATIENCE), without backoff and watchdog.
     #[must_use]
-    pub fn new(id: impl Into<String>) -> Self {
+    pub fn new(id: impl Into<Arc<str>>) -> Self {
         Policy {
             id: id.into(),
             restart: Restart::Permanent,

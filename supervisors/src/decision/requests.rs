@@ -1,19 +1,20 @@
 //! What people ask for. A request that does not fit is refused and changes nothing.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::{Action, Cause, Child, Decision, Fate, Key, Policy, Refusal, Settings, Status, Strategy};
 use crate::Exit;
 
 impl Decision {
-    pub(super) fn add(&mut self, key: Key, policy: Policy, now: Duration) -> Result<(), Refusal> {
+    pub(super) fn add(&mut self, key: Key, policy: Rc<Policy>, now: Duration) -> Result<(), Refusal> {
         self.still_open()?;
         if let Some(other) = self.roster.key_of(&policy.id) {
             return Err(match self.status(other) {
                 Some(Status::Running { .. } | Status::Stopping { .. } | Status::Killing { .. }) => {
-                    Refusal::AlreadyRunning(policy.id)
+                    Refusal::AlreadyRunning(policy.id.to_string())
                 }
-                _ => Refusal::AlreadyPresent(policy.id),
+                _ => Refusal::AlreadyPresent(policy.id.to_string()),
             });
         }
         let status = Status::Pending { not_before: now, cause: Cause::AskedNew };

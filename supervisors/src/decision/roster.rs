@@ -4,6 +4,7 @@
 //! event costs O(log n) in the number of children, plus the children it really touches.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Child, Key, Status};
@@ -11,8 +12,9 @@ use super::{Child, Key, Status};
 #[derive(Debug, Clone, Default)]
 pub(super) struct Roster {
     /// Keys rise with time, so their order is the start order.
-    children: BTreeMap<Key, Child>,
-    ids: BTreeMap<String, Key>,
+    /// Boxed: a map of large values keeps nearly half of its memory empty when keys only rise.
+    children: BTreeMap<Key, Box<Child>>,
+    ids: BTreeMap<Arc<str>, Key>,
     /// When something happens to a child by itself.
     timers: BTreeSet<(Duration, Key)>,
     /// Pending, and due.
@@ -35,7 +37,7 @@ impl Roster {
     pub(super) fn add(&mut self, child: Child) {
         self.ids.insert(child.policy.id.clone(), child.key);
         self.index(&child);
-        self.children.insert(child.key, child);
+        self.children.insert(child.key, Box::new(child));
     }
 
     pub(super) fn remove(&mut self, key: Key) {
@@ -56,7 +58,7 @@ impl Roster {
     }
 
     pub(super) fn get(&self, key: Key) -> Option<&Child> {
-        self.children.get(&key)
+        self.children.get(&key).map(|child| &**child)
     }
 
     pub(super) fn key_of(&self, id: &str) -> Option<Key> {
@@ -64,7 +66,7 @@ impl Roster {
     }
 
     pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &Child> {
-        self.children.values()
+        self.children.values().map(|child| &**child)
     }
 
     pub(super) fn len(&self) -> usize {

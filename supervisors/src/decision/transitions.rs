@@ -7,7 +7,7 @@ use crate::Exit;
 
 /// Looks per patience, and so how many in a row must see no beat. Two give 1 to 1.5 patiences from the
 /// hang to its discovery.
-const LOOKS_PER_PATIENCE: u32 = 2;
+pub(super) const LOOKS_PER_PATIENCE: u32 = 2;
 
 impl Decision {
     pub(super) fn begin_boot(&mut self, now: Duration) {
@@ -24,7 +24,7 @@ impl Decision {
             Status::Starting { fate, .. } => {
                 self.roster.update(key, |child| {
                     child.starts += 1;
-                    child.watch = super::child::Watch::default();
+                    child.watch = None;
                     child.status = Status::Running { since: now, fate };
                 });
                 self.boot_is_over_for(key);
@@ -66,11 +66,11 @@ impl Decision {
         match cause {
             Cause::AskedNew | Cause::AskedAgain => {
                 out.push(Action::Refused { key, error: error.clone() });
-                self.note_exit(key, &error);
+                self.note_exit(key, &error, now);
                 let fate = if cause == Cause::AskedNew { Fate::Forgotten } else { Fate::Idle };
                 self.settle(key, error, fate, out);
             }
-            Cause::Boot if self.boot == Boot::Fail => self.boot_failed(key, error, out),
+            Cause::Boot if self.boot == Boot::Fail => self.boot_failed(key, error, now, out),
             Cause::Boot | Cause::Restart => {
                 // A start that fails is tried again whatever it says, but never a temporary child's.
                 let again =
@@ -113,13 +113,19 @@ impl Decision {
         random: f64,
         out: &mut Vec<Action>,
     ) {
-        if let Fate::Hung(patience) = fate {
-            let again = self.roster.get(key).is_some_and(|child| child.policy.restart != Restart::Temporary);
-            self.failed(key, Exit::Hung(patience), again, Duration::ZERO, now, random, out);
-        } else {
-            self.note_exit(key, &exit);
-            self.settle(key, exit, fate, out);
-        }
+        let exit = match fate {
+            Fate::Hung(patience) => Exit::Hung(patience),
+            // A thread that obeyed its flag ends in order, but it was not asked to.
+            Fate::Struck if exit.is_normal() => Exit::Killed,
+            Fate::Struck => exit,
+            Fate::Idle | Fate::Again(_) | Fate::Forgotten => {
+                self.note_exit(key, &exit, now);
+                self.settle(key, exit, fate, out);
+                return;
+            }
+        };
+        let again = self.roster.get(key).is_some_and(|child| child.policy.restart != Restart::Temporary);
+        self.failed(key, exit, again, Duration::ZERO, now, random, out);
     }
 
     /// The child is down and `fate` says what becomes of it.
@@ -129,7 +135,7 @@ impl Decision {
             Fate::Again(not_before) => {
                 self.set(key, Status::Pending { not_before, cause: Cause::Restart });
             }
-            Fate::Idle | Fate::Hung(_) => {
+            Fate::Idle | Fate::Hung(_) | Fate::Struck => {
                 self.set(key, Status::Idle);
                 self.boot_is_over_for(key);
                 out.push(Action::Retire { key });
@@ -150,24 +156,45 @@ impl Decision {
         else {
             return;
         };
-        let misses = if child.watch.beats == Some(beats) { child.watch.misses + 1 } else { 0 };
+        let (seen, missed) = child.watch.as_ref().map_or((None, 0), |watch| (watch.beats, watch.misses));
+        let misses = if seen == Some(beats) { missed + 1 } else { 0 };
         if misses >= LOOKS_PER_PATIENCE {
-            let give_up_at = now.saturating_add(KILL_PATIENCE);
-            self.set(key, Status::Killing { give_up_at, fate: Fate::Hung(patience) });
-            out.push(Action::Kill { key });
+            // Its silence is no part of the time it was up.
+            let silence = patience.saturating_add(patience / LOOKS_PER_PATIENCE);
+            self.strike(key, Fate::Hung(patience), silence, now, out);
             return;
         }
         // Counted in looks, not in time: a supervisor that was itself held up blames nobody.
         let look_at = now.checked_add(patience / LOOKS_PER_PATIENCE);
         self.roster.update(key, |child| {
-            child.watch = super::child::Watch { look_at, beats: Some(beats), misses };
+            child.watch = Some(Box::new(super::child::Watch { look_at, beats: Some(beats), misses }));
         });
+    }
+
+    /// A drill: as a failure, but by force.
+    pub(super) fn struck(&mut self, key: Key, now: Duration, out: &mut Vec<Action>) {
+        if let Some(Status::Running { fate: None, .. }) = self.status(key) {
+            self.strike(key, Fate::Struck, Duration::ZERO, now, out);
+        }
+    }
+
+    /// Kills a child that is up, which counts as its failure after it was up until `silence` ago.
+    fn strike(&mut self, key: Key, fate: Fate, silence: Duration, now: Duration, out: &mut Vec<Action>) {
+        self.roster.update(key, |child| {
+            if let Status::Running { since, .. } = child.status {
+                child.forgive(now.saturating_sub(since).saturating_sub(silence));
+            }
+            child.status = Status::Killing { give_up_at: now.saturating_add(KILL_PATIENCE), fate };
+        });
+        out.push(Action::Kill { key });
     }
 
     /// Asks the shell for a look at the pulse of a child that has a watchdog.
     pub(super) fn look(&mut self, key: Key, out: &mut Vec<Action>) {
         let looked = self.roster.update(key, |child| {
-            child.watch.look_at = None;
+            if let Some(watch) = &mut child.watch {
+                watch.look_at = None;
+            }
             child.policy.watchdog.map(|_| child.generation())
         });
         if let Some(Some(generation)) = looked {
@@ -192,8 +219,9 @@ impl Decision {
         self.roster.update(key, |child| child.status = status);
     }
 
-    pub(super) fn note_exit(&mut self, key: Key, exit: &Exit) {
-        self.roster.update(key, |child| child.last_exit = Some(exit.clone()));
+    pub(super) fn note_exit(&mut self, key: Key, exit: &Exit, at: Duration) {
+        let ended = Box::new(super::Ended { exit: exit.clone(), at });
+        self.roster.update(key, |child| child.last = Some(ended));
     }
 
     fn boot_is_over_for(&mut self, key: Key) {

@@ -25,6 +25,11 @@ impl Window {
         self.intensity = intensity;
     }
 
+    /// How many restarts count at `now`.
+    pub(crate) fn recent(&self, now: Duration) -> usize {
+        self.times.iter().filter(|&&at| now.saturating_sub(at) <= self.intensity.period).count()
+    }
+
     /// Counts a restart at `now`; false when that is one too many.
     pub(crate) fn allows(&mut self, now: Duration) -> bool {
         self.times.push_back(now);

@@ -18,7 +18,7 @@ use super::handle::{ExitKind, Process};
 use super::spawner::{SpawnError, SpawnRequest, Spawner};
 use super::warm::WarmPool;
 use crate::child::{ChildSpec, Running, Started, Starter, StopSignal, Watchdog};
-use crate::{Exit, Pulse, panics};
+use crate::{ChildKind, Exit, Pulse, panics};
 
 /// Last words of a process kept for its exit: the message of a crash fits.
 const LAST_WORDS_BYTES: usize = 2_048;
@@ -110,7 +110,7 @@ where
     let pulse = Pulse::new();
     let id = id.into();
     let starter = ProcessStarter { id: id.as_str().into(), source, converse, pulse: pulse.clone() };
-    let mut spec = ChildSpec::new(id, starter);
+    let mut spec = ChildSpec::new(id, starter).of_kind(ChildKind::Process);
     spec.watchdog = patience.map(|patience| Watchdog { pulse, patience });
     spec
 }

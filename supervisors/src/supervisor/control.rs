@@ -6,11 +6,12 @@ use std::rc::Rc;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::info::{ChildCounts, ChildInfo};
+use super::info::{ChildCounts, ChildInfo, Supervision};
 use super::tree::TreeNode;
 use crate::Exit;
 use crate::child::{ChildSpec, Held};
 use crate::decision::{Policy, Refusal, Settings};
+use crate::fault::{Fault, InjectError};
 use crate::spec::SpecErrors;
 
 /// Requests that may wait for the supervisor's loop. It never blocks, so a handful is plenty; the
@@ -49,6 +50,9 @@ pub(super) enum Request {
     Terminate(String, Answer),
     Restart(String, Answer),
     Delete(String, Answer),
+    Supervision(oneshot::Sender<(Supervision, Vec<ChildInfo>)>),
+    AllowsFaults(oneshot::Sender<bool>),
+    Inject(String, Fault, oneshot::Sender<Result<(), InjectError>>),
     Which(oneshot::Sender<Vec<ChildInfo>>),
     WhichOne(String, oneshot::Sender<Result<ChildInfo, ChildError>>),
     Spec(String, oneshot::Sender<Result<Policy, ChildError>>),
@@ -191,6 +195,56 @@ impl SupervisorRef {
     /// [`ChildError::BadSpec`], [`Refusal::StrategyFixed`], [`ChildError::SupervisorGone`].
     pub async fn reconfigure(&self, settings: Settings) -> Result<(), ChildError> {
         self.ask(|answer| Request::Reconfigure(settings, answer)).await
+    }
+
+    /// Does a fault to a child that is up, for a drill: `path` is its id, or ids from here downwards
+    /// with `/` between. Answered when the fault is on its way. What follows is as for a fault of the
+    /// child's own: it counts against intensity and backoff.
+    ///
+    /// Only with [`allow_faults`](crate::SupervisorSpec::allow_faults), which this supervisor decides
+    /// for all below it.
+    ///
+    /// # Errors
+    /// [`InjectError`]; nothing was done then.
+    pub async fn inject(&self, path: &str, fault: Fault) -> Result<(), InjectError> {
+        let gone = |who: &SupervisorRef| InjectError::SupervisorGone(who.id.to_string());
+        let (answer, answered) = oneshot::channel();
+        self.send(Request::AllowsFaults(answer)).await.map_err(|_| gone(self))?;
+        if !answered.await.map_err(|_| gone(self))? {
+            return Err(InjectError::NotAllowed(self.id.to_string()));
+        }
+        let not_found = || InjectError::NotFound { supervisor: self.id.to_string(), path: path.to_owned() };
+        let (mut supervisor, mut rest) = (self.clone(), path);
+        loop {
+            let children = supervisor.which_children().await.map_err(|_| gone(&supervisor))?;
+            if children.iter().any(|child| child.id == rest) {
+                break;
+            }
+            // An id may have a `/` itself, so it is the children that say where it ends.
+            let below = children.into_iter().find_map(|child| {
+                let rest = rest.strip_prefix(child.id.as_str())?.strip_prefix('/')?;
+                Some((child.supervisor?, rest))
+            });
+            (supervisor, rest) = below.ok_or_else(not_found)?;
+        }
+        let (answer, answered) = oneshot::channel();
+        let request = Request::Inject(rest.to_owned(), fault, answer);
+        supervisor.send(request).await.map_err(|_| gone(&supervisor))?;
+        answered.await.map_err(|_| gone(&supervisor))?.map_err(|error| match error {
+            InjectError::NotUp(_) => InjectError::NotUp(path.to_owned()),
+            InjectError::NotFound { .. } => not_found(),
+            InjectError::Unfit { kind, fault, .. } => {
+                InjectError::Unfit { path: path.to_owned(), kind, fault }
+            }
+            other => other,
+        })
+    }
+
+    /// What it tells about itself and its children.
+    pub(super) async fn supervision_and_children(&self) -> Result<(Supervision, Vec<ChildInfo>), ChildError> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Request::Supervision(answer)).await?;
+        answered.await.map_err(|_| self.gone())
     }
 
     /// This supervisor and all below it.

@@ -1,5 +1,7 @@
 //! What a supervisor is made of, and how the first one is started.
 
+use std::rc::Rc;
+
 use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, JoinHandle};
 
@@ -24,6 +26,8 @@ pub struct SupervisorSpec {
     pub boot: Boot,
     /// When the end of significant children ends the supervisor.
     pub auto_shutdown: AutoShutdown,
+    /// Whether its handle may inject faults, into its children and into all below them. For drills.
+    pub allow_faults: bool,
 }
 
 impl SupervisorSpec {
@@ -42,6 +46,7 @@ impl SupervisorSpec {
             children,
             boot: Boot::default(),
             auto_shutdown: AutoShutdown::default(),
+            allow_faults: false,
         }
     }
 
@@ -59,6 +64,13 @@ impl SupervisorSpec {
         self
     }
 
+    /// Sets [`Self::allow_faults`].
+    #[must_use]
+    pub fn allow_faults(mut self, allow: bool) -> Self {
+        self.allow_faults = allow;
+        self
+    }
+
     /// Looks for everything that is wrong with it and with the supervisors below it; starts nothing.
     ///
     /// # Errors
@@ -68,7 +80,7 @@ impl SupervisorSpec {
     }
 
     pub(crate) fn faults(&self) -> Vec<SpecFault> {
-        let held = self.children.iter().map(|child| (child.policy(), child.below.as_slice()));
+        let held = self.children.iter().map(|child| (Rc::new(child.policy()), child.below.as_slice()));
         spec::supervisor_faults(&self.id, &self.settings(), held)
     }
 
@@ -83,12 +95,13 @@ pub(crate) struct Plan {
     pub(crate) id: String,
     pub(crate) settings: Settings,
     pub(crate) boot: Boot,
+    pub(crate) allow_faults: bool,
     pub(crate) children: Vec<Held>,
 }
 
 impl Plan {
     pub(super) fn check(&self) -> Result<(), SpecErrors> {
-        let held = self.children.iter().map(|child| (child.policy.clone(), child.below.as_slice()));
+        let held = self.children.iter().map(|child| (child.policy.clone(), child.below()));
         SpecErrors::unless_empty(&self.id, spec::supervisor_faults(&self.id, &self.settings, held))
     }
 }
@@ -99,6 +112,7 @@ impl From<SupervisorSpec> for Plan {
             settings: spec.settings(),
             id: spec.id,
             boot: spec.boot,
+            allow_faults: spec.allow_faults,
             children: spec.children.into_iter().map(Held::from).collect(),
         }
     }
@@ -147,7 +161,7 @@ pub enum StartError {
 pub async fn launch(spec: SupervisorSpec) -> Result<(SupervisorRef, JoinHandle<Exit>), StartError> {
     spec.check()?;
     let (handle, task, booted) = begin(spec);
-    let mut guard = AbortUnlessUp(Some(task.abort_handle()));
+    let mut guard = AbortOnDrop(Some(task.abort_handle()));
     let is_up = booted.await.is_ok();
     guard.0 = None;
     if is_up {
@@ -157,9 +171,9 @@ pub async fn launch(spec: SupervisorSpec) -> Result<(SupervisorRef, JoinHandle<E
     Err(StartError::Failed { id: handle.id().to_owned(), exit })
 }
 
-struct AbortUnlessUp(Option<AbortHandle>);
+pub(super) struct AbortOnDrop(pub(super) Option<AbortHandle>);
 
-impl Drop for AbortUnlessUp {
+impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         if let Some(task) = &self.0 {
             task.abort();

@@ -16,7 +16,7 @@ mod shell;
 mod tree;
 
 pub use control::{ChildError, SupervisorRef};
-pub use info::{ChildCounts, ChildInfo, ChildState};
+pub use info::{ChildCounts, ChildInfo, ChildState, Silence, Supervision};
 pub(crate) use launch::Plan;
 pub use launch::{StartError, SupervisorSpec, launch, start};
 pub use nested::{supervisor_child, supervisor_child_with};

@@ -5,10 +5,12 @@ use std::panic::AssertUnwindSafe;
 use futures::future::{FutureExt, LocalBoxFuture};
 use tokio::sync::oneshot;
 
+use super::launch::AbortOnDrop;
 use super::{Plan, SupervisorRef, SupervisorSpec, shell};
 use crate::Exit;
 use crate::child::{ChildSpec, Running, Started, Starter};
 use crate::decision::Shutdown;
+use crate::fault::ChildKind;
 use crate::panics::into_text;
 
 /// A supervisor as a child: permanent, and waited for without limit when it stops, because its own
@@ -42,6 +44,7 @@ fn child_of(
     let mut child = ChildSpec::new(id, Nested { init, handle: handle.clone() });
     child.shutdown = Shutdown::Infinity;
     child.is_supervisor = true;
+    child.kind = ChildKind::Supervisor;
     child.supervisor = Some(handle.clone());
     (handle, child)
 }
@@ -71,15 +74,11 @@ where
                 let _ = done.send(exit);
             });
             // Before the wait: a start that is given up kills what it began.
-            let mut running = Running::new(exit, stop, move || task.abort());
+            let guard = AbortOnDrop(Some(task.abort_handle()));
             if is_up.await.is_ok() {
-                return Ok(Started::Running(running));
+                return Ok(Started::Running(Running::new(exit, stop, move || drop(guard))));
             }
-            let exit = match running.take_done() {
-                Some(done) => done.await.unwrap_or(Exit::Killed),
-                None => Exit::Killed,
-            };
-            Ok(Started::Failed(exit))
+            Ok(Started::Failed(exit.await.unwrap_or(Exit::Killed)))
         }
         .boxed_local()
     }

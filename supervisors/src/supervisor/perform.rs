@@ -38,19 +38,12 @@ impl Shell {
             What::StartCancelled => Event::Exited { key, generation, exit: Exit::Shutdown },
             What::Exited(exit) => Event::Exited { key, generation, exit },
             What::Started(Started::Running(mut running)) => {
-                let done = running.take_done();
                 let Some(entry) = self.entries.get_mut(&key) else { return };
+                if let Some(exit) = running.tell_exit_to(&self.exits, key, generation) {
+                    let report = exit.map(move |exit| Report { key, generation, what: What::Exited(exit) });
+                    self.reports.push(report.boxed_local());
+                }
                 entry.link = Link::Up(running);
-                self.reports.push(
-                    async move {
-                        let exit = match done {
-                            Some(done) => done.await.unwrap_or(Exit::Killed),
-                            None => Exit::Killed,
-                        };
-                        Report { key, generation, what: What::Exited(exit) }
-                    }
-                    .boxed_local(),
-                );
                 Event::Started { key, generation }
             }
         };
@@ -69,9 +62,9 @@ impl Shell {
             Action::Abandon { key } => self.with_starter(key, |starter| starter.abandon()),
             Action::Look { key, generation } => {
                 let Some(entry) = self.entries.get(&key) else { return };
-                if let Some(watchdog) = &entry.held.watchdog {
-                    let beats = watchdog.pulse.beats();
-                    watchdog.pulse.ask();
+                if let Some(pulse) = entry.held.pulse() {
+                    let beats = pulse.beats();
+                    pulse.ask();
                     self.follow_ups.push_back(Event::Pulse { key, generation, beats });
                 }
             }
@@ -79,7 +72,7 @@ impl Shell {
             Action::Down { key, exit } => self.went_down(key, &exit),
             Action::Refused { key, error } => {
                 let Some(entry) = self.entries.get(&key) else { return };
-                let id = entry.held.policy.id.clone();
+                let id = entry.held.policy.id.to_string();
                 self.answer(key, AwaitedState::Up, &Err(ChildError::StartFailed { id, exit: error }));
             }
             Action::Retire { key } => self.with_starter(key, |starter| starter.retire()),
@@ -105,8 +98,7 @@ impl Shell {
             Link::Up(running) => running.stop(),
             Link::Starting(start) => {
                 // A supervisor that still boots has children to stop in order; its start then fails.
-                let asked =
-                    entry.held.supervisor.as_ref().is_some_and(super::SupervisorRef::request_shutdown);
+                let asked = entry.held.supervisor().is_some_and(super::SupervisorRef::request_shutdown);
                 if !asked {
                     start.abort();
                 }
@@ -120,10 +112,17 @@ impl Shell {
         let Some(entry) = self.entries.get_mut(&key) else { return };
         if generation > 0 {
             info!(%supervisor, child = %entry.held.policy.id, generation, "Child starts again.");
-            metrics::counter!("supervisor_restarts_total", "supervisor" => supervisor).increment(1);
+            metrics::counter!("supervisor_restarts_total", "supervisor" => supervisor.to_string())
+                .increment(1);
         }
         let starter = entry.held.starter.clone();
-        let start = AssertUnwindSafe(async move { starter.lock().await.start(generation).await });
+        let start = AssertUnwindSafe(async move {
+            match starter.lend() {
+                Some(starter) => starter.start(generation).await,
+                // Its supervisor was killed in the middle of a start, and that is not through yet.
+                None => Err("its last start has not ended yet; it is tried again as any start".to_owned()),
+            }
+        });
         let (start, cancel) = abortable(start.catch_unwind());
         entry.link = Link::Starting(cancel);
         self.reports.push(
@@ -148,7 +147,8 @@ impl Shell {
             info!(%supervisor, %child, %exit, "Child ended.");
         } else {
             warn!(%supervisor, %child, %exit, "Child ended.");
-            metrics::counter!("supervisor_child_failures_total", "supervisor" => supervisor).increment(1);
+            metrics::counter!("supervisor_child_failures_total", "supervisor" => supervisor.to_string())
+                .increment(1);
         }
         let id = child.clone();
         entry.link = Link::Down;
@@ -165,7 +165,7 @@ impl Shell {
             .child(key)
             .is_some_and(|child| matches!(child.status, Status::Pending { .. } | Status::Starting { .. }));
         if !coming_up {
-            let failed = Err(ChildError::StartFailed { id, exit: exit.clone() });
+            let failed = Err(ChildError::StartFailed { id: id.to_string(), exit: exit.clone() });
             self.answer(key, AwaitedState::Up, &failed);
         }
     }
@@ -174,12 +174,10 @@ impl Shell {
         let supervisor = self.id.clone();
         let Some(entry) = self.entries.get_mut(&key) else { return };
         entry.link = Link::Down;
-        // Locked only during a start, and a child whose start is in progress is not let go.
-        if let Ok(mut starter) = entry.held.starter.try_lock() {
-            if let Err(text) = contained(|| act(&mut starter)) {
-                let child = &entry.held.policy.id;
-                error!(%supervisor, %child, %text, "Panic while letting go of a child.");
-            }
+        // Lent only during a start, and a child whose start is in progress is not let go.
+        if let Err(text) = contained(|| entry.held.starter.if_at_rest(act)) {
+            let child = &entry.held.policy.id;
+            error!(%supervisor, %child, %text, "Panic while letting go of a child.");
         }
     }
 }

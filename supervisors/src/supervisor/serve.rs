@@ -2,13 +2,16 @@
 //! child gets there; the loop goes on meanwhile.
 
 use tokio::sync::oneshot;
+use tracing::warn;
 
 use super::control::{Answer, ChildError, Request};
-use super::info::{ChildInfo, ChildState};
+use super::info::{ChildInfo, ChildState, Silence, Supervision};
 use super::shell::{AwaitedState, Entry, Link, Shell};
 use crate::Exit;
 use crate::child::Held;
-use crate::decision::{Child, Event, Key, Refusal, Settings, Status};
+use crate::decision::{Child, Event, Key, Policy, Refusal, Settings, Status};
+use crate::fault::{Fault, InjectError};
+use crate::panics::contained;
 use crate::spec::{self, SpecErrors};
 
 impl Shell {
@@ -39,6 +42,15 @@ impl Shell {
             Request::Which(answer) => {
                 let _ = answer.send(self.infos());
             }
+            Request::Supervision(answer) => {
+                let _ = answer.send((self.supervision(), self.infos()));
+            }
+            Request::AllowsFaults(answer) => {
+                let _ = answer.send(self.allow_faults);
+            }
+            Request::Inject(id, fault, answer) => {
+                let _ = answer.send(self.inject(&id, fault));
+            }
             Request::WhichOne(id, answer) => {
                 let found = self.decision.key_of(&id).and_then(|key| self.decision.child(key));
                 let info = found.and_then(|child| self.info(child));
@@ -46,7 +58,7 @@ impl Shell {
             }
             Request::Spec(id, answer) => {
                 let found = self.decision.key_of(&id).and_then(|key| self.decision.child(key));
-                let policy = found.map(|child| child.policy.clone());
+                let policy = found.map(|child| Policy::clone(&child.policy));
                 let _ = answer.send(policy.ok_or_else(|| Refusal::NotFound(id).into()));
             }
             Request::Watch(id, answer) => {
@@ -70,7 +82,7 @@ impl Shell {
         let mut faults = Vec::new();
         spec::child_faults("child", &held, settings.auto_shutdown, &mut faults);
         if !faults.is_empty() {
-            let errors = SpecErrors { supervisor: self.id.clone(), faults };
+            let errors = SpecErrors { supervisor: self.id.to_string(), faults };
             // Err: the asker has gone.
             let _ = answer.send(Err(ChildError::BadSpec(errors)));
             return;
@@ -78,7 +90,7 @@ impl Shell {
         let key = Key(self.next_key);
         self.next_key += 1;
         let policy = held.policy.clone();
-        self.entries.insert(key, Entry { held, link: Link::Down });
+        self.entries.insert(key, Box::new(Entry { held, link: Link::Down }));
         self.waiting.entry(key).or_default().answers.push((AwaitedState::Up, answer));
         if let Err(refusal) = self.try_tell(Event::Add { key, policy }) {
             self.answer(key, AwaitedState::Up, &Err(refusal.into()));
@@ -123,7 +135,38 @@ impl Shell {
         if faults.is_empty() {
             self.try_tell(Event::Reconfigure(settings)).map_err(ChildError::from)
         } else {
-            Err(ChildError::BadSpec(SpecErrors { supervisor: self.id.clone(), faults }))
+            Err(ChildError::BadSpec(SpecErrors { supervisor: self.id.to_string(), faults }))
+        }
+    }
+
+    /// Does a fault to a child that is up. Answered when it is on its way, not when it has its effect.
+    fn inject(&mut self, id: &str, fault: Fault) -> Result<(), InjectError> {
+        let not_found = || InjectError::NotFound { supervisor: self.id.to_string(), path: id.to_owned() };
+        let child =
+            self.decision.key_of(id).and_then(|key| self.decision.child(key)).ok_or_else(not_found)?;
+        let (key, generation) = (child.key, child.generation());
+        let Status::Running { fate: None, .. } = child.status else {
+            return Err(InjectError::NotUp(id.to_owned()));
+        };
+        warn!(supervisor = %self.id, child = %id, %fault, "A fault is injected.");
+        if fault == Fault::Kill {
+            self.tell(Event::Struck { key, generation });
+            return Ok(());
+        }
+        let Some(entry) = self.entries.get(&key) else { return Err(InjectError::NotUp(id.to_owned())) };
+        let injected = contained(|| entry.held.starter.if_at_rest(|starter| starter.inject(fault)));
+        if injected == Ok(Some(true)) {
+            return Ok(());
+        }
+        Err(InjectError::Unfit { path: id.to_owned(), kind: entry.held.kind, fault })
+    }
+
+    fn supervision(&self) -> Supervision {
+        Supervision {
+            settings: self.decision.settings(),
+            recent_restarts: self.decision.recent_restarts(self.now()),
+            uptime: self.now(),
+            allows_faults: self.allow_faults,
         }
     }
 
@@ -133,8 +176,18 @@ impl Shell {
 
     fn info(&self, child: &Child) -> Option<ChildInfo> {
         let held = &self.entries.get(&child.key)?.held;
+        let now = self.now();
+        let uptime = match child.status {
+            Status::Running { since, .. } => Some(now.saturating_sub(since)),
+            _ => None,
+        };
+        let silence = child.policy.watchdog.zip(child.silence());
         Some(ChildInfo {
-            id: child.policy.id.clone(),
+            id: child.policy.id.to_string(),
+            kind: held.kind,
+            uptime,
+            last_exit_age: child.last.as_ref().map(|last| now.saturating_sub(last.at)),
+            watchdog: silence.map(|(patience, so_far)| Silence { patience, so_far }),
             state: match child.status {
                 Status::Idle => ChildState::Undefined,
                 Status::Pending { .. } | Status::Starting { .. } => ChildState::Restarting,
@@ -144,10 +197,10 @@ impl Shell {
             },
             generation: child.generation(),
             restarts: child.restarts,
-            last_exit: child.last_exit.clone(),
+            last_exit: child.last.as_ref().map(|last| last.exit.clone()),
             is_supervisor: held.is_supervisor,
-            mailbox: held.mailbox.as_ref().map(|mailbox| mailbox()),
-            supervisor: held.supervisor.clone(),
+            mailbox: held.mailbox(),
+            supervisor: held.supervisor().cloned(),
         })
     }
 }

@@ -1,6 +1,8 @@
 //! The loop: wait for something, decide, perform.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::future::poll_fn;
+use std::sync::Arc;
 
 use futures::future::LocalBoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -15,6 +17,7 @@ use super::perform::Report;
 use crate::Exit;
 use crate::child::{Held, Running, StopSignal};
 use crate::decision::{Decision, Event, Key, Refusal};
+use crate::leash::Exits;
 
 /// Reports heard before everyone else on the thread and the waiting requests get their turn. A child
 /// whose start fails at once would otherwise hold the thread until the intensity is used up.
@@ -43,7 +46,9 @@ pub(super) fn run(
     }
 }
 
+#[derive(Default)]
 pub(super) enum Link {
+    #[default]
     Down,
     Starting(futures::future::AbortHandle),
     Up(Running),
@@ -68,11 +73,16 @@ pub(super) struct Waiting {
 }
 
 pub(super) struct Shell {
-    pub(super) id: String,
+    pub(super) id: Arc<str>,
+    pub(super) allow_faults: bool,
     handle: SupervisorRef,
     pub(super) decision: Decision,
-    pub(super) entries: BTreeMap<Key, Entry>,
+    /// Boxed: see the roster of the decision core.
+    pub(super) entries: BTreeMap<Key, Box<Entry>>,
+    /// Starts in progress, and children that tell their exit in a way of their own.
     pub(super) reports: FuturesUnordered<LocalBoxFuture<'static, Report>>,
+    /// Exits of all other children.
+    pub(super) exits: Exits,
     pub(super) waiting: BTreeMap<Key, Waiting>,
     pub(super) shutdown_waiting: Vec<oneshot::Sender<()>>,
     pub(super) next_key: u64,
@@ -87,12 +97,13 @@ pub(super) struct Shell {
 impl Shell {
     fn new(plan: Plan, handle: SupervisorRef, booted: oneshot::Sender<()>) -> Self {
         let keyed = (0..).map(Key).zip(plan.children);
-        let entries: BTreeMap<Key, Entry> =
-            keyed.map(|(key, held)| (key, Entry { held, link: Link::Down })).collect();
-        let children = entries.iter().map(|(&key, entry)| (key, entry.held.policy.clone())).collect();
+        let entries: BTreeMap<Key, Box<Entry>> =
+            keyed.map(|(key, held)| (key, Box::new(Entry { held, link: Link::Down }))).collect();
+        let children = entries.iter().map(|(&key, entry)| (key, entry.held.policy.clone()));
         Shell {
             jitter: Jitter::new(&plan.id),
-            id: plan.id,
+            id: plan.id.as_str().into(),
+            allow_faults: plan.allow_faults,
             handle,
             decision: Decision::new(plan.settings.strategy, plan.settings.intensity, children)
                 .boot(plan.boot)
@@ -100,6 +111,7 @@ impl Shell {
             next_key: entries.len() as u64,
             entries,
             reports: FuturesUnordered::new(),
+            exits: Exits::default(),
             waiting: BTreeMap::new(),
             shutdown_waiting: Vec::new(),
             follow_ups: VecDeque::new(),
@@ -126,12 +138,17 @@ impl Shell {
                 }
                 continue;
             }
+            let exits = self.exits.clone();
             let wake = self.decision.next_wake().map(|at| self.origin + at);
             tokio::select! {
                 biased;
                 () = &mut stop, if !stop_heard => {
                     stop_heard = true;
                     self.tell(Event::Shutdown);
+                }
+                (key, generation, exit) = poll_fn(|cx| exits.poll_next(cx)) => {
+                    in_a_row += 1;
+                    self.tell(Event::Exited { key, generation, exit });
                 }
                 Some(report) = self.reports.next(), if !self.reports.is_empty() => {
                     in_a_row += 1;
@@ -143,7 +160,7 @@ impl Shell {
         }
     }
 
-    fn now(&self) -> Duration {
+    pub(super) fn now(&self) -> Duration {
         self.origin.elapsed()
     }
 

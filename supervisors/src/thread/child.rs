@@ -11,7 +11,7 @@ use tracing::warn;
 
 use super::{Life, StopFlag, launch};
 use crate::child::{ChildSpec, Running, Started, Starter, Watchdog};
-use crate::{Exit, Pulse, panics};
+use crate::{ChildKind, Exit, Pulse, panics};
 
 /// The pulse of one thread: as [`Pulse::beat`], but silent once the thread was abandoned, so that it
 /// cannot speak for its successor.
@@ -48,7 +48,7 @@ where
     let pulse = Pulse::new();
     let starter =
         ThreadStarter { id: id.as_str().into(), run: Arc::new(run), pulse: pulse.clone(), current: None };
-    let mut spec = ChildSpec::new(id, starter);
+    let mut spec = ChildSpec::new(id, starter).of_kind(ChildKind::Thread);
     spec.watchdog = patience.map(|patience| Watchdog { pulse, patience });
     spec
 }

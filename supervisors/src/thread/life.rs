@@ -1,6 +1,6 @@
 //! Whether a thread still counts, or was abandoned: the fence between it and its successor.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,6 +12,21 @@ static ABANDONED_THREADS: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
     static OF_THIS_THREAD: RefCell<Option<Arc<Life>>> = const { RefCell::new(None) };
+    /// What this thread must ask before it publishes something. A flag without a destructor: all that
+    /// a thread pays which nobody can abandon.
+    static STANDING: Cell<Standing> = const { Cell::new(Standing::Free) };
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Standing {
+    /// Nobody can abandon it.
+    Free,
+    /// It can be abandoned.
+    Fenced,
+    /// It publishes right now and is not abandoned meanwhile.
+    Publishing,
+    /// It was abandoned and is about to end.
+    Gone,
 }
 
 /// Threads of this program that were abandoned and still run; also the gauge
@@ -27,6 +42,38 @@ pub fn abandoned_threads() -> usize {
 #[must_use]
 pub fn is_abandoned() -> bool {
     OF_THIS_THREAD.with_borrow(|life| life.as_ref().is_some_and(|life| life.is_abandoned()))
+}
+
+/// Does `act` unless the current thread was abandoned; the abandonment waits meanwhile, so `act` is
+/// short. A thread that cannot be abandoned pays one read of a thread-local flag.
+pub(crate) fn unless_abandoned<T>(act: impl FnOnce() -> T) -> Option<T> {
+    match STANDING.get() {
+        Standing::Free | Standing::Publishing => Some(act()),
+        Standing::Gone => None,
+        Standing::Fenced => {
+            let life = OF_THIS_THREAD.with_borrow(Clone::clone)?;
+            life.unless_abandoned(|| {
+                // What `act` sets in motion on this thread (a waker, a drop) may publish in turn.
+                let _publishing = Publishing::begin();
+                act()
+            })
+        }
+    }
+}
+
+struct Publishing;
+
+impl Publishing {
+    fn begin() -> Self {
+        STANDING.set(Standing::Publishing);
+        Publishing
+    }
+}
+
+impl Drop for Publishing {
+    fn drop(&mut self) {
+        STANDING.set(Standing::Fenced);
+    }
 }
 
 fn count(change: impl FnOnce()) {
@@ -69,11 +116,9 @@ impl Life {
     }
 
     /// Does `act` unless the thread was abandoned; the abandonment waits meanwhile, so `act` is short.
-    pub(crate) fn unless_abandoned(&self, act: impl FnOnce()) {
+    pub(crate) fn unless_abandoned<T>(&self, act: impl FnOnce() -> T) -> Option<T> {
         let _fence = self.fence();
-        if !self.is_abandoned() {
-            act();
-        }
+        if self.is_abandoned() { None } else { Some(act()) }
     }
 
     fn fence(&self) -> MutexGuard<'_, ()> {
@@ -87,12 +132,15 @@ pub(super) struct Living(Arc<Life>);
 impl Living {
     pub(super) fn begin(life: Arc<Life>) -> Self {
         OF_THIS_THREAD.set(Some(life.clone()));
+        STANDING.set(Standing::Fenced);
         Living(life)
     }
 }
 
 impl Drop for Living {
     fn drop(&mut self) {
+        // The thread's own destructors come after this.
+        STANDING.set(if self.0.is_abandoned() { Standing::Gone } else { Standing::Free });
         self.0.end();
     }
 }

@@ -15,4 +15,4 @@ pub use life::{abandoned_threads, is_abandoned};
 pub use stop_flag::StopFlag;
 
 pub(crate) use launch::launch;
-pub(crate) use life::Life;
+pub(crate) use life::{Life, unless_abandoned};

@@ -50,6 +50,9 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Events {
 
 /// The spans round an event in a handler, told from within a span `run` and from without.
 fn spans_in_handler(level: LevelFilter, spec: ActorSpec) -> Vec<String> {
+    // tracing keeps one greatest level for the whole program, of whichever subscriber came last.
+    static TURN: Mutex<()> = Mutex::new(());
+    let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let events = Events::default();
     let subscriber = tracing_subscriber::registry().with(level).with(events.clone());
     tracing::subscriber::with_default(subscriber, || {

@@ -4,9 +4,11 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod faults;
 mod hosted;
 mod names;
 mod processes;
 mod support;
 mod threads;
 mod warm;
+mod watchdog;

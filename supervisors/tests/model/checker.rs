@@ -141,7 +141,7 @@ impl Checker {
     }
 
     fn find(&self, id: &str) -> Option<Key> {
-        self.children.iter().find(|(_, seen)| seen.policy.id == id).map(|(&key, _)| key)
+        self.children.iter().find(|(_, seen)| &*seen.policy.id == id).map(|(&key, _)| key)
     }
 
     /// What a request must be answered; `None`: it is accepted.
@@ -165,8 +165,8 @@ impl Checker {
             Event::Add { policy, .. } => closed().or_else(|| {
                 let seen = &self.children[&self.find(&policy.id)?];
                 Some(match seen.place {
-                    Place::Up | Place::Going { .. } => Refusal::AlreadyRunning(policy.id.clone()),
-                    Place::Down | Place::Starting => Refusal::AlreadyPresent(policy.id.clone()),
+                    Place::Up | Place::Going { .. } => Refusal::AlreadyRunning(policy.id.to_string()),
+                    Place::Down | Place::Starting => Refusal::AlreadyPresent(policy.id.to_string()),
                 })
             }),
             Event::Terminate { id } => {
@@ -243,7 +243,7 @@ impl Checker {
                 self.felt(*key, *beats);
             }
             Event::Add { key, policy } => {
-                let mut seen = Seen::new(policy.clone());
+                let mut seen = Seen::new(Policy::clone(policy));
                 seen.wanted = Some((Why::New, self.now, self.now));
                 assert!(self.children.insert(*key, seen).is_none());
             }
@@ -303,7 +303,7 @@ impl Checker {
             self.expected_refusal = Some(key);
             self.ends_as(key, Some(after));
         } else if seen.why == Why::Boot && self.boot == Boot::Fail {
-            let child = seen.policy.id.clone();
+            let child = seen.policy.id.to_string();
             self.ends_as(key, Some(After::Idle));
             self.end(Exit::StartFailed { child, cause: Box::new(Exit::Killed) });
         } else {
@@ -403,6 +403,11 @@ impl Checker {
         seen.beats = Some(beats);
         seen.look_at = Some(now + patience / 2);
         if seen.misses == 2 {
+            // What it was up before its silence began may forgive its failures.
+            let alive = (now - seen.up_since).saturating_sub(patience + patience / 2);
+            if alive > seen.policy.backoff.max {
+                seen.failures = 0;
+            }
             seen.condemned = Some(After::Hung);
             self.expected_kill = Some(key);
         }

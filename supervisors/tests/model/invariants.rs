@@ -158,7 +158,7 @@ impl World {
                 self.next_key += 1;
                 let id = self.random.below(CHILDREN_MAX);
                 let policy = policy(&mut self.random, id, self.checker.auto);
-                self.send(Event::Add { key, policy });
+                self.send(Event::Add { key, policy: policy.into() });
             }
             82..=85 => self.send(Event::Terminate { id }),
             86..=88 => self.send(Event::Restart { id }),
