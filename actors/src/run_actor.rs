@@ -24,6 +24,9 @@ use tokio::sync::oneshot;
 pub const RUN_MAILBOX: usize = 256;
 /// Pause before a message is offered again to a full mailbox.
 const BUSY_PAUSE: Duration = Duration::from_millis(20);
+/// A stage that still waits for room after so long asks again: a scheduler that panicked over the request
+/// has lost it. Asking twice is harmless, the newest request of a stage counts.
+const ASK_AGAIN: Duration = Duration::from_secs(60);
 /// Events between two checkpoints of a run; replaying so many takes well under a millisecond.
 const CHECKPOINT_EVERY: u64 = 32;
 
@@ -374,13 +377,20 @@ impl RunActor {
                 if demand.memory_mib == 0 && stages::uses_worker_process(spec.kind) {
                     demand.memory_mib = self.shared.limits.worker_memory_mib;
                 }
+                let since_ms = match *run.stage(*stage) {
+                    StageState::Ready { attempt: now, since_ms } if now == *attempt => since_ms,
+                    // Asked again, and it no longer waits for this.
+                    _ => return Ok(()),
+                };
+                let again = command.clone();
+                ctx.run_later(ASK_AGAIN, move |actor, ctx| actor.perform(vec![again], ctx));
                 self.directory.scheduler.tell(scheduler::Enqueue {
                     ask: Ask {
                         key: (self.id.clone(), stage.0),
                         demand,
                         slot: stages::slot(spec.kind),
                         priority: *priority,
-                        asked_ms: self.shared.clock.now_ms(),
+                        asked_ms: since_ms,
                     },
                     attempt: *attempt,
                     report_to: self.me.recipient::<Drive>(),
@@ -420,6 +430,11 @@ impl RunActor {
                 tracing::info!(run = %self.id, phase = run.phase_name(), "The run ended.");
                 metrics::counter!("executing_runs_ended_total", "phase" => run.phase_name()).increment(1);
                 crate::health::observe_run_end(run);
+                if run.definition().stages.iter().any(|stage| !stage.kind.is_immediate()) {
+                    // A release that the resource manager lost in a panic ends here at the latest.
+                    let _ =
+                        self.directory.resources.tell_control(resources::ReleaseRun { run: self.id.clone() });
+                }
                 // Results are in the store; what stages left lying about is of no use to anybody.
                 if run.definition().stages.iter().any(|stage| !stage.kind.is_immediate()) {
                     let left = crate::worker_drive::environment_of(&self.shared.limits.state_dir, &self.id);

@@ -166,10 +166,12 @@ impl Handler<Enqueue> for Scheduler {
 
     fn handle(&mut self, message: Enqueue, ctx: &mut Self::Context) {
         let Enqueue { ask, attempt, report_to } = message;
-        self.queue.insert(ask.key.clone(), Waiting { ask, attempt, report_to });
+        let before = self.queue.insert(ask.key.clone(), Waiting { ask, attempt, report_to });
         journal::failpoint!("scheduler.enqueued");
         self.show_depth();
-        self.place(ctx);
+        if before.is_none_or(|before| before.attempt != attempt) {
+            self.place(ctx);
+        }
     }
 }
 
