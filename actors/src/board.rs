@@ -46,6 +46,10 @@ struct State {
     followers: BTreeMap<String, watch::Sender<u64>>,
 }
 
+/// Followed runs that are kept before those that nobody follows any more are looked for; as many as there
+/// are connections.
+const FOLLOWERS_SWEPT_AT: usize = 256;
+
 /// Shared, cloneable handle.
 #[derive(Debug, Clone, Default)]
 pub struct Board {
@@ -87,7 +91,12 @@ impl Board {
     /// Changes each time the run does. What was published before the call is not told again, so look
     /// first at what is there. The sender goes when the run ends; a retried run is followed anew.
     pub fn follow(&self, run: &str) -> watch::Receiver<u64> {
-        self.lock().followers.entry(run.to_owned()).or_default().subscribe()
+        let mut state = self.lock();
+        if state.followers.len() >= FOLLOWERS_SWEPT_AT {
+            // Followers of runs that do not change any more have left.
+            state.followers.retain(|_, follower| follower.receiver_count() > 0);
+        }
+        state.followers.entry(run.to_owned()).or_default().subscribe()
     }
 
     /// Shows a run that ended before this start.

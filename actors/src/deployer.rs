@@ -9,7 +9,7 @@ mod steps;
 use crate::records::{self, Principal};
 use crate::releases::Releases;
 use crate::shared::Shared;
-use crate::solver_worker::report_end;
+use crate::solver_worker::{Abandon, Abandoned, report_end};
 use crate::stages::Work;
 use crate::worker_drive::{Finished, permanent};
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, Supervised, WrapFuture};
@@ -32,9 +32,15 @@ pub(crate) struct Books {
     /// One commit at a time: a freeze that came between the steps of an activation would take the place of
     /// its record in the stream, and the activation would stay half done.
     turn: Arc<tokio::sync::Mutex<()>>,
+    abandoned: Arc<Mutex<Abandoned>>,
 }
 
 impl Books {
+    /// Whether nobody waits for this attempt any more; then it must not change anything outside.
+    pub(crate) fn is_abandoned(&self, work: &Work) -> bool {
+        self.abandoned.lock().unwrap_or_else(PoisonError::into_inner).contains(work)
+    }
+
     /// A copy of the machine as the journal has it.
     pub(crate) fn now(&self) -> Deployments {
         self.machine.lock().unwrap_or_else(PoisonError::into_inner).0.clone()
@@ -74,16 +80,24 @@ impl Books {
     /// Reads the whole stream again.
     fn reread(&self) {
         let mut rebuilt = (Deployments::default(), 0);
-        while let Ok(page) =
-            self.shared.journal.read_stream(records::DEPLOYMENTS_STREAM, rebuilt.1 + 1, 1_000)
-        {
-            if page.is_empty() {
-                break;
-            }
+        let unreadable = |why: String| {
+            tracing::error!(why, "The record of deployments cannot be read; nothing runs until it can.");
+            self.shared.set_emergency(Some(format!("the record of deployments cannot be read: {why}")));
+        };
+        loop {
+            let page = self.shared.journal.read_stream(records::DEPLOYMENTS_STREAM, rebuilt.1 + 1, 1_000);
+            let page = match page {
+                Ok(page) if page.is_empty() => break,
+                Ok(page) => page,
+                Err(error) => {
+                    unreadable(error.to_string());
+                    break;
+                }
+            };
             for record in page {
                 match records::decode::<deployment::Event>(&record, deployment::EVENT_SCHEMA) {
                     Ok(event) => rebuilt.0.apply(record.position, record.time_ms, &event),
-                    Err(error) => tracing::error!(%error, "A deployment record cannot be read."),
+                    Err(error) => unreadable(error.to_string()),
                 }
                 rebuilt.1 = record.stream_seq;
             }
@@ -124,7 +138,7 @@ impl Deployer {
     pub fn new(shared: Shared, releases: Releases) -> Self {
         let machine = Arc::new(Mutex::new((Deployments::default(), 0)));
         Self {
-            books: Books { shared, releases, machine, turn: Arc::default() },
+            books: Books { shared, releases, machine, turn: Arc::default(), abandoned: Arc::default() },
             waiting: VecDeque::new(),
             at_work: false,
             current: None,
@@ -158,6 +172,9 @@ impl Deployer {
                 let _ = reply.send(steps::rollback(&books, to, &by, None).await);
             }
             Job::Stage { work, undo } => {
+                if books.is_abandoned(&work) {
+                    return;
+                }
                 let result = match (work.kind, undo) {
                     (StageKind::Deployment, false) => steps::deploy(&books, &work).await,
                     (StageKind::ReleaseAssessment, false) => steps::assess(&books).await,
@@ -215,6 +232,15 @@ impl Handler<Execute> for Deployer {
     fn handle(&mut self, message: Execute, ctx: &mut Self::Context) {
         self.waiting.push_back(Job::Stage { work: Box::new(message.work), undo: message.undo });
         self.next(ctx);
+    }
+}
+
+impl Handler<Abandon> for Deployer {
+    type Result = ();
+
+    fn handle(&mut self, message: Abandon, _: &mut Self::Context) {
+        // What is being done looks here before it activates; what waits is not begun.
+        self.books.abandoned.lock().unwrap_or_else(PoisonError::into_inner).note(&message);
     }
 }
 

@@ -13,7 +13,7 @@ use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, Supe
 use engine::definition::StageIndex;
 use engine::placement::Ask;
 use engine::run::{Command, Event, Fence, Input, Refusal, Run, StageState};
-use journal::Appended;
+use journal::{AppendError, Appended};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 use supervisors::{ActorRef, TellError};
@@ -27,6 +27,8 @@ const BUSY_PAUSE: Duration = Duration::from_millis(20);
 /// A stage that still waits for room after so long asks again: a scheduler that panicked over the request
 /// has lost it. Asking twice is harmless, the newest request of a stage counts.
 const ASK_AGAIN: Duration = Duration::from_secs(60);
+/// Pause before a run is read again after the journal did not take its events.
+const READ_AGAIN: Duration = Duration::from_secs(1);
 /// Events between two checkpoints of a run; replaying so many takes well under a millisecond.
 const CHECKPOINT_EVERY: u64 = 32;
 
@@ -208,6 +210,17 @@ impl RunActor {
                 Err(error) => {
                     tracing::error!(run = %actor.id, %error, "Events of a run could not be journaled.");
                     answer(reply, Err(DriveError::NotDurable(error.to_string())));
+                    if !matches!(error, AppendError::Poisoned { .. } | AppendError::Closed) {
+                        // What was to be recorded is lost with its sender. Only the journal is believed:
+                        // the run is read again, and what was in flight begins anew.
+                        actor.due.clear();
+                        actor.run = None;
+                        ctx.run_later(READ_AGAIN, |actor, ctx| {
+                            if actor.run.is_none() {
+                                actor.resume(ctx);
+                            }
+                        });
+                    }
                 }
             }
             actor.settle_due_in_turn(ctx);
@@ -275,7 +288,7 @@ impl RunActor {
             );
         };
         // Asked just before an emergency stop and heard after it: nothing begins until it is cleared.
-        if matches!(input, Input::Resume { .. } | Input::Retry { .. })
+        if matches!(input, Input::Resume { .. } | Input::Retry { .. } | Input::Cancel { .. })
             && let Some(reason) = self.shared.board.emergency()
         {
             let expected = "no emergency stop in force".to_owned();
@@ -355,11 +368,19 @@ impl RunActor {
     /// The report of a stage that needs nobody else. It is taken when this commit is over, so the start
     /// of a stage and its end are two records, and each is durable before what follows from it.
     fn done_at_once(&self, command: &Command) -> Option<Input> {
-        let (run, Command::Dispatch { stage, .. }) = (self.run.as_ref()?, command) else { return None };
+        let (run, Command::Dispatch { stage, .. } | Command::DispatchUndo { stage, .. }) =
+            (self.run.as_ref()?, command)
+        else {
+            return None;
+        };
         if !run.definition().stages.get(stage.0 as usize)?.kind.is_immediate() {
             return None;
         }
         let (stage, fence) = (*stage, run.fence(*stage)?);
+        if matches!(command, Command::DispatchUndo { .. }) {
+            // It changed nothing outside of the journal.
+            return Some(Input::Compensated { stage, fence });
+        }
         Some(match run.check(stage) {
             Ok(facts) => Input::Succeeded { stage, fence, outputs: Vec::new(), facts },
             Err(error) => Input::Failed { stage, fence, error },
@@ -531,7 +552,8 @@ impl RunActor {
         let stop = solver_worker::Abandon { run: self.id.clone(), stage, fence };
         let workers = self.directory.workers.values().map(|worker| worker.tell_control(stop.clone()));
         let proxies = self.directory.backends.values().map(|proxy| proxy.tell_control(stop.clone()));
-        let told: Vec<_> = workers.chain(proxies).collect();
+        let deployer = [self.directory.deployer.tell_control(stop.clone())];
+        let told: Vec<_> = workers.chain(proxies).chain(deployer).collect();
         if told.contains(&Err(TellError::Busy)) { Err(TellError::Busy) } else { Ok(()) }
     }
 }

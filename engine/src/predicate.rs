@@ -37,7 +37,9 @@ impl Verdict {
 /// # Errors
 /// The parser's first complaint, in one line.
 pub fn compile_check(expression: &str) -> Result<(), String> {
-    compile(expression).map(|_| ())
+    let program = compile(expression)?;
+    // What the facts will hold is not known yet; what the text alone costs is.
+    too_costly(program.expression(), 1).map_or(Ok(()), Err)
 }
 
 /// Answers `expression` with `facts` as its variables; whole and decimal numbers compare by value.
@@ -47,6 +49,10 @@ pub fn evaluate(expression: &str, facts: &Map<String, Json>) -> Verdict {
         Ok(program) => program,
         Err(why) => return no(why),
     };
+    let items_max = facts.values().map(items).max().unwrap_or(0);
+    if let Some(why) = too_costly(program.expression(), items_max) {
+        return no(why);
+    }
     let mut free = BTreeSet::new();
     free_names(program.expression(), &mut vec![], &mut free);
     let mut context = Context::default();
@@ -87,6 +93,86 @@ fn compile(expression: &str) -> Result<Program, String> {
 
 fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or_default()
+}
+
+/// Steps of one predicate: a predicate is answered on the thread of all actors, and CEL itself has no
+/// budget. A step takes under a microsecond; predicates in use take less than a hundred.
+pub const STEPS_MAX: u64 = 1_000_000;
+
+fn too_costly(node: &IdedExpr, items_max: u64) -> Option<String> {
+    let steps = steps(node, items_max);
+    (steps > STEPS_MAX).then(|| {
+        format!("it may take {steps} steps, more than the {STEPS_MAX} allowed: nest fewer loops or shorten the lists")
+    })
+}
+
+/// Steps at most, if no list or map among the facts has more than `items_max` items. Saturates.
+fn steps(node: &IdedExpr, items_max: u64) -> u64 {
+    let all = |parts: &mut dyn Iterator<Item = &IdedExpr>| {
+        parts.fold(1_u64, |sum, part| sum.saturating_add(steps(part, items_max)))
+    };
+    match &node.expr {
+        Expr::Call(call) => all(&mut call.target.iter().map(AsRef::as_ref).chain(&call.args)),
+        Expr::Select(select) => steps(&select.operand, items_max).saturating_add(1),
+        Expr::List(list) => all(&mut list.elements.iter()),
+        Expr::Map(map) => map
+            .entries
+            .iter()
+            .fold(1, |sum: u64, entry| sum.saturating_add(entry_steps(&entry.expr, items_max))),
+        Expr::Struct(fields) => fields
+            .entries
+            .iter()
+            .fold(1, |sum: u64, entry| sum.saturating_add(entry_steps(&entry.expr, items_max))),
+        Expr::Comprehension(loops) => {
+            let each = steps(&loops.loop_cond, items_max).saturating_add(steps(&loops.loop_step, items_max));
+            length(&loops.iter_range, items_max)
+                .saturating_mul(each)
+                .saturating_add(steps(&loops.iter_range, items_max))
+                .saturating_add(steps(&loops.accu_init, items_max))
+                .saturating_add(steps(&loops.result, items_max))
+        }
+        Expr::Ident(_) | Expr::Literal(_) | Expr::Unspecified => 1,
+    }
+}
+
+fn entry_steps(entry: &EntryExpr, items_max: u64) -> u64 {
+    match entry {
+        EntryExpr::StructField(field) => steps(&field.value, items_max),
+        EntryExpr::MapEntry(entry) => {
+            steps(&entry.key, items_max).saturating_add(steps(&entry.value, items_max))
+        }
+    }
+}
+
+/// Items at most of what a loop runs over.
+fn length(range: &IdedExpr, items_max: u64) -> u64 {
+    match &range.expr {
+        Expr::List(list) => {
+            // A list of lists may be walked item by item; its longest item counts as well.
+            let inner = list.elements.iter().map(|item| length(item, items_max)).max().unwrap_or(0);
+            (list.elements.len() as u64).max(inner)
+        }
+        Expr::Map(map) => map.entries.len() as u64,
+        Expr::Call(call) => call
+            .target
+            .iter()
+            .map(AsRef::as_ref)
+            .chain(&call.args)
+            .fold(items_max, |sum, part| sum.saturating_add(length(part, items_max))),
+        Expr::Comprehension(loops) => length(&loops.iter_range, items_max),
+        // A name: a fact, or the variable of a loop outside of this one, whose items are bounded alike
+        // by the text's own length.
+        _ => items_max.max(EXPRESSION_BYTES_MAX as u64 / 64),
+    }
+}
+
+/// Items of a fact's largest list, map or text.
+fn items(fact: &Json) -> u64 {
+    match fact {
+        Json::Array(items_in) => items_in.iter().map(items).max().unwrap_or(0).max(items_in.len() as u64),
+        Json::Object(fields) => fields.values().map(items).max().unwrap_or(0).max(fields.len() as u64),
+        _ => 1,
+    }
 }
 
 /// Names that stand for facts: not the variables that `all`, `exists`, `map` and their like bring along.
@@ -153,4 +239,26 @@ fn to_cel(fact: &Json) -> Option<Value> {
             Value::Map(known.collect::<std::collections::HashMap<_, _>>().into())
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loops_that_would_stop_the_daemon_are_refused_before_they_run() {
+        let list = format!("[{}]", vec!["0"; 20].join(","));
+        let mut text = "true".to_owned();
+        for depth in 0..8 {
+            text = format!("{list}.all(v{depth}, {text})");
+        }
+        assert!(compile_check(&text).is_err_and(|why| why.contains("steps")), "{:?}", compile_check(&text));
+        let facts = serde_json::from_str(r#"{"ok": true}"#).unwrap_or_default();
+        assert!(matches!(evaluate(&text, &facts), Verdict::NotEvaluated { .. }));
+        let long: Vec<u32> = (0..3_000).collect();
+        let mut facts = Map::new();
+        facts.insert("xs".into(), Json::from(long));
+        assert_eq!(evaluate("xs.all(x, x >= 0)", &facts), Verdict::True);
+        assert!(matches!(evaluate("xs.all(x, xs.exists(y, y == x))", &facts), Verdict::NotEvaluated { .. }));
+    }
 }

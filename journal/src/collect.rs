@@ -96,6 +96,12 @@ impl Artefacts {
         Ok(collected)
     }
 
+    /// Forgets what was noted, so that the grace of everything begins anew: for a time in which records
+    /// that name artefacts could not be written, such as a full disk.
+    pub fn forget_noted(&self) {
+        self.noted().clear();
+    }
+
     fn remove_noted(
         &self,
         digest: &Digest,

@@ -127,7 +127,19 @@ impl Connection<'_> {
             let message = format!("an upload of {announced} bytes is larger than the {max} allowed");
             return Err(End::Refused(refusal("EX-0007", 8, message)));
         }
-        let reply = service.call(who.clone(), request).await;
+        let waits_for_a_run = matches!(request, Request::Wait { .. });
+        let call = service.call(who.clone(), request);
+        let reply = if waits_for_a_run {
+            // For days, perhaps; a client that has left gives its place back. Never so for a change, which
+            // must come to its end.
+            tokio::select! {
+                biased;
+                () = self.reader.closed() => return Err(End::Gone),
+                reply = call => reply,
+            }
+        } else {
+            call.await
+        };
         let answer = match reply {
             Ok(Reply::ReceiveUpload(sink)) => self.receive(announced, Some(sink)).await?,
             other => {

@@ -52,7 +52,7 @@ pub(super) async fn submit(inner: &Inner, who: Caller, submission: Submission) -
 /// Every other changing verb.
 pub(super) async fn change(inner: &Rc<Inner>, who: Caller, request: Request) -> Result<Value, ErrorReply> {
     let by = who.name.clone();
-    if let (Request::Resume { .. } | Request::Retry { .. }, Some(reason)) =
+    if let (Request::Resume { .. } | Request::Retry { .. } | Request::Cancel { .. }, Some(reason)) =
         (&request, inner.shared.board.emergency())
     {
         let message = format!("an emergency stop is in force: {reason}. `emergency-clear` ends it");

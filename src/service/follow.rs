@@ -54,7 +54,12 @@ pub(super) fn follow(inner: Rc<Inner>, run: String, from: u64) -> Result<Reply, 
             }
             if following.ready.is_empty() && !following.ended {
                 // A change of the journal or the next tick, whichever is first.
-                let _ = tokio::time::timeout(PROGRESS_EVERY, following.changed.changed()).await;
+                let changed = tokio::time::timeout(PROGRESS_EVERY, following.changed.changed()).await;
+                if matches!(changed, Ok(Err(_))) {
+                    // The run ended and was retried before this follower looked.
+                    following.changed = following.inner.shared.board.follow(&following.run);
+                    tokio::time::sleep(PROGRESS_EVERY).await;
+                }
             }
         }
     });
@@ -63,6 +68,9 @@ pub(super) fn follow(inner: Rc<Inner>, run: String, from: u64) -> Result<Reply, 
 
 /// Waits for the end of a run; an answer says how it ended.
 pub(super) async fn wait(inner: &Inner, run: &str) -> Result<Value, ErrorReply> {
+    if inner.shared.board.summary(run).is_none() {
+        return Err(unknown_run(run));
+    }
     let mut changed = inner.shared.board.follow(run);
     loop {
         let summary = inner.shared.board.summary(run).ok_or_else(|| unknown_run(run))?;
@@ -70,7 +78,8 @@ pub(super) async fn wait(inner: &Inner, run: &str) -> Result<Value, ErrorReply> 
             return Ok(json!({ "run": run, "workflow": summary.workflow, "phase": summary.phase }));
         }
         if changed.changed().await.is_err() {
-            return Err(super::replies::busy("the run"));
+            // It ended and was retried before this was heard.
+            changed = inner.shared.board.follow(run);
         }
     }
 }

@@ -447,6 +447,48 @@ fn the_five_figures_of_the_programme_are_served_and_follow_the_runs() {
 }
 
 #[test]
+fn a_check_states_facts_and_demands_what_it_expects() {
+    let daemon = Daemon::start();
+    let checks = |expect: &str| {
+        let stages = json!([
+            {"name": "state", "kind": "check", "params": {"facts": {"count": 3}}},
+            {"name": "demand", "kind": "check", "needs": ["state"], "params": {"expect": [expect]}},
+        ]);
+        daemon.file("checks.yaml", &json!({"workflow": "checks", "stages": stages}).to_string())
+    };
+    let run = daemon.succeed(&[&checks("count >= 3")]);
+    let started = daemon.events(&run).iter().filter(|e| e["event"] == "StageStarted").count();
+    assert_eq!(started, 2);
+    for expect in ["count > 3", "missing > 3"] {
+        let failed = daemon.ctl(&["submit", &checks(expect), "--wait"]).expect(1);
+        let words = format!("{}{}", failed.stderr, String::from_utf8_lossy(&failed.stdout));
+        assert!(words.contains("EX-0519"), "{words}");
+    }
+    // Not CEL, and CEL that would never come to an end: refused before anything is stored.
+    let mut endless = "true".to_owned();
+    for depth in 0..8 {
+        let list = format!("[{}]", ["0"; 20].join(","));
+        endless = format!("{list}.all(v{depth}, {endless})");
+    }
+    for expect in ["count >", &endless] {
+        daemon.ctl(&["submit", &checks(expect)]).expect(8);
+    }
+    daemon.expect_healthy();
+}
+
+#[test]
+fn a_run_that_unwinds_past_a_check_ends() {
+    let daemon = Daemon::start();
+    let stages = json!([
+        {"name": "ok", "kind": "check", "params": {"undo": 1, "facts": {"a": 1}}},
+        {"name": "no", "kind": "exec", "needs": ["ok"], "command": ["/bin/false"], "retry": {"attempts": 1}},
+    ]);
+    let file = daemon.file("u.yaml", &json!({"workflow": "u", "stages": stages}).to_string());
+    let run = daemon.submit(&[&file]);
+    assert_eq!(daemon.end_of(&run)["phase"], "rolled-back");
+}
+
+#[test]
 fn sigterm_in_the_middle_of_a_stage_ends_in_order_and_the_next_start_resumes() {
     let mut daemon = Daemon::start();
     let files = small_problem();

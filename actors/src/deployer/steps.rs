@@ -44,6 +44,13 @@ pub(super) async fn deploy(books: &Books, work: &Work) -> Result<Finished, Stage
     journal::failpoint!("deployer.built");
     // Staged and whole, but not active yet: a release that fails here never replaces anything.
     let staged = verify(books, work, &release, "staged").await?;
+    if books.is_abandoned(work) {
+        // Stopped or timed out meanwhile: nobody waits for it, and what nobody waits for is not activated.
+        return Err(transient(
+            "EX-0521",
+            "the attempt was abandoned before its release became active".to_owned(),
+        ));
+    }
     journal::failpoint!("deployer.before-intent");
     let previous = books.now().active().map(str::to_owned);
     books

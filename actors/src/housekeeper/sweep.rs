@@ -123,6 +123,11 @@ impl Sweeper {
     }
 
     fn collect(&mut self, books: &Retention) -> Result<Value, HousekeepingError> {
+        if self.shared.board.disk_full().is_some() {
+            // Results wait for their records, for as long as the disk is full: their grace begins anew.
+            self.shared.artefacts.forget_noted();
+            return Ok(Value::Null);
+        }
         let refused = |error: String| HousekeepingError::Refused(error);
         let all = self.shared.artefacts.list().map_err(|e| refused(e.to_string()))?;
         if all.is_empty() {

@@ -138,7 +138,7 @@ fn stage(draft: Draft, row: &table::KindRow) -> StageSpec {
     let backoff_ms = tuning.backoff_ms.unwrap_or(BACKOFF_MS_DEFAULT);
     let is_approval = draft.kind == StageKind::Approval;
     StageSpec {
-        has_undo: row.has_undo || draft.params.contains_key("undo"),
+        has_undo: row.has_undo || (draft.kind == StageKind::Exec && draft.params.contains_key("undo")),
         // Only programs from outside can be unsafe to repeat; our own kinds are built to be repeatable.
         idempotent: draft.idempotent.unwrap_or(draft.kind != StageKind::Exec),
         gate: draft.gate.or(is_approval.then_some(Gate { approvals: 1, deadline_ms: None })),
