@@ -57,6 +57,7 @@ bench-recovery: highs
 SEEDS ?= 1000000
 simulate:
 	SEEDS=$(SEEDS) $(CARGO) test --release -p engine --test simulation -- --nocapture
+	SEEDS=$(SEEDS) $(CARGO) run --release -p simulation
 
 KILLS ?= 200
 ROUNDS ?= 200
