@@ -25,6 +25,12 @@ const SPOTS: u64 = 16;
 /// Largest such part.
 const SPOT_DESIGNS_MAX: u128 = 1_000_000;
 
+/// Why a diagram was given up.
+enum Unfinished {
+    TooLarge(String),
+    Stopped,
+}
+
 impl<const W: usize> Run<'_, W> {
     fn build(
         &self,
@@ -32,7 +38,7 @@ impl<const W: usize> Run<'_, W> {
         order: &[usize],
         moves_max: u64,
         observer: &mut dyn Observer,
-    ) -> Result<Result<Diagram, String>, EnumerationError> {
+    ) -> Result<Result<Diagram, Unfinished>, EnumerationError> {
         let bounds = Bounds { bytes_max: self.options.diagram_bytes_max, moves_max };
         let mut stopped = false;
         let progress = self.progress(joined, 3);
@@ -53,8 +59,8 @@ impl<const W: usize> Run<'_, W> {
                 joined.diagram_bytes = diagram.bytes;
                 Ok(Ok(diagram))
             }
-            Err(NoDiagram::TooLarge(what)) => Ok(Err(what)),
-            Err(NoDiagram::Stopped) => Ok(Err("it was stopped".to_string())),
+            Err(NoDiagram::TooLarge(what)) => Ok(Err(Unfinished::TooLarge(what))),
+            Err(NoDiagram::Stopped) => Ok(Err(Unfinished::Stopped)),
             Err(NoDiagram::Error(error)) => Err(error),
         }
     }
@@ -84,9 +90,13 @@ impl<const W: usize> Run<'_, W> {
         let order = if ranked { &canonical } else { &self.plan.order };
         let diagram = match self.build(joined, order, moves_max, observer)? {
             Ok(diagram) => diagram,
-            Err(why) => {
+            Err(Unfinished::TooLarge(why)) => {
                 joined.notes.push(format!("{why}; the search does it"));
                 return Ok(None);
+            }
+            Err(Unfinished::Stopped) => {
+                joined.notes.push("the decision diagram was stopped".to_string());
+                return self.outcome(std::mem::take(joined), false).map(Some);
             }
         };
         let mut done = Joined::default();
@@ -144,7 +154,11 @@ impl<const W: usize> Run<'_, W> {
             Ok(diagram) => {
                 Err(EnumerationError::MethodsDiffer { search: joined.count, diagram: diagram.count() })
             }
-            Err(why) => {
+            Err(unfinished) => {
+                let why = match unfinished {
+                    Unfinished::TooLarge(why) => why,
+                    Unfinished::Stopped => "it was stopped".to_string(),
+                };
                 joined.notes.push(format!("the count is not confirmed: {why}"));
                 Ok(())
             }
