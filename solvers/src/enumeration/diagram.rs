@@ -113,15 +113,27 @@ impl Interner {
 }
 
 /// What is known after some choices, unpacked.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Open {
-    domains: Vec<Vec<u64>>,
+    /// All domains one after the other, [`Machines::words`] each.
+    domains: Vec<u64>,
     tables: Vec<u32>,
     slacks: Vec<i64>,
     /// Per `same` rule and class: how often it may still come.
     uses: Vec<Vec<u32>>,
     /// Per `distinct` rule: how many and which classes came; `None` when it can no longer fail.
     came: Vec<Option<(u32, Vec<u64>)>>,
+}
+
+impl Open {
+    /// Makes this one equal to `from` in the memory it has.
+    fn copy(&mut self, from: &Open) {
+        self.domains.copy_from_slice(&from.domains);
+        self.tables.copy_from_slice(&from.tables);
+        self.slacks.copy_from_slice(&from.slacks);
+        self.uses.iter_mut().zip(&from.uses).for_each(|(to, from)| to.copy_from_slice(from));
+        self.came.clone_from(&from.came);
+    }
 }
 
 /// Packs and unpacks states; the layout of a layer is the same for all its nodes.
@@ -154,10 +166,14 @@ impl<'m> Packer<'m> {
         Packer { machines, narrowed, bits }
     }
 
+    fn domain<'o>(&self, open: &'o Open, j: usize) -> &'o [u64] {
+        &open.domains[j * self.machines.words..][..self.machines.words]
+    }
+
     fn root(&self) -> Open {
         let m = self.machines;
         Open {
-            domains: m.domains.clone(),
+            domains: m.domains.concat(),
             tables: m.tables.iter().map(|t| t.start).collect(),
             slacks: m.sums.iter().map(|s| s.slack).collect(),
             uses: m.same.iter().map(|(counted, max)| vec![*max; counted.classes]).collect(),
@@ -175,7 +191,7 @@ impl<'m> Packer<'m> {
         out.clear();
         for j in k..m.sizes.len() {
             if self.narrowed[k][j] {
-                out.extend_from_slice(&open.domains[j]);
+                out.extend_from_slice(self.domain(open, j));
             }
         }
         for (table, &state) in m.tables.iter().zip(&open.tables) {
@@ -241,9 +257,9 @@ impl<'m> Packer<'m> {
         let mut next = || rest.next().unwrap_or(0);
         for j in k..m.sizes.len() {
             if self.narrowed[k][j] {
-                open.domains[j].iter_mut().for_each(|word| *word = next());
+                open.domains[j * m.words..][..m.words].iter_mut().for_each(|word| *word = next());
             } else {
-                open.domains[j].copy_from_slice(&m.domains[j]);
+                open.domains[j * m.words..][..m.words].copy_from_slice(&m.domains[j]);
             }
         }
         for (table, state) in m.tables.iter().zip(&mut open.tables) {
@@ -271,14 +287,16 @@ impl<'m> Packer<'m> {
         }
     }
 
-    /// Takes `o` at depth `k`; false if a rule is broken or a later decision has nothing left.
+    /// Whether no sum is overdrawn by `o` at depth `k`: most options that fail, fail here.
+    fn affords(&self, k: usize, o: usize, open: &Open) -> bool {
+        self.machines.sums.iter().zip(&open.slacks).all(|(sum, &slack)| sum.weights[k][o] <= slack)
+    }
+
+    /// Takes `o` that is afforded at depth `k`; false if another rule is broken or a later decision has nothing left.
     fn take(&self, k: usize, o: usize, open: &mut Open) -> bool {
         let m = self.machines;
         for (sum, slack) in m.sums.iter().zip(&mut open.slacks) {
             *slack -= sum.weights[k][o];
-            if *slack < 0 {
-                return false;
-            }
         }
         for (table, state) in m.tables.iter().zip(&mut open.tables) {
             if let Ok(level) = table.depths.binary_search(&k) {
@@ -312,7 +330,7 @@ impl<'m> Packer<'m> {
         }
         for (j, left) in &m.pairs[k] {
             let mut any = 0;
-            for (word, mask) in open.domains[*j].iter_mut().zip(&left[o]) {
+            for (word, mask) in open.domains[j * m.words..][..m.words].iter_mut().zip(&left[o]) {
                 *word &= mask;
                 any |= *word;
             }
@@ -326,7 +344,7 @@ impl<'m> Packer<'m> {
     /// Whether `o` at the last depth `k` completes a design.
     fn completes(&self, k: usize, o: usize, open: &Open) -> bool {
         let m = self.machines;
-        m.sums.iter().zip(&open.slacks).all(|(sum, &slack)| sum.weights[k][o] <= slack)
+        self.affords(k, o, open)
             && m.tables.iter().zip(&open.tables).all(|(table, &state)| {
                 table.depths.last() != Some(&k) || table.step(state, o, true).is_some()
             })
@@ -348,7 +366,7 @@ impl<'m> Packer<'m> {
         out.clear();
         out.resize(self.machines.words, 0);
         let mut any = false;
-        for o in members(&open.domains[k]) {
+        for o in members(self.domain(open, k)) {
             if self.completes(k, o, open) {
                 out[o / 64] |= 1 << (o % 64);
                 any = true;
@@ -374,7 +392,7 @@ impl Diagram {
             return Ok(new);
         }
         let packer = Packer::new(&machines);
-        let mut open = packer.root();
+        let (mut open, mut after) = (packer.root(), packer.root());
         let mut key = Vec::new();
         let possible = if n == 1 { packer.last(&open, &mut key) } else { packer.pack(0, &open, &mut key) };
         if !possible {
@@ -395,7 +413,7 @@ impl Diagram {
                     new.moves += (layer.options.len() - from) as u64;
                 } else {
                     packer.unpack(k, nodes.key(id), &mut open);
-                    for o in members(&open.domains[k]) {
+                    for o in members(packer.domain(&open, k)) {
                         new.moves += 1;
                         if new.moves.is_multiple_of(LOOK_EVERY) {
                             if !look(k) {
@@ -411,7 +429,10 @@ impl Diagram {
                                 return Err(NoDiagram::TooLarge(too_large(&new, k, n, bounds)));
                             }
                         }
-                        let mut after = open.clone();
+                        if !packer.affords(k, o, &open) {
+                            continue;
+                        }
+                        after.copy(&open);
                         if !packer.take(k, o, &mut after) {
                             continue;
                         }

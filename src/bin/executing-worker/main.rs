@@ -8,6 +8,7 @@ mod answer;
 mod check;
 mod enumerate;
 mod input;
+mod keeping;
 mod optimum;
 mod progress;
 mod qaoa;
