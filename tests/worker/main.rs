@@ -6,5 +6,6 @@
 
 mod byhand;
 mod drive;
+mod enumerate;
 mod faults;
 mod pipeline;
