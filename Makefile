@@ -67,3 +67,12 @@ drill: highs
 
 clean:
 	$(CARGO) clean
+
+# Each package by itself: one that is not to be had is told and left out.
+.PHONY: bench-enumeration
+bench-enumeration: highs
+	$(CARGO) build --release --bin executing-worker
+	test -x target/bench-enumeration/venv/bin/python || python3 -m venv target/bench-enumeration/venv
+	while read -r package; do target/bench-enumeration/venv/bin/pip install -q --disable-pip-version-check "$$package" \
+	  || echo "$$package is not to be had here"; done < benches/enumeration/requirements.txt
+	target/bench-enumeration/venv/bin/python benches/enumeration/bench.py
