@@ -158,6 +158,21 @@ pub enum Request {
     Doctor,
 }
 
+impl Request {
+    /// What a person gives as the reason of this request, if it takes one.
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::EmergencyStop { reason } => Some(reason),
+            Self::Approve { reason, .. }
+            | Self::Reject { reason, .. }
+            | Self::EmergencyClear { reason }
+            | Self::Pin { reason, .. }
+            | Self::Unpin { reason, .. } => reason.as_deref(),
+            _ => None,
+        }
+    }
+}
+
 /// What a drill does to a child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FaultKind {
