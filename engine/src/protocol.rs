@@ -199,6 +199,10 @@ pub struct Submission {
     pub inputs: BTreeMap<String, String>,
     /// Same key, same run: a repeated submit answers with the run it made before.
     pub key: Option<String>,
+    /// Compute this run again from its stored definition, inputs, seed and last parameters, without the stages
+    /// that act; everything else here but `key` is then left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub again: Option<String>,
 }
 
 /// The daemon's no.

@@ -164,6 +164,8 @@ pub enum Verb {
     Doctor,
     /// What differs between two runs: inputs, parameters, results
     Compare { first: String, second: String },
+    /// Compute a run again from its stored inputs, and compare the results
+    Reproduce { run: String },
     /// Drill: do a fault to a child of the supervision tree (admin, and only where settings allow it)
     #[command(hide = true)]
     Inject {

@@ -11,6 +11,7 @@ mod offline;
 mod operate;
 mod output;
 mod progress;
+mod reproduce;
 mod runs;
 mod store;
 mod submit;
@@ -53,6 +54,7 @@ async fn perform(cli: &Cli) -> Outcome {
         Verb::Reject(decision) => return runs::decide(&context, decision, false).await,
         Verb::Explain { what } => return runs::explain(&context, what).await,
         Verb::Compare { first, second } => return runs::compare(&context, first, second).await,
+        Verb::Reproduce { run } => return reproduce::reproduce(&context, run).await,
         Verb::Tree { watch } => return operate::tree(&context, *watch).await,
         Verb::Health => return operate::health(&context).await,
         Verb::Doctor => return doctor::doctor(&context).await,
