@@ -11,6 +11,7 @@ help:
 	@echo 'make bench     start, recovery, journal and QAOA, all rounds printed'
 	@echo 'make bench-actors    our actors beside kameo and ractor'
 	@echo 'make bench-workflow  durable workflows per second, one client and 64'
+	@echo 'make bench-enumeration  the feasible set beside CP-SAT, HiGHS, Gurobi and SCIP'
 	@echo 'make bench-recovery  kill to next stage with 10,000 runs; disk use over 100,000'
 	@echo 'make simulate  SEEDS=1000000 seeded runs of the run machine'
 	@echo 'make drill     faults on purpose in the real programs, counted in a table; ONLY=F2,F12 for some'
