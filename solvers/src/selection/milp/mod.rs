@@ -136,7 +136,9 @@ pub fn least(
     let evaluator = Evaluator::new(space, &one, scenarios, model)?;
     let figures = evaluator.evaluate(0..1, &[level], &mut |_: usize, _: usize| ControlFlow::Continue(()))?;
     let objective = figures.expected[0] + weight.get() * figures.cvar[0];
-    least.gap = least.bound.map(|bound| (objective - bound).max(0.0));
+    // The design is feasible, so whatever lies above its objective is rounding and no bound.
+    least.bound = least.bound.map(|bound| bound.min(objective));
+    least.gap = least.bound.map(|bound| objective - bound);
     least.found = Some(Found {
         design: names(space, &design),
         positions: design,
