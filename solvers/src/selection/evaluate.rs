@@ -118,6 +118,10 @@ impl<'a> Evaluator<'a> {
         self.designs
     }
 
+    pub fn scenarios(&self) -> &'a ScenarioSet {
+        self.scenarios
+    }
+
     pub fn model(&self) -> &BoundModel {
         &self.model
     }

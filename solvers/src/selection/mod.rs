@@ -17,7 +17,9 @@ mod terms;
 pub use answer::{Cell, Ranked, Selection, Tie, choose};
 pub use evaluate::{Evaluator, Figures, Observer, THREADS_MAX};
 pub use frontier::Supported;
-pub use stability::{CANDIDATES, Gap, REPLICATES, REPLICATES_MAX, Resampling, Stability, Win, stability};
+pub use stability::{
+    CANDIDATES, Gap, REPLICATES, REPLICATES_MAX, Resampling, Stability, Win, replicates_max, stability,
+};
 pub use terms::{Comparison, TermDifference};
 
 use crate::costs::{CostError, CostModel};

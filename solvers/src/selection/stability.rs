@@ -23,6 +23,8 @@ pub const REPLICATES_MAX: usize = 100_000;
 pub const CANDIDATES: usize = 10_000;
 /// Most replicates times scenarios: their counts take 4 bytes each, 200 MB.
 const COUNTS_MAX: usize = 50_000_000;
+/// Candidates times replicates times scenarios unless stated: about a second on one core.
+const WORK_USUAL: usize = 1_000_000_000;
 /// Two-sided 95 % of the normal distribution.
 const Z: f64 = 1.959_963_984_540_054;
 /// Share of the replicates outside the interval of the gap, on each side.
@@ -44,6 +46,19 @@ impl Resampling {
     pub fn new(seed: u64) -> Self {
         Resampling { replicates: REPLICATES, seed, candidates: CANDIDATES, threads: 1 }
     }
+
+    /// As [`Resampling::new`], with fewer candidates (and replicates) where there are so many `scenarios`
+    /// that it would take longer than seconds.
+    pub fn usual(seed: u64, scenarios: usize) -> Self {
+        let replicates = REPLICATES.min(replicates_max(scenarios)).max(1);
+        let candidates = WORK_USUAL / (scenarios.max(1) * replicates);
+        Resampling { replicates, seed, candidates: candidates.clamp(2, CANDIDATES), threads: 1 }
+    }
+}
+
+/// Most replicates that [`stability`] takes with so many scenarios.
+pub fn replicates_max(scenarios: usize) -> usize {
+    REPLICATES_MAX.min(COUNTS_MAX / scenarios.max(1))
 }
 
 /// A design that was the choice of at least one replicate.
@@ -224,7 +239,7 @@ pub fn stability(
 ) -> Result<Stability, SelectionError> {
     let designs = evaluator.designs().len();
     let probability = &evaluator.scenarios.probability;
-    let most = REPLICATES_MAX.min(COUNTS_MAX / probability.len().max(1));
+    let most = replicates_max(probability.len());
     if !(1..=most).contains(&resampling.replicates) {
         return Err(SelectionError::Resampling {
             what: "the number of bootstrap replicates",
