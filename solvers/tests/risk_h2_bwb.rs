@@ -13,6 +13,7 @@ use solvers::selection::{Evaluator, Question, choose};
 use solvers::{costs, scenarios, space};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::sync::OnceLock;
 
 const SPACE: &str = include_str!("../../examples/h2-bwb/space.yaml");
 const SCENARIOS: &str = include_str!("../../examples/h2-bwb/scenarios.yaml");
@@ -177,6 +178,12 @@ impl Raw {
     }
 }
 
+/// Found once for all tests.
+fn feasible() -> &'static [Vec<usize>] {
+    static FOUND: OnceLock<Vec<Vec<usize>>> = OnceLock::new();
+    FOUND.get_or_init(|| Raw::read().feasible())
+}
+
 /// Figures of a design that the cost formulas use, gathered by hand.
 struct Aircraft {
     mass: f64,
@@ -275,7 +282,7 @@ fn futures(set: &ScenarioSet) -> Vec<Future> {
 #[test]
 fn the_choice_is_the_exact_argmin_of_a_brute_force_that_shares_nothing() {
     let raw = Raw::read();
-    let by_hand = raw.feasible();
+    let by_hand = feasible();
     let expected: Value = serde_json::from_str(EXPECTED).unwrap();
     assert_eq!(by_hand.len() as u64, expected["feasible"].as_u64().unwrap());
     // A fifth of the scenarios keeps the test short; every fifth of the tail is still twenty of them.
@@ -384,8 +391,7 @@ fn costs_that_tie_decisions_together_are_refused_and_their_spread_part_is_solved
                   boil_off: \"tank_m3 / (1 - index_at_risk * index_shortfall) * hours * h2_price\"\n";
     let model = costs::read("spread.yaml", spread).unwrap();
     let found = least(&space, &set, &model, level, weight, Some(300.0)).unwrap();
-    let designs: Vec<Vec<u16>> =
-        Raw::read().feasible().iter().map(|d| d.iter().map(|&o| o as u16).collect()).collect();
+    let designs: Vec<Vec<u16>> = feasible().iter().map(|d| d.iter().map(|&o| o as u16).collect()).collect();
     let question = Question { grid_levels: vec![level], ..Question::new(level, weight) };
     let scan = solvers::selection::select(&space, &designs, &set, &model, &question).unwrap();
     let highs = found.found.unwrap();

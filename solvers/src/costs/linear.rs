@@ -63,24 +63,38 @@ pub struct LinearCost {
     pub parts: Vec<(usize, Vec<Vec<f64>>)>,
     /// Options that must not be chosen; their figures in `parts` are 0.
     pub unusable: Vec<Unusable>,
+    /// Decision and option of those that the caller called impossible; nothing is known of their cost.
+    pub impossible: Vec<(usize, usize)>,
 }
 
 impl BoundModel {
     /// The model's cost as a sum over decisions, to rounding.
     ///
+    /// `possible` says by decision and option which options some feasible design has, where that is known:
+    /// a figure that only the others lack is no obstacle.
+    ///
     /// Cost: terms x options x scenarios, and as much memory.
     ///
     /// # Errors
     /// [`NotLinear`]: a term that ties decisions together, too many figures, a cost that is not finite.
-    pub fn linear(&self) -> Result<LinearCost, NotLinear> {
+    pub fn linear(&self, possible: Option<&[Vec<bool>]>) -> Result<LinearCost, NotLinear> {
         let scenarios = self.scenarios();
         let options: usize = self.options().iter().sum();
         let figures = (options + 1).saturating_mul(scenarios);
         if figures > SPREAD_FIGURES_MAX {
             return Err(NotLinear::TooLarge { figures });
         }
-        let attributes: Vec<Spread> = self.figures.iter().map(attribute).collect();
-        let mut cost = LinearCost { base: vec![0.0; scenarios], parts: Vec::new(), unusable: Vec::new() };
+        let attributes: Vec<Spread> =
+            self.figures.iter().map(|figures| attribute(figures, possible)).collect();
+        let impossible = possible.unwrap_or_default().iter().enumerate().flat_map(|(decision, options)| {
+            let not = options.iter().enumerate().filter(|(_, possible)| !**possible);
+            not.map(move |(option, _)| (decision, option))
+        });
+        let mut cost = LinearCost {
+            base: vec![0.0; scenarios],
+            impossible: impossible.collect(),
+            ..LinearCost::default()
+        };
         for term in &self.terms {
             let values: Vec<Spread> = term
                 .slots
@@ -151,10 +165,19 @@ fn figure(column: &Column, scenario: usize) -> f64 {
 }
 
 /// The figures of an attribute by decision and option, or why it is no sum over decisions.
-fn attribute(figures: &Figures) -> Spread {
+fn attribute(figures: &Figures, possible: Option<&[Vec<bool>]>) -> Spread {
     let rule = &figures.rule;
+    let is_possible = |decision: usize, option: usize| {
+        possible.and_then(|all| all.get(decision)?.get(option).copied()).unwrap_or(true)
+    };
+    let some = |decision: usize, column: &[Option<f64>]| {
+        column.iter().enumerate().any(|(option, x)| x.is_some() && is_possible(decision, option))
+    };
+    let always = |decision: usize, column: &[Option<f64>]| {
+        column.iter().enumerate().all(|(option, x)| x.is_some() || !is_possible(decision, option))
+    };
     let stated: Vec<&(usize, Vec<Option<f64>>)> =
-        figures.by_decision.iter().filter(|(_, column)| column.iter().any(Option::is_some)).collect();
+        figures.by_decision.iter().filter(|(decision, column)| some(*decision, column)).collect();
     // Not a number stands for "no figure": every operation keeps it, and the option is refused by it.
     let missing = rule.missing.unwrap_or(f64::NAN);
     let part = |column: &[Option<f64>], otherwise: f64, times: f64| -> Vec<Column> {
@@ -170,26 +193,21 @@ fn attribute(figures: &Figures) -> Spread {
         ([(decision, column)], _) => {
             Spread::Parts { base: Column::default(), parts: [(*decision, part(column, missing, 1.0))].into() }
         }
-        (several, gather) => {
-            let always = |column: &[Option<f64>]| column.iter().all(Option::is_some);
-            match gather {
-                Gather::Sum if missing == 0.0 || several.iter().any(|(_, column)| always(column)) => sum(1.0),
-                Gather::Sum => {
-                    Spread::Coupled(format!("the sum `{name}` depends on whether any option states it"))
-                }
-                Gather::Mean if several.iter().all(|(_, column)| always(column)) => {
-                    sum(1.0 / several.len() as f64)
-                }
-                Gather::Mean => Spread::Coupled(format!(
-                    "how many options the mean `{name}` is over depends on the design"
-                )),
-                Gather::Product => Spread::Coupled(format!("`{name}` is a product over decisions")),
-                Gather::Max | Gather::Min => {
-                    Spread::Coupled(format!("`{name}` is an extreme over decisions"))
-                }
-                // Names one decision, so that several are impossible.
-                Gather::Decision(_) => sum(1.0),
+        (several, gather) => match gather {
+            Gather::Sum if missing == 0.0 || several.iter().any(|(d, column)| always(*d, column)) => sum(1.0),
+            Gather::Sum => {
+                Spread::Coupled(format!("the sum `{name}` depends on whether any option states it"))
             }
-        }
+            Gather::Mean if several.iter().all(|(d, column)| always(*d, column)) => {
+                sum(1.0 / several.len() as f64)
+            }
+            Gather::Mean => {
+                Spread::Coupled(format!("how many options the mean `{name}` is over depends on the design"))
+            }
+            Gather::Product => Spread::Coupled(format!("`{name}` is a product over decisions")),
+            Gather::Max | Gather::Min => Spread::Coupled(format!("`{name}` is an extreme over decisions")),
+            // Names one decision, so that several are impossible.
+            Gather::Decision(_) => sum(1.0),
+        },
     }
 }

@@ -16,8 +16,11 @@ const POINTS_MAX: usize = 2500;
 /// Width and height in pixels, and the width of the panel with all designs.
 const SIZE: (u32, u32) = (1320, 620);
 const OVERVIEW_WIDTH: u32 = 470;
-/// Share of the frontier's extent left free round it.
-const MARGIN: f64 = 0.12;
+/// Shares of the frontier's extent left free beside it: where designs that it beats are seen, and below,
+/// where the legend stands.
+const LEFT: f64 = 0.12;
+const ABOVE: f64 = 0.3;
+const BELOW: f64 = 0.45;
 /// Where the frontier has no extent, the panel shows this share of the extent of all designs.
 const EXTENT_MIN: f64 = 0.05;
 
@@ -61,13 +64,17 @@ impl Window {
     }
 }
 
-/// Extent of some figures with a margin, at least a share of `whole`.
-fn extent(values: impl Iterator<Item = f64> + Clone, whole: (f64, f64)) -> (f64, f64) {
+/// Extent of some figures with `below` and `above` of it added, or a share of `whole` if they are all equal.
+fn extent(
+    values: impl Iterator<Item = f64> + Clone,
+    whole: (f64, f64),
+    (below, above): (f64, f64),
+) -> (f64, f64) {
     let low = values.clone().fold(f64::INFINITY, f64::min);
     let high = values.fold(f64::NEG_INFINITY, f64::max);
-    let span = (high - low).max((whole.1 - whole.0) * EXTENT_MIN);
-    let (middle, half) = ((low + high) / 2.0, span / 2.0 + span * MARGIN);
-    (middle - half, middle + half)
+    let least = (whole.1 - whole.0) * EXTENT_MIN;
+    let span = if high - low > 1e-6 * least { high - low } else { least };
+    (low - span * below, high + span * above)
 }
 
 /// Expectation against CVaR: all designs in a small panel, the frontier and its neighbourhood in a large
@@ -106,8 +113,8 @@ pub fn e_cvar_frontier(
         y: range(cvar.iter().map(|c| c / factor), 0.06),
     };
     let window = Window {
-        x: extent(frontier.all.iter().map(|&i| at(i).0), whole.x),
-        y: extent(frontier.all.iter().map(|&i| at(i).1), whole.y),
+        x: extent(frontier.all.iter().map(|&i| at(i).0), whole.x, (LEFT, ABOVE)),
+        y: extent(frontier.all.iter().map(|&i| at(i).1), whole.y, (BELOW, ABOVE)),
     };
     let titles = |axis: &str| titled(axis, word, unit);
     let cvar_title = format!("CVaR at level {level_percent} % of cost");

@@ -138,6 +138,8 @@ fn panel(
                 .label(label.clone())
                 .legend(move |(x, y)| PathElement::new([(x, y), (x + 26, y)], colour.stroke_width(2)));
         }
+        // The chosen design's lines are wider and lie below, so that both are seen where they coincide.
+        let (dash, full) = if position == 0 { (4, 8) } else { (2, 3) };
         // The lines end at the bars, so that they do not run through the legend.
         let reach = highest * 1.06;
         chart
@@ -145,20 +147,20 @@ fn panel(
                 [(*value_at_risk, 0.0), (*value_at_risk, reach)],
                 6,
                 5,
-                colour.stroke_width(2),
+                colour.stroke_width(dash),
             ))
             .map_err(drawing)?
             .label(format!("VaR {} %, {label}", percent(level.get())))
             .legend(move |(x, y)| {
                 EmptyElement::at((x, y))
-                    + PathElement::new([(0, 0), (10, 0)], colour.stroke_width(2))
-                    + PathElement::new([(16, 0), (26, 0)], colour.stroke_width(2))
+                    + PathElement::new([(0, 0), (10, 0)], colour.stroke_width(dash))
+                    + PathElement::new([(16, 0), (26, 0)], colour.stroke_width(dash))
             });
         chart
-            .draw_series(LineSeries::new([(*cvar, 0.0), (*cvar, reach)], colour.stroke_width(4)))
+            .draw_series(LineSeries::new([(*cvar, 0.0), (*cvar, reach)], colour.stroke_width(full)))
             .map_err(drawing)?
             .label(format!("CVaR, mean of the worst {} %, {label}", percent(1.0 - level.get())))
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 26, y)], colour.stroke_width(4)));
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 26, y)], colour.stroke_width(full)));
     }
     legend(&mut chart, SeriesLabelPosition::UpperRight)
 }

@@ -14,7 +14,7 @@ use crate::milp::{MilpError, Status};
 use crate::risk::{CvarLevel, RiskWeight};
 use crate::scenarios::ScenarioSet;
 use crate::selection::{Evaluator, SelectionError, names};
-use crate::space::{Design, DesignSpace, Rule};
+use crate::space::{Constraint, Design, DesignSpace, Rule};
 use crate::{milp, recheck};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -22,6 +22,9 @@ use std::ops::ControlFlow;
 
 /// HiGHS's feasibility tolerance here. Costs are scaled to about 1, so this is a share of their range.
 pub const TOLERANCE: f64 = 1e-9;
+
+/// Most options that HiGHS is asked about one by one: some milliseconds each.
+const OPTIONS_ASKED_MAX: usize = 2_000;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -109,7 +112,11 @@ pub fn least(
     crate::risk::Losses::new(&vec![0.0; scenarios.len()], &scenarios.probability)
         .map_err(SelectionError::from)?;
     let bound_model = model.bind(space, scenarios).map_err(SelectionError::Model)?;
-    let cost = bound_model.linear()?;
+    let cost = match bound_model.linear(None) {
+        // What ties decisions together may be options that no feasible design has.
+        Err(NotLinear::Coupled { .. }) => bound_model.linear(Some(&possible(space)?))?,
+        other => other?,
+    };
     refuse_reachable(space, &cost)?;
     let of_space = milp::model(space, None)?;
     let question = program::Question { level: level.get(), weight: weight.get(), seconds_max };
@@ -150,17 +157,37 @@ pub fn least(
     Ok(least)
 }
 
-/// An option without a finite cost does no harm where no feasible design has it, which HiGHS must prove.
+/// Whether some feasible design has the option; HiGHS must prove that none has.
+fn is_possible(space: &DesignSpace, decision: usize, option: usize) -> Result<bool, MilpError> {
+    let Ok(position) = u16::try_from(option) else { return Ok(true) };
+    let mut with = space.clone();
+    with.constraints.push(Constraint {
+        name: "the option is chosen".into(),
+        rule: Rule::Allowed { decisions: vec![decision], tuples: vec![vec![position]] },
+        line: 0,
+    });
+    Ok(milp::optimum(&with, None, None)?.status != Status::Infeasible)
+}
+
+/// [`is_possible`] by decision and option; in a space of very many options all count as possible.
+fn possible(space: &DesignSpace) -> Result<Vec<Vec<bool>>, MilpError> {
+    let options: usize = space.decisions.iter().map(|d| d.options.len()).sum();
+    let decisions = space.decisions.iter().enumerate();
+    decisions
+        .map(|(at, decision)| {
+            let each = 0..decision.options.len();
+            each.map(|option| Ok(options > OPTIONS_ASKED_MAX || is_possible(space, at, option)?)).collect()
+        })
+        .collect()
+}
+
+/// An option without a finite cost does no harm where no feasible design has it.
 fn refuse_reachable(space: &DesignSpace, cost: &LinearCost) -> Result<(), ChoiceError> {
     for unusable in &cost.unusable {
-        let Ok(option) = u16::try_from(unusable.option) else { continue };
-        let mut with = space.clone();
-        with.constraints.push(crate::space::Constraint {
-            name: "the option is chosen".into(),
-            rule: Rule::Allowed { decisions: vec![unusable.decision], tuples: vec![vec![option]] },
-            line: 0,
-        });
-        if milp::optimum(&with, None, None)?.status != Status::Infeasible {
+        if cost.impossible.contains(&(unusable.decision, unusable.option)) {
+            continue;
+        }
+        if is_possible(space, unusable.decision, unusable.option)? {
             let decision = &space.decisions[unusable.decision];
             return Err(ChoiceError::Unusable {
                 term: unusable.term.clone(),

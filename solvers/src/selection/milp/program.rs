@@ -115,9 +115,11 @@ fn run(
     let fixed = crate::risk::sum(costs.base.iter().zip(probability).map(|(x, p)| x * p));
     let mut columns: Vec<Col> = Vec::with_capacity(program.columns.len());
     for (at, column) in program.columns.iter().enumerate() {
-        let unusable =
-            cost.unusable.iter().any(|u| starts.get(u.decision).is_some_and(|start| start + u.option == at));
-        let upper = if unusable { 0 } else { column.upper };
+        let is_here =
+            |decision: usize, option: usize| starts.get(decision).is_some_and(|start| start + option == at);
+        let excluded = cost.unusable.iter().any(|u| is_here(u.decision, u.option))
+            || cost.impossible.iter().any(|&(decision, option)| is_here(decision, option));
+        let upper = if excluded { 0 } else { column.upper };
         let (lower, upper) = (fits(&column.name, column.lower)?, fits(&column.name, upper)?);
         columns.push(model.add_integer_column(mean[at], lower..=upper));
     }
