@@ -8,3 +8,4 @@ mod byhand;
 mod drive;
 mod faults;
 mod pipeline;
+mod risk;

@@ -24,6 +24,9 @@ const BELOW: f64 = 0.45;
 /// Where the frontier has no extent, the panel shows this share of the extent of all designs.
 const EXTENT_MIN: f64 = 0.05;
 
+/// Least share of the overview's axes that the frame round the frontier takes.
+const FRAME_MIN: f64 = 0.08;
+
 /// What a marked design is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MarkKind {
@@ -58,8 +61,13 @@ impl Window {
         (self.x.0..=self.x.1).contains(&x) && (self.y.0..=self.y.1).contains(&y)
     }
 
-    fn outline(&self) -> [(f64, f64); 5] {
-        let (x, y) = (self.x, self.y);
+    /// Its outline, widened where it would be lost among the marks of the whole.
+    fn framed(&self, whole: Window) -> [(f64, f64); 5] {
+        let wide = |part: (f64, f64), whole: (f64, f64)| {
+            let lacking = ((whole.1 - whole.0) * FRAME_MIN - (part.1 - part.0)).max(0.0) / 2.0;
+            ((part.0 - lacking).max(whole.0), (part.1 + lacking).min(whole.1))
+        };
+        let (x, y) = (wide(self.x, whole.x), wide(self.y, whole.y));
         [(x.0, y.0), (x.1, y.0), (x.1, y.1), (x.0, y.1), (x.0, y.0)]
     }
 }
@@ -136,13 +144,13 @@ pub fn e_cvar_frontier(
         let line = frontier.all.iter().map(|&i| at(i));
         overview.draw_series(LineSeries::new(line, BLUE.stroke_width(2))).map_err(drawing)?;
         overview
-            .draw_series(DashedLineSeries::new(window.outline(), 5, 4, BLACK.stroke_width(1)))
+            .draw_series(DashedLineSeries::new(window.framed(whole), 5, 4, BLACK.stroke_width(1)))
             .map_err(drawing)?;
         for mark in &marks {
             draw_mark(&mut overview, mark.kind, at(mark.index), 0.6, None)?;
         }
 
-        let title = "The dashed part: designs that none beats in both";
+        let title = "The frontier: designs that none beats in both";
         let mut zoom = panel(&right, title, window, (titles("Expected cost"), titles(&cvar_title)), 8)?;
         let every = near.len().div_ceil(POINTS_MAX).max(1);
         let label = match every {
