@@ -9,3 +9,4 @@ mod drive;
 mod enumerate;
 mod faults;
 mod pipeline;
+mod risk;
