@@ -17,7 +17,15 @@ fn shared(name: &str, expected: u128) {
     let program = read(&path).unwrap();
     let started = std::time::Instant::now();
     let counted = count(&program, 0, &mut || false).unwrap();
-    println!("{name}: {} in {:?}, {} nodes", counted.count, started.elapsed(), counted.nodes);
+    println!(
+        "{name}: {} in {:?}, {} nodes, {}, confirmed by {:?}, {} bytes",
+        counted.count,
+        started.elapsed(),
+        counted.nodes,
+        counted.method,
+        counted.confirmed_by,
+        counted.stored_bytes
+    );
     assert_eq!((counted.count, counted.complete), (expected, true), "{name}");
 }
 
