@@ -28,6 +28,8 @@ pub struct Choices {
     pub space: DesignSpace,
     /// Per decision and option: the columns that are not at zero, with their values.
     sets: Vec<Vec<Option<(usize, i64)>>>,
+    /// Columns that say whether any of others is set, with these.
+    marks: BTreeMap<usize, Vec<usize>>,
     columns: usize,
     /// Columns that stand in an exactly-one equation.
     pub grouped: usize,
@@ -57,8 +59,10 @@ impl Choices {
             }
         }
         let grouped = place.iter().flatten().count();
+        let Distinct { counted, marks, rows: said } = Distinct::find(program, &place);
+        made_of.extend(said);
         for (c, column) in program.columns.iter().enumerate() {
-            if place[c].is_none() {
+            if place[c].is_none() && !marks.contains_key(&c) {
                 if column.upper.checked_sub(column.lower)?.unsigned_abs() >= OPTIONS_MAX as u64
                     || column.lower > column.upper
                 {
@@ -82,9 +86,12 @@ impl Choices {
             .collect();
         let space =
             DesignSpace { name: program.name.clone(), decisions, constraints: Vec::new(), objective: None };
-        let mut choices = Choices { space, sets, columns: program.columns.len(), grouped };
+        let mut choices = Choices { space, sets, marks, columns: program.columns.len(), grouped };
         let decision_of: Vec<usize> = place.iter().map(|p| p.map_or(0, |p| p.0)).collect();
         choices.rows(program, &decision_of, &made_of);
+        for (r, marks) in counted {
+            choices.distinct(program, &decision_of, r, &marks)?;
+        }
         choices.objective(program)?;
         Some(choices)
     }
@@ -96,6 +103,9 @@ impl Choices {
             if let Some(Some((c, v))) = options.get(usize::from(o)) {
                 values[*c] = *v;
             }
+        }
+        for (&mark, of) in &self.marks {
+            values[mark] = i64::from(of.iter().any(|&c| values[c] == 1));
         }
         values
     }
@@ -213,17 +223,53 @@ impl Choices {
         let attribute = format!("family {f}");
         let row_of: BTreeMap<usize, usize> =
             rows.iter().flat_map(|&r| program.rows[r].terms.iter().map(move |t| (t.0, r))).collect();
-        let decisions: BTreeSet<usize> = row_of.keys().map(|&c| decision_of[c]).collect();
+        let decisions = self.label(&attribute, decision_of, &row_of);
+        let max = u32::try_from(max).unwrap_or(u32::MAX);
+        self.rule(attribute.clone(), Rule::Same { attribute, decisions, max });
+    }
+
+    /// A row that counts marks: so many different ones are set.
+    fn distinct(
+        &mut self,
+        program: &Program,
+        decision_of: &[usize],
+        r: usize,
+        marks: &[usize],
+    ) -> Option<()> {
+        let attribute = format!("marks {r}");
+        let mut mark_of = BTreeMap::new();
+        for mark in marks {
+            mark_of.extend(self.marks.get(mark)?.iter().map(|&c| (c, *mark)));
+        }
+        let decisions = self.label(&attribute, decision_of, &mark_of);
+        let row = &program.rows[r];
+        let (min, max) = (row.lower.map(|l| l.max(0)), row.upper.map(|u| u.min(i64::from(u32::MAX))));
+        // Fewer than no value cannot be; the plain search says so.
+        if max.is_some_and(|m| m < 0) {
+            return None;
+        }
+        let bound = |b: i64| u32::try_from(b).ok();
+        let (min, max) = (min.map_or(Some(0), bound)?, max.map_or(Some(u32::MAX), bound)?);
+        self.rule(attribute.clone(), Rule::Distinct { attribute, decisions, min: Some(min), max: Some(max) });
+        Some(())
+    }
+
+    /// Gives the options of `label_of`'s columns their label; the decisions that have some.
+    fn label(
+        &mut self,
+        attribute: &str,
+        decision_of: &[usize],
+        label_of: &BTreeMap<usize, usize>,
+    ) -> Vec<usize> {
+        let decisions: BTreeSet<usize> = label_of.keys().map(|&c| decision_of[c]).collect();
         for &d in &decisions {
             for (option, set) in self.space.decisions[d].options.iter_mut().zip(&self.sets[d]) {
-                if let Some(r) = set.and_then(|(c, _)| row_of.get(&c)) {
-                    option.attributes.insert(attribute.clone(), Attribute::Text(r.to_string()));
+                if let Some(label) = set.and_then(|(c, _)| label_of.get(&c)) {
+                    option.attributes.insert(attribute.to_string(), Attribute::Text(label.to_string()));
                 }
             }
         }
-        let decisions = decisions.into_iter().collect();
-        let max = u32::try_from(max).unwrap_or(u32::MAX);
-        self.rule(attribute.clone(), Rule::Same { attribute, decisions, max });
+        decisions.into_iter().collect()
     }
 
     fn objective(&mut self, program: &Program) -> Option<()> {
@@ -245,5 +291,77 @@ impl Choices {
         let maximise = program.maximise;
         self.space.objective = Some(Objective { attribute: COST.to_string(), maximise, missing: None });
         Some(())
+    }
+}
+
+/// Switches that only count: each is set exactly if any of its columns is, and rows bound how many are set.
+#[derive(Default)]
+struct Distinct {
+    /// Row and the marks it counts.
+    counted: Vec<(usize, Vec<usize>)>,
+    marks: BTreeMap<usize, Vec<usize>>,
+    /// Rows that are said by it all.
+    rows: Vec<usize>,
+}
+
+impl Distinct {
+    /// The marks of `program` among the columns without a `place`. A mark stands in `x - mark <= 0` for
+    /// each of its columns, in `mark - sum of them <= 0`, in one row that counts marks over different
+    /// columns, and nowhere else.
+    fn find(program: &Program, place: &[Option<(usize, usize)>]) -> Distinct {
+        let switch = |c: usize| program.columns[c].lower == 0 && program.columns[c].upper == 1;
+        let may = |c: usize| place[c].is_none() && switch(c) && program.costs.get(c) == Some(&0);
+        let mut uses: Vec<Vec<usize>> = vec![Vec::new(); program.columns.len()];
+        for (r, row) in program.rows.iter().enumerate() {
+            row.terms.iter().for_each(|&(c, _)| uses[c].push(r));
+        }
+        // Per candidate: columns below it, the row above it, its other rows.
+        let mut found: BTreeMap<usize, (BTreeSet<usize>, usize)> = BTreeMap::new();
+        let mut out = Distinct::default();
+        'column: for mark in (0..program.columns.len()).filter(|&c| may(c)) {
+            let (mut below, mut above, mut counts) = (BTreeSet::new(), None, Vec::new());
+            for &r in &uses[mark] {
+                let row = &program.rows[r];
+                let own = row.terms.iter().find(|t| t.0 == mark).map_or(0, |t| t.1);
+                let others: Vec<(usize, i64)> = row.terms.iter().copied().filter(|t| t.0 != mark).collect();
+                let at_most_0 = row.upper == Some(0) && row.lower.is_none();
+                let placed = |t: &(usize, i64)| place[t.0].is_some() && switch(t.0);
+                if at_most_0 && own == -1 && others.len() == 1 && others[0].1 == 1 && placed(&others[0]) {
+                    below.insert(others[0].0);
+                } else if at_most_0
+                    && own == 1
+                    && above.is_none()
+                    && others.iter().all(|t| t.1 == -1 && placed(t))
+                {
+                    above = Some((others.iter().map(|t| t.0).collect::<BTreeSet<_>>(), r));
+                } else if row.terms.iter().all(|&(c, a)| a == 1 && may(c)) {
+                    counts.push(r);
+                } else {
+                    continue 'column;
+                }
+            }
+            if let (Some((columns, _)), [count]) = (&above, &counts[..])
+                && !below.is_empty()
+                && *columns == below
+            {
+                found.insert(mark, (below, *count));
+            }
+        }
+        let counting: BTreeSet<usize> = found.values().map(|f| f.1).collect();
+        for r in counting {
+            let marks: Vec<usize> = program.rows[r].terms.iter().map(|t| t.0).collect();
+            let mut seen = BTreeSet::new();
+            let whole = marks.iter().all(|m| {
+                found.get(m).is_some_and(|(of, row)| *row == r && of.iter().all(|&c| seen.insert(c)))
+            });
+            if whole {
+                for m in &marks {
+                    out.rows.extend(&uses[*m]);
+                    out.marks.insert(*m, found[m].0.iter().copied().collect());
+                }
+                out.counted.push((r, marks));
+            }
+        }
+        out
     }
 }

@@ -17,8 +17,8 @@ use crate::space::Decimal;
 /// Nodes that counting by components is granted before choices are tried: some 10 ms.
 const MEMO_NODES_FIRST: u64 = 2_000;
 
-/// Nodes of the second method: about a second of plain search.
-pub const CONFIRM_NODES: u64 = 300_000;
+/// Nodes of the second method: seconds of plain search.
+pub const CONFIRM_NODES: u64 = 400_000;
 
 /// Most solutions kept: as vectors of columns they are for looking at.
 pub const KEEP_MAX: usize = 1_000_000;
@@ -134,31 +134,44 @@ pub fn solutions(
     if !fits(program)? {
         return Ok(Counted::none());
     }
-    let mut counted = match options.only {
-        _ if options.keep > 0 => return plain(program, options.keep, u64::MAX, 1, observer),
-        None => first(program, options, observer)?,
-        Some(Method::Search) => plain(program, 0, u64::MAX, 1, observer)?,
-        Some(Method::Components) => by_components(program, options, u64::MAX, observer)?,
+    match options.only {
+        _ if options.keep > 0 => plain(program, options.keep, u64::MAX, 1, observer),
+        None => first(program, options, observer),
+        Some(Method::Search) => plain(program, 0, u64::MAX, 1, observer),
+        Some(Method::Components) => by_components(program, options, u64::MAX, observer),
         Some(Method::Choices) => {
             let choices = Choices::new(program).ok_or(ProgramError::NoChoices)?;
-            by_choices(&choices, options, observer)?
+            by_choices(&choices, options, observer)
         }
-    };
-    if counted.complete && options.confirm_nodes > 0 && counted.method != BY_SEARCH {
+    }
+}
+
+/// Counts once more by another method within `options.confirm_nodes` and writes its name into
+/// `counted.confirmed_by`, or leaves that absent if the nodes did not suffice.
+///
+/// # Errors
+/// [`ProgramError::Disagree`] if the other method gives another count.
+pub fn confirm(
+    program: &Program,
+    counted: &mut Counted,
+    options: &CountOptions,
+    observer: &mut dyn Observer,
+) -> Result<(), ProgramError> {
+    if counted.complete && options.confirm_nodes > 0 && counted.method != BY_SEARCH && fits(program)? {
         let second = plain(program, 0, options.confirm_nodes, 2, observer)?;
         if second.complete {
-            agree(&counted, BY_SEARCH, second.count)?;
+            agree(counted, BY_SEARCH, second.count)?;
             counted.confirmed_by = Some(BY_SEARCH.to_string());
         } else if counted.method == BY_CHOICES {
             let (result, memo) = components(program, options, options.confirm_nodes / 10, 2, observer)?;
             if let Ok(count) = result {
-                agree(&counted, BY_COMPONENTS, count)?;
+                agree(counted, BY_COMPONENTS, count)?;
                 counted.confirmed_by = Some(BY_COMPONENTS.to_string());
             }
             counted.stored_bytes = counted.stored_bytes.max(memo.bytes);
         }
     }
-    Ok(counted)
+    Ok(())
 }
 
 fn agree(counted: &Counted, second: &str, other: u128) -> Result<(), ProgramError> {

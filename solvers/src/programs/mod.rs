@@ -14,7 +14,7 @@ mod watch;
 pub use choices::Choices;
 pub use count::{
     BY_CHOICES, BY_COMPONENTS, BY_SEARCH, CONFIRM_NODES, Chosen, CountOptions, KEEP_MAX, Method,
-    ProgramError, RankedSolution, chosen, count, solutions,
+    ProgramError, RankedSolution, chosen, confirm, count, solutions,
 };
 pub use file::read;
 pub use memo::{MEMO_BYTES_MAX, MEMO_COLUMNS_MAX};
