@@ -130,8 +130,8 @@ fn programs_that_cannot_be_counted_exactly_are_refused_with_all_reasons() {
     for code in ["EX-0331", "EX-0332", "EX-0333"] {
         assert!(all.iter().any(|p| p.starts_with(code)), "{code} is not among {all:?}");
     }
-    assert!(problems("broken.mps", "this is no program")[0].starts_with("EX-0330"));
-    assert!(problems("absent.txt", "x")[0].starts_with("EX-0330"));
+    assert!(problems("broken.mps", "this is no program\nENDATA\n")[0].starts_with("EX-0330"));
+    assert!(problems("absent.txt", "x")[0].starts_with("EX-0335"));
 }
 
 #[test]

@@ -340,3 +340,12 @@ pub fn count(program: &Program, keep: usize, stop: &mut dyn FnMut() -> bool) -> 
     let options = CountOptions { keep: keep.min(KEEP_MAX), ..CountOptions::default() };
     solutions(program, &options, &mut Asking(stop)).map_err(|error| error.to_string())
 }
+
+/// One solution of `program`, if the plain search meets one within `nodes_max`.
+pub(crate) fn complete(program: &Program, nodes_max: u64) -> Option<Vec<i64>> {
+    if !fits(program).ok()? {
+        return None;
+    }
+    let found = search::run(program, 1, nodes_max, &Signals::default()).ok()?;
+    found.solutions.into_iter().next()
+}

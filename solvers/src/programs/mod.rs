@@ -12,6 +12,7 @@ mod search;
 mod watch;
 
 pub use choices::Choices;
+pub(crate) use count::complete;
 pub use count::{
     BY_CHOICES, BY_COMPONENTS, BY_SEARCH, CONFIRM_NODES, Chosen, CountOptions, KEEP_MAX, Method,
     ProgramError, RankedSolution, chosen, confirm, count, solutions,
