@@ -150,8 +150,9 @@ fn an_lp_file_with_decimals_is_scaled_exactly() {
 #[test]
 fn counting_ends_when_it_is_told_to() {
     let column = |c: usize| Column { name: format!("x{c}"), lower: 0, upper: 1 };
-    let terms = |n: usize| (0..n).map(|c| (c, 1 + (c as i64 % 7))).collect();
-    let row = Row { name: "half".into(), terms: terms(60), lower: Some(100), upper: Some(101) };
+    let terms = |n: usize| (0..n).map(|c| (c, 1_000_003 + 7919 * (c * c) as i64)).collect();
+    let row =
+        Row { name: "half".into(), terms: terms(60), lower: Some(200_000_000), upper: Some(200_000_100) };
     let program = Program {
         columns: (0..60).map(column).collect(),
         rows: vec![row],

@@ -55,15 +55,13 @@ unsafe extern "C" fn heard(
         (shared, out)
     };
     match kind {
-        ffi::kHighsCallbackLogging => {
-            if out.log_type >= LOG_WARNING && !message.is_null() {
-                // SAFETY: HiGHS passes a string closed by zero.
-                let words = unsafe { CStr::from_ptr(message) }.to_string_lossy().trim().to_string();
-                if let Ok(mut kept) = shared.words.lock()
-                    && kept.len() < WORDS_MAX
-                {
-                    kept.push(words);
-                }
+        ffi::kHighsCallbackLogging if out.log_type >= LOG_WARNING && !message.is_null() => {
+            // SAFETY: HiGHS passes a string closed by zero.
+            let words = unsafe { CStr::from_ptr(message) }.to_string_lossy().trim().to_string();
+            if let Ok(mut kept) = shared.words.lock()
+                && kept.len() < WORDS_MAX
+            {
+                kept.push(words);
             }
         }
         ffi::kHighsCallbackMipImprovingSolution => {

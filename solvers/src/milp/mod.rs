@@ -120,8 +120,22 @@ pub fn attribute_range(
     missing: Option<Decimal>,
     seconds_max: Option<f64>,
 ) -> Result<(Optimum, Optimum), MilpError> {
+    attribute_range_with(space, attribute, missing, seconds_max, &mut Silent)
+}
+
+/// As [`attribute_range`], watched by `observer`.
+///
+/// # Errors
+/// As [`optimum`].
+pub fn attribute_range_with(
+    space: &DesignSpace,
+    attribute: &str,
+    missing: Option<Decimal>,
+    seconds_max: Option<f64>,
+    observer: &mut dyn SolveObserver,
+) -> Result<(Optimum, Optimum), MilpError> {
     let toward = |maximise| Objective { attribute: attribute.to_string(), maximise, missing };
-    let low = optimum(space, Some(&toward(false)), seconds_max)?;
-    let high = optimum(space, Some(&toward(true)), seconds_max)?;
+    let low = optimum_with(space, Some(&toward(false)), seconds_max, None, observer)?;
+    let high = optimum_with(space, Some(&toward(true)), seconds_max, None, observer)?;
     Ok((low, high))
 }

@@ -208,12 +208,17 @@ pub fn solve_with(
             .spawn_scoped(scope, move || run(program, options, shared, send))
             .map_err(|error| SolveError::Solver { what: error.to_string() })?;
         let mut now = Solving::default();
+        // HiGHS repeats an incumbent now and then.
+        let mut best: Option<i64> = None;
+        let better = |a: i64, b: Option<i64>| b.is_none_or(|b| if program.maximise { a > b } else { a < b });
         loop {
             let ended = match events.recv_timeout(LOOK_EVERY) {
                 Ok(event) => {
                     let (bound, gap, nodes) = match event {
                         Event::Improved { values, bound, gap, nodes } => {
-                            now.incumbent = checked(program, &values).or(now.incumbent);
+                            let found = checked(program, &values).filter(|i| better(i.objective, best));
+                            best = found.as_ref().map(|i| i.objective).or(best);
+                            now.incumbent = found;
                             (bound, gap, nodes)
                         }
                         Event::Search { bound, gap, nodes } => (bound, gap, nodes),

@@ -341,6 +341,22 @@ pub fn count(program: &Program, keep: usize, stop: &mut dyn FnMut() -> bool) -> 
     solutions(program, &options, &mut Asking(stop)).map_err(|error| error.to_string())
 }
 
+/// As the plain search of [`solutions`], ended after `nodes_max` nodes; then not complete.
+///
+/// # Errors
+/// As [`solutions`].
+pub fn within(
+    program: &Program,
+    options: &CountOptions,
+    nodes_max: u64,
+    observer: &mut dyn Observer,
+) -> Result<Counted, ProgramError> {
+    if !fits(program)? {
+        return Ok(Counted::none());
+    }
+    plain(program, options.keep.min(KEEP_MAX), nodes_max, 1, observer)
+}
+
 /// One solution of `program`, if the plain search meets one within `nodes_max`.
 pub(crate) fn complete(program: &Program, nodes_max: u64) -> Option<Vec<i64>> {
     if !fits(program).ok()? {

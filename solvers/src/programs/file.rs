@@ -218,20 +218,20 @@ fn exactly(raw: Raw, file: &str) -> Result<Program, Vec<Problem>> {
         problem(file, "EX-0333", message, "write integers or short decimals")
     };
     let mut rows = Vec::with_capacity(raw.row_lower.len());
-    for r in 0..raw.row_lower.len() {
+    for (r, name) in row_names.into_iter().enumerate() {
         let (start, end) = (raw.starts[r] as usize, raw.starts[r + 1] as usize);
         let mut numbers: Vec<f64> = raw.values[start..end].to_vec();
         let bounds = [raw.row_lower[r], raw.row_upper[r]];
         numbers.extend(bounds.iter().filter(|b| b.is_finite()));
         match exact::common(&numbers) {
-            Err(value) => problems.push(not_exact(&format!("row `{}`", row_names[r]), value)),
+            Err(value) => problems.push(not_exact(&format!("row `{name}`"), value)),
             Ok((whole, _)) => {
                 let terms = raw.indices[start..end].iter().map(|&c| c as usize).zip(whole.iter().copied());
                 let mut rest = whole[end - start..].iter().copied();
                 let lower = bounds[0].is_finite().then(|| rest.next()).flatten();
                 let upper = bounds[1].is_finite().then(|| rest.next()).flatten();
                 let terms = terms.filter(|(_, a)| *a != 0).collect();
-                rows.push(Row { name: row_names[r].clone(), terms, lower, upper });
+                rows.push(Row { name, terms, lower, upper });
             }
         }
     }

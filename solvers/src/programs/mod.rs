@@ -15,7 +15,7 @@ pub use choices::Choices;
 pub(crate) use count::complete;
 pub use count::{
     BY_CHOICES, BY_COMPONENTS, BY_SEARCH, CONFIRM_NODES, Chosen, CountOptions, KEEP_MAX, Method,
-    ProgramError, RankedSolution, chosen, confirm, count, solutions,
+    ProgramError, RankedSolution, chosen, confirm, count, solutions, within,
 };
 pub use file::read;
 pub use memo::{MEMO_BYTES_MAX, MEMO_COLUMNS_MAX};

@@ -220,8 +220,8 @@ impl Search<'_> {
         }
         let keeping = self.out.solutions.len() < self.keep;
         if self.undecided == 0 && !keeping {
-            let widths = self.lower.iter().zip(&self.upper).map(|(l, u)| (u - l) as u128 + 1);
-            let here = widths.fold(Some(1u128), |n, width| n?.checked_mul(width));
+            let mut widths = self.lower.iter().zip(&self.upper).map(|(l, u)| (u - l) as u128 + 1);
+            let here = widths.try_fold(1u128, |n, width| n.checked_mul(width));
             let here = here.and_then(|n| n.checked_add(self.out.count));
             self.out.count = here.ok_or(ProgramError::TooMany)?;
             self.signals.advance(share, self.out.count);
