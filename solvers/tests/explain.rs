@@ -191,10 +191,14 @@ fn a_near_miss_passes_with_its_change_and_with_nothing_short_of_it() {
 }
 
 /// Stops at the first question.
-struct Stopper;
+#[derive(Default)]
+struct Stopper {
+    asked: bool,
+}
 
 impl Observer for Stopper {
     fn progress(&mut self, _: &Progress) -> Flow {
+        self.asked = true;
         Flow::Stop
     }
 }
@@ -220,8 +224,9 @@ fn what_was_not_computed_is_absent_and_said_in_words() {
     assert_eq!(found.constraints[0].removed_given_others, None);
     assert!(found.not_computed.iter().any(|w| w.contains("more than 1000")), "{:?}", found.not_computed);
     assert!(table(&found).contains("not computed"));
-    let found = explain(&space, &ExplainOptions::default(), &mut Stopper).unwrap();
-    if found.designs.is_some() {
+    let mut stopper = Stopper::default();
+    let found = explain(&space, &ExplainOptions::default(), &mut stopper).unwrap();
+    if !stopper.asked {
         println!("skipped: the count ended before the observer was asked");
         return;
     }
