@@ -4,6 +4,7 @@
 //! bytes it would take; `--limit` says that a part is wanted. docs/feasible-set.md tells what is promised.
 
 use crate::answer::{Answer, Failure};
+use crate::enumerate_program;
 use crate::input::{self, Input};
 use crate::keeping::{self, Keeping};
 use crate::progress::Watch;
@@ -14,7 +15,6 @@ use solvers::enumeration::{
     Packing, enumerate, estimate, feasible_set_digest,
 };
 use solvers::problem::Problem;
-use solvers::programs::{self, Program};
 use solvers::space::{Decimal, DesignSpace};
 use std::path::{Path, PathBuf};
 
@@ -46,16 +46,16 @@ pub struct Arguments {
     /// A design space (YAML, JSON) or a program (.mps, .lp).
     file: PathBuf,
     #[arg(long, value_enum, default_value = "list")]
-    mode: ModeName,
+    pub mode: ModeName,
     /// List: the first K designs; best and sample: how many (100).
     #[arg(long, value_name = "K")]
-    limit: Option<u64>,
+    pub limit: Option<u64>,
     /// Search threads; the result does not depend on them.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
-    threads: u32,
+    pub threads: u32,
     /// Seed of the sample.
     #[arg(long, default_value_t = 0)]
-    seed: u64,
+    pub seed: u64,
     /// How it is done; the result does not depend on it.
     #[arg(long, value_enum, default_value = "auto")]
     method: MethodName,
@@ -76,10 +76,10 @@ pub struct Arguments {
     resume: Option<PathBuf>,
     /// End after this many seconds; the answer then says that it is not complete.
     #[arg(long, value_name = "S", value_parser = positive)]
-    seconds_max: Option<f64>,
+    pub seconds_max: Option<f64>,
     /// Write the designs here: JSON if it ends in .json, else the compact form.
     #[arg(long)]
-    out: Option<PathBuf>,
+    pub out: Option<PathBuf>,
 }
 
 /// A positive, finite number of seconds.
@@ -122,7 +122,7 @@ fn sum(all: impl Iterator<Item = Decimal>) -> Option<Decimal> {
 pub fn run(arguments: &Arguments) -> Result<Answer, Failure> {
     match input::read(&arguments.file)? {
         Input::Space(space) => of_space(arguments, &space),
-        Input::Program(program) => of_program(arguments, &program),
+        Input::Program(program) => enumerate_program::run(arguments, &program),
     }
 }
 
@@ -333,39 +333,4 @@ fn ranked_set(space: &DesignSpace, outcome: &Outcome) -> DesignSet {
     let mut set = DesignSet::new(Packing::new(space));
     all.iter().for_each(|d| set.push(d));
     set
-}
-
-fn of_program(arguments: &Arguments, program: &Program) -> Result<Answer, Failure> {
-    let keep = match arguments.mode {
-        ModeName::Count => 0,
-        ModeName::List => arguments.limit.unwrap_or(SHOWN_MAX),
-        ModeName::Best | ModeName::Sample | ModeName::Diverse => {
-            let what = "programs are counted and listed; `optimum` gives the best solution".to_string();
-            return Err(Failure::Usage(what));
-        }
-    };
-    if arguments.out.is_some() {
-        return Err(Failure::Usage(
-            "--out is for design spaces; solutions of programs are printed".to_string(),
-        ));
-    }
-    let keep = usize::try_from(keep).unwrap_or(usize::MAX);
-    let watch = Watch::new(arguments.seconds_max);
-    let counted = programs::count(program, keep, &mut || watch.over()).map_err(Failure::Refused)?;
-    let seconds = watch.seconds();
-    let solution = |values: &Vec<i64>| {
-        let pairs = program.columns.iter().zip(values).map(|(c, v)| (c.name.clone(), json!(v)));
-        Value::Object(pairs.collect())
-    };
-    let mut object = Map::new();
-    object.insert("count".into(), whole(counted.count));
-    object.insert("complete".into(), json!(counted.complete));
-    object.insert("seconds".into(), json!(seconds));
-    object.insert("digest".into(), Value::Null);
-    object.insert("method".into(), json!("exact depth-first search with bounds propagation"));
-    object.insert("nodes".into(), json!(counted.nodes));
-    if keep > 0 {
-        object.insert("solutions".into(), Value::Array(counted.solutions.iter().map(solution).collect()));
-    }
-    Ok(Answer::good(Value::Object(object)))
 }
