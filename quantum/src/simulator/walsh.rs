@@ -1,70 +1,35 @@
 //! The Walsh-Hadamard transform of one real array, unnormalised, in blocks that fit the caches.
 //!
-//! Real and imaginary part of a state are transformed on their own: additions and subtractions only. Twice the
-//! transform multiplies by the length, a power of two, which is undone without rounding.
+//! Real and imaginary part of a state are transformed on their own: additions and subtractions only, bit after
+//! bit from the lowest, so that every vector width gives the same bits. Twice the transform multiplies by the
+//! length, a power of two, which is undone without rounding. [`vectors`] holds the kernel for AVX.
 
-use crate::wide::wide;
+#[cfg(target_arch = "x86_64")]
+mod vectors;
 
 /// Bits of a block that is transformed at once: 2^11 doubles are 16 KiB, so that both parts of a state fit a
 /// first-level cache of 32 KiB.
 pub(crate) const BLOCK_BITS: u32 = 11;
 
-wide! {
-    /// Transforms `values`, whose length is a power of two. O(n log n) additions.
-    pub fn transform(values: &mut [f64]) {
-        let block = values.len().min(1 << BLOCK_BITS);
-        for part in values.chunks_exact_mut(block) {
-            block_inline(part);
-        }
-        bits_inline(values, block);
+/// Transforms `values`, whose length is a power of two. O(n log n) additions.
+pub fn transform(values: &mut [f64]) {
+    let block = values.len().min(1 << BLOCK_BITS);
+    for part in values.chunks_exact_mut(block) {
+        transform_from(part, 1);
     }
-
-    /// Transforms one block of at most 2^[`BLOCK_BITS`] values.
-    pub(crate) fn transform_block(values: &mut [f64]) {
-        block_inline(values);
-    }
-
-    /// Transforms over the bits of the index from that of worth `half` on.
-    pub(crate) fn transform_from(values: &mut [f64], half: usize) {
-        bits_inline(values, half);
-    }
+    transform_from(values, block);
 }
 
-#[inline(always)]
-fn block_inline(values: &mut [f64]) {
-    if values.len() < 8 {
-        return bits_inline(values, 1);
+/// Transforms over the bits of the index from that of worth `half` on.
+pub(crate) fn transform_from(values: &mut [f64], half: usize) {
+    #[cfg(target_arch = "x86_64")]
+    if vectors::transform_from(values, half) {
+        return;
     }
-    for eight in values.as_chunks_mut::<8>().0 {
-        *eight = eight_inline(*eight);
-    }
-    bits_inline(values, 8);
+    plain(values, half);
 }
 
-/// The transform of eight neighbours, as three exchanges of the whole vector.
-#[inline(always)]
-fn eight_inline(x: [f64; 8]) -> [f64; 8] {
-    let x: [f64; 8] = std::array::from_fn(|i| if i & 1 == 0 { x[i] + x[i ^ 1] } else { x[i ^ 1] - x[i] });
-    let x: [f64; 8] = std::array::from_fn(|i| if i & 2 == 0 { x[i] + x[i ^ 2] } else { x[i ^ 2] - x[i] });
-    std::array::from_fn(|i| if i & 4 == 0 { x[i] + x[i ^ 4] } else { x[i ^ 4] - x[i] })
-}
-
-/// Three bits at a time, so that eight values are read and written once for three stages.
-#[inline(always)]
-fn bits_inline(values: &mut [f64], mut half: usize) {
-    while 8 * half <= values.len() {
-        for group in values.chunks_exact_mut(8 * half) {
-            let (low, high) = group.split_at_mut(4 * half);
-            let ((a, b), (c, d)) = (low.split_at_mut(2 * half), high.split_at_mut(2 * half));
-            let ((a0, a1), (b0, b1)) = (a.split_at_mut(half), b.split_at_mut(half));
-            let ((c0, c1), (d0, d1)) = (c.split_at_mut(half), d.split_at_mut(half));
-            for i in 0..half {
-                let x = [a0[i], a1[i], b0[i], b1[i], c0[i], c1[i], d0[i], d1[i]];
-                [a0[i], a1[i], b0[i], b1[i], c0[i], c1[i], d0[i], d1[i]] = eight_inline(x);
-            }
-        }
-        half *= 8;
-    }
+fn plain(values: &mut [f64], mut half: usize) {
     while 2 * half <= values.len() {
         for pair in values.chunks_exact_mut(2 * half) {
             let (low, high) = pair.split_at_mut(half);
@@ -78,13 +43,17 @@ fn bits_inline(values: &mut [f64], mut half: usize) {
 
 #[cfg(test)]
 mod tests {
-    use super::transform;
+    use super::{plain, transform, transform_from};
     use crate::wide::tests::at_every_width;
+
+    fn values(bits: u32) -> Vec<f64> {
+        (0..1u64 << bits).map(|i| (i * 2654435761 % 1000) as f64 / 7.0).collect()
+    }
 
     #[test]
     fn the_transform_is_its_definition_at_every_size_and_width() {
-        for bits in [0u32, 1, 2, 3, 4, 5, 6, 9, 11, 12, 13, 14] {
-            let values: Vec<f64> = (0..1u64 << bits).map(|i| (i * 2654435761 % 1000) as f64 / 7.0).collect();
+        for bits in [0u32, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14] {
+            let values = values(bits);
             let found = at_every_width(|| {
                 let mut copy = values.clone();
                 transform(&mut copy);
@@ -96,6 +65,20 @@ mod tests {
                 let direct: f64 = values.iter().enumerate().map(|(i, v)| sign(i) * v).sum();
                 assert!((direct - found[0][k]).abs() < 1e-7, "{bits} bits, entry {k}");
             }
+        }
+    }
+
+    #[test]
+    fn the_upper_bits_alone_give_the_same_bits_at_every_width() {
+        for (bits, from) in [(7u32, 2u32), (8, 3), (9, 5), (10, 5), (11, 5), (12, 6), (13, 11), (4, 1)] {
+            let mut wanted = values(bits);
+            plain(&mut wanted, 1 << from);
+            let found = at_every_width(|| {
+                let mut copy = values(bits);
+                transform_from(&mut copy, 1 << from);
+                copy
+            });
+            assert!(found.iter().all(|f| *f == wanted), "{bits} bits from {from}");
         }
     }
 }

@@ -7,7 +7,7 @@
 //! the derivative in a mixer angle is a plain sum in the transformed basis. Scaling by 2^-n is exact.
 
 use super::phases::Turn;
-use super::walsh::{BLOCK_BITS, transform_block, transform_from};
+use super::walsh::{BLOCK_BITS, transform_from};
 use crate::phase::cos_sin;
 use crate::state::State;
 use crate::threads::Threads;
@@ -60,8 +60,8 @@ impl Parts<'_> {
     }
 
     pub fn transform_block(&mut self) {
-        transform_block(self.re);
-        transform_block(self.im);
+        transform_from(self.re, 1);
+        transform_from(self.im, 1);
     }
 }
 
