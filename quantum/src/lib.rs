@@ -13,6 +13,7 @@ pub mod backends;
 pub mod breaker;
 pub mod circuit;
 pub mod ising;
+pub mod noise;
 pub mod openqasm;
 pub mod phase;
 pub mod problem;

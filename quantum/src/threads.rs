@@ -52,7 +52,11 @@ impl Threads {
     }
 
     /// `work` on every part; the answers in the order of the parts.
-    pub(crate) fn each<T: Send, R: Send>(&self, parts: Vec<T>, work: impl Fn(T) -> R + Send + Sync) -> Vec<R> {
+    pub(crate) fn each<T: Send, R: Send>(
+        &self,
+        parts: Vec<T>,
+        work: impl Fn(T) -> R + Send + Sync,
+    ) -> Vec<R> {
         match &self.0 {
             Some(pool) if parts.len() > 1 => {
                 pool.install(|| parts.into_par_iter().with_max_len(1).map(work).collect())

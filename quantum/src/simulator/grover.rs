@@ -5,7 +5,7 @@
 //! gradient one pass over both states, with one set of sines.
 
 use super::phases::{Turn, rotate};
-use super::sums::{PART, plain_sum, product_sum};
+use super::sums::{PART, PIECE, plain_sum, product_sum};
 use super::x::weighted_imaginary;
 use crate::phase::cos_sin;
 use crate::state::State;
@@ -44,6 +44,23 @@ pub(crate) fn layers(state: &mut State, set: Set<'_>, turns: &[(Turn<'_>, f64)])
     set.threads.each(parts(state), |(_, re, im)| add(re, im, shift));
 }
 
+/// Only the mixer, on any state.
+pub(crate) fn mix(state: &mut State, set: Set<'_>, angle: f64) {
+    let shift = shift_of(angle, sum_of(state, set), set.total);
+    set.threads.each(parts(state), |(_, re, im)| add(re, im, shift));
+}
+
+/// Sum of all amplitudes over all designs.
+fn sum_of(state: &mut State, set: Set<'_>) -> Complex {
+    total_of(set.threads.each(parts(state), |(start, re, im)| {
+        let mut sum = (0.0, 0.0);
+        for (i, (re, im)) in re.chunks(PIECE).zip(im.chunks(PIECE)).enumerate() {
+            add_to(&mut sum, weighted_sum(set.multiplicity, start + PIECE * i, re, im));
+        }
+        sum
+    }))
+}
+
 /// Slopes of one layer: of the mixer angle, of the cost angle.
 type Slopes = (f64, f64);
 
@@ -55,16 +72,7 @@ pub(crate) fn back(
     set: Set<'_>,
     turns: &[(Turn<'_>, f64)],
 ) -> Vec<Slopes> {
-    let sums_now = |state: &mut State| {
-        total_of(set.threads.each(parts(state), |(start, re, im)| {
-            let mut sum = (0.0, 0.0);
-            for (i, (re, im)) in re.chunks(512).zip(im.chunks(512)).enumerate() {
-                add_to(&mut sum, weighted_sum(set.multiplicity, start + 512 * i, re, im));
-            }
-            sum
-        }))
-    };
-    let mut sums = (sums_now(left), sums_now(right));
+    let mut sums = (sum_of(left, set), sum_of(right, set));
     let mut slopes = Vec::with_capacity(turns.len());
     for (turn, mixer_angle) in turns {
         let ((lr, li), (rr, ri)) = sums;
@@ -142,15 +150,8 @@ wide! {
     }
 }
 
-fn heavy_imaginary(
-    weights: &[f64],
-    values: &[f64],
-    lr: &[f64],
-    li: &[f64],
-    rr: &[f64],
-    ri: &[f64],
-) -> f64 {
-    let mut both = [0.0; 512];
+fn heavy_imaginary(weights: &[f64], values: &[f64], lr: &[f64], li: &[f64], rr: &[f64], ri: &[f64]) -> f64 {
+    let mut both = [0.0; PIECE];
     both.iter_mut().zip(weights.iter().zip(values)).for_each(|(b, (w, v))| *b = w * v);
     weighted_imaginary(&both[..weights.len()], lr, li, rr, ri)
 }

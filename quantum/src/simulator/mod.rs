@@ -141,6 +141,24 @@ impl Simulator {
         }
     }
 
+    /// Number of qubits under the X mixer.
+    pub fn qubits(&self) -> Option<u32> {
+        match self.mixer {
+            Mixer::X { qubits } => Some(qubits),
+            _ => None,
+        }
+    }
+
+    /// One layer on any state; [`Simulator::run`] is faster for all of them.
+    pub fn layer(&self, state: &mut State, cost_angle: f64, mixer_angle: f64) {
+        self.phases.turn(&self.values, cost_angle).apply(0, &mut state.re, &mut state.im);
+        match &self.mixer {
+            Mixer::X { qubits } => x::mix(state, *qubits, mixer_angle, &self.threads),
+            Mixer::OneHot(groups) => groups.mix(state, mixer_angle),
+            Mixer::Grover => grover::mix(state, self.set(), mixer_angle),
+        }
+    }
+
     fn turns(&self, angles: &Angles) -> Vec<(Turn<'_>, f64)> {
         let pairs = angles.cost.iter().zip(&angles.mixer);
         pairs.map(|(cost, mixer)| (self.phases.turn(&self.values, *cost), *mixer)).collect()

@@ -23,8 +23,9 @@ pub struct Groups {
 enum Form {
     /// Every combination of choices; the choice of group 0 is the fastest digit of the index.
     Product { sizes: Vec<usize> },
-    /// For each group, its cliques of at least two members.
-    Listed { cliques: Vec<Cliques> },
+    /// For each group, its cliques of at least two members; the choices of every design one after the other;
+    /// the designs ordered by their choices.
+    Listed { cliques: Vec<Cliques>, sizes: Vec<u32>, choices: Vec<u32>, order: Vec<u32> },
 }
 
 /// Members of all cliques one after the other, and where each clique ends.
@@ -73,9 +74,9 @@ impl Groups {
     pub fn product(sizes: &[u32]) -> Result<Self, GroupsError> {
         check_sizes(sizes)?;
         let most = STATE_BYTES_MAX / AMPLITUDE_BYTES;
-        let count = sizes.iter().try_fold(1u64, |count, size| {
-            count.checked_mul(u64::from(*size)).filter(|count| *count <= most)
-        });
+        let count = sizes
+            .iter()
+            .try_fold(1u64, |count, size| count.checked_mul(u64::from(*size)).filter(|count| *count <= most));
         let Some(count) = count else {
             return Err(GroupsError::TooLarge { what: format!("the combinations of {sizes:?} choices") });
         };
@@ -85,13 +86,13 @@ impl Groups {
 
     /// Listed designs, each one choice per group; the mixer stays among them.
     ///
-    /// Takes 4 bytes per design and group. O(groups x designs log designs).
+    /// Takes 8 bytes per design and group. O(groups x designs log designs).
     ///
     /// # Errors
     /// [`GroupsError`], naming the first design that does not fit, or two that are equal.
     pub fn listed<D: AsRef<[u32]>>(sizes: &[u32], designs: &[D]) -> Result<Self, GroupsError> {
         check_sizes(sizes)?;
-        let bytes = (AMPLITUDE_BYTES + 4 * sizes.len() as u64).saturating_mul(designs.len() as u64);
+        let bytes = (AMPLITUDE_BYTES + 8 * sizes.len() as u64).saturating_mul(designs.len() as u64);
         if bytes > STATE_BYTES_MAX || u32::try_from(designs.len()).is_err() {
             let what = format!("{} designs with {} groups", designs.len(), sizes.len());
             return Err(GroupsError::TooLarge { what });
@@ -112,6 +113,7 @@ impl Groups {
         if let Some(pair) = order.windows(2).find(|pair| choices(pair[0]) == choices(pair[1])) {
             return Err(GroupsError::Repeated { first: pair[0] as usize, second: pair[1] as usize });
         }
+        let by_choices = order.clone();
         let cliques = (0..sizes.len())
             .map(|group| {
                 let apart = |design: u32| {
@@ -127,7 +129,9 @@ impl Groups {
                 cliques
             })
             .collect();
-        Ok(Self { amplitudes: designs.len(), form: Form::Listed { cliques } })
+        let choices = designs.iter().flat_map(|design| design.as_ref().iter().copied()).collect();
+        let form = Form::Listed { cliques, sizes: sizes.to_vec(), choices, order: by_choices };
+        Ok(Self { amplitudes: designs.len(), form })
     }
 
     /// Number of amplitudes: combinations or designs.
@@ -142,7 +146,49 @@ impl Groups {
     fn count(&self) -> usize {
         match &self.form {
             Form::Product { sizes } => sizes.len(),
-            Form::Listed { cliques } => cliques.len(),
+            Form::Listed { cliques, .. } => cliques.len(),
+        }
+    }
+
+    /// Number of choices of each group.
+    pub fn sizes(&self) -> Vec<u32> {
+        match &self.form {
+            Form::Product { sizes } => sizes.iter().map(|size| *size as u32).collect(),
+            Form::Listed { sizes, .. } => sizes.clone(),
+        }
+    }
+
+    /// The choice of each group in a design.
+    pub fn choices(&self, design: u32) -> Vec<u32> {
+        match &self.form {
+            Form::Product { sizes } => {
+                let mut rest = design as usize;
+                let digit = |size: &usize| {
+                    let choice = rest % size;
+                    rest /= size;
+                    choice as u32
+                };
+                sizes.iter().map(digit).collect()
+            }
+            Form::Listed { sizes, choices, .. } => {
+                choices[design as usize * sizes.len()..][..sizes.len()].to_vec()
+            }
+        }
+    }
+
+    /// The design with these choices, if there is one. O(groups log designs).
+    pub fn find(&self, wanted: &[u32]) -> Option<u32> {
+        match &self.form {
+            Form::Product { sizes } => {
+                let fits = wanted.len() == sizes.len()
+                    && wanted.iter().zip(sizes).all(|(choice, size)| (*choice as usize) < *size);
+                let index = wanted.iter().zip(sizes).rev();
+                fits.then(|| index.fold(0, |at, (choice, size)| at * *size as u32 + choice))
+            }
+            Form::Listed { sizes, choices, order, .. } => {
+                let of = |design: &u32| &choices[*design as usize * sizes.len()..][..sizes.len()];
+                order.binary_search_by(|design| of(design).cmp(wanted)).ok().map(|at| order[at])
+            }
         }
     }
 
@@ -150,7 +196,7 @@ impl Groups {
     ///
     /// 1 is what a search needs; a feasible set may well have more. O(designs x groups).
     pub fn components(&self) -> usize {
-        let Form::Listed { cliques } = &self.form else { return 1 };
+        let Form::Listed { cliques, .. } = &self.form else { return 1 };
         let mut parent: Vec<u32> = (0..self.amplitudes as u32).collect();
         fn root(parent: &mut [u32], mut of: u32) -> u32 {
             while parent[of as usize] != of {
@@ -193,8 +239,10 @@ impl Groups {
                 let (stride, size) = (sizes[..group].iter().product::<usize>(), sizes[group]);
                 if size > 1 {
                     let factors = Factors::new(angle, size);
-                    let fibres =
-                        state.re.chunks_exact_mut(stride * size).zip(state.im.chunks_exact_mut(stride * size));
+                    let fibres = state
+                        .re
+                        .chunks_exact_mut(stride * size)
+                        .zip(state.im.chunks_exact_mut(stride * size));
                     let mut sums = (vec![0.0; stride], vec![0.0; stride]);
                     for (re, im) in fibres {
                         column_sums(re, &mut sums.0);
@@ -207,7 +255,7 @@ impl Groups {
                     }
                 }
             }
-            Form::Listed { cliques } => {
+            Form::Listed { cliques, .. } => {
                 let mut factors = Factors::new(angle, 2);
                 for clique in cliques[group].each() {
                     if factors.size != clique.len() {
@@ -236,7 +284,8 @@ impl Groups {
                 let mut total = 0.0;
                 for start in (0..self.amplitudes).step_by(stride * size) {
                     let here = start..start + stride * size;
-                    for (part, sums) in [&left.re, &left.im, &right.re, &right.im].into_iter().zip(&mut sums) {
+                    for (part, sums) in [&left.re, &left.im, &right.re, &right.im].into_iter().zip(&mut sums)
+                    {
                         column_sums(&part[here.clone()], sums);
                     }
                     let [lr, li, rr, ri] = &sums;
@@ -244,7 +293,7 @@ impl Groups {
                 }
                 total - sum(self.amplitudes, own)
             }
-            Form::Listed { cliques } => {
+            Form::Listed { cliques, .. } => {
                 let mut total = 0.0;
                 for clique in cliques[group].each() {
                     let (l, r) = (clique_sum(left, clique), clique_sum(right, clique));

@@ -3,13 +3,12 @@
 //! The costs of a MaxCut are whole numbers of edges: some dozen phases per layer, looked up by one byte per
 //! amplitude. The table holds the very numbers that the other way computes, so both give the same bits.
 
+use super::sums::PIECE;
 use crate::phase::{FAST_MAX, cos_sin, reduced};
 use crate::wide::wide;
 
 /// Most different costs of a table: one byte each, and 4 KiB of sines and cosines.
 const DISTINCT_MAX: usize = 256;
-/// Amplitudes whose sines and cosines are held at once: 8 KiB.
-const PIECE: usize = 512;
 
 /// How the phases of a list of costs are found.
 #[derive(Debug, Clone, PartialEq)]

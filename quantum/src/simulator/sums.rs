@@ -34,12 +34,7 @@ pub(crate) fn sum_of_pieces(
 }
 
 /// Sum of observable times probability, times multiplicity unless that is empty.
-pub(crate) fn expectation(
-    state: &State,
-    observable: &[f64],
-    multiplicity: &[f64],
-    threads: &Threads,
-) -> f64 {
+pub(crate) fn expectation(state: &State, observable: &[f64], multiplicity: &[f64], threads: &Threads) -> f64 {
     sum_of_pieces(state.len(), threads, |here| {
         let (re, im, o) = (&state.re[here.clone()], &state.im[here.clone()], &observable[here.clone()]);
         match multiplicity.get(here) {

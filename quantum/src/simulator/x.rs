@@ -170,6 +170,19 @@ pub(crate) fn layers(state: &mut State, qubits: u32, turns: &[(Turn<'_>, f64)], 
     });
 }
 
+/// Only the mixer, on any state.
+pub(crate) fn mix(state: &mut State, qubits: u32, angle: f64, threads: &Threads) {
+    let transform = |state: &mut State| {
+        threads.each(chunks(state, qubits), |(_, mut chunk)| {
+            chunk.transform_outer();
+            chunk.blocks().for_each(|(_, mut block)| block.transform_block());
+        });
+    };
+    transform(state);
+    high(state, qubits, &MixerTable::new(qubits, angle), threads);
+    transform(state);
+}
+
 /// The mixer's phase, between transforms over the bits above the chunk's.
 fn high(state: &mut State, qubits: u32, table: &MixerTable, threads: &Threads) {
     let rows = 1usize << (qubits - chunk_bits(qubits));
@@ -178,7 +191,8 @@ fn high(state: &mut State, qubits: u32, table: &MixerTable, threads: &Threads) {
         for offset in (0..part.width()).step_by(table.width()) {
             buffer.load(&part, offset);
             buffer.transform();
-            buffer.each_row(|row, run| table.apply(row << chunk_bits(qubits) | first + offset, run.re, run.im));
+            buffer
+                .each_row(|row, run| table.apply(row << chunk_bits(qubits) | first + offset, run.re, run.im));
             buffer.transform();
             buffer.store(&mut part, offset);
         }
