@@ -18,6 +18,7 @@ pub mod openqasm;
 pub mod phase;
 pub mod problem;
 pub mod qaoa;
+pub mod qubo;
 pub mod simulator;
 pub mod state;
 pub mod threads;
