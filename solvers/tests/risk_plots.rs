@@ -149,7 +149,7 @@ fn well_formed(svg: &str) {
         }
         let end = at + rest[at..].find('>').expect("a tag is not closed");
         let tag = &rest[at + 1..end];
-        assert!(tag.matches('"').count() % 2 == 0, "<{tag}>");
+        assert!(tag.matches('"').count().is_multiple_of(2), "<{tag}>");
         if let Some(name) = tag.strip_prefix('/') {
             assert_eq!(open.pop(), Some(name.trim()), "</{name}>");
         } else if !tag.ends_with('/') && !tag.starts_with(['?', '!']) {
