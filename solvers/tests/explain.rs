@@ -216,7 +216,7 @@ fn what_was_not_computed_is_absent_and_said_in_words() {
         }
         text += "]}\n";
     }
-    text += "constraints:\n  - {name: mass, sum: {attribute: mass}, min: 1000000}\n";
+    text += "constraints:\n  - {name: mass, sum: {attribute: mass}, min: 20000}\n";
     let space = read(&text, "wide.yaml").unwrap();
     let options = ExplainOptions { designs_max: 1000, threads: 1 };
     let found = explain(&space, &options, &mut Quiet).unwrap();
