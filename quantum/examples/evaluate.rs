@@ -9,6 +9,16 @@ use quantum::state::State;
 use quantum::threads::Threads;
 use std::time::Instant;
 
+/// Nanoseconds that all threads of this process have spent on processors, where the system (Linux) says so.
+fn processor_ns() -> Option<f64> {
+    let mut total = 0.0;
+    for thread in std::fs::read_dir("/proc/self/task").ok()? {
+        let text = std::fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+        total += text.split_whitespace().next()?.parse::<f64>().ok()?;
+    }
+    Some(total)
+}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [file, threads, times] = arguments.as_slice() else {
@@ -26,18 +36,23 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let simulator = simulator.ok_or("no costs")?.with_threads(Threads::new(threads.parse()?)?);
     let mut state = State::uniform(1, 1.0);
     for _ in 0..times.parse()? {
+        let before = processor_ns();
         let start = Instant::now();
         simulator.run_into(problem.angles(), &mut state);
         let expectation = simulator.expectation(&state, simulator.values());
         let seconds = start.elapsed().as_secs_f64();
+        let processor = processor_ns().zip(before).map(|(after, before)| (after - before) / 1e9);
         let start = Instant::now();
         let gradient = simulator.gradient(problem.angles(), simulator.values());
         let with_gradient = start.elapsed().as_secs_f64();
         assert!((gradient.value - expectation).abs() <= 1e-9 * expectation.abs().max(1.0));
-        println!(
-            "{}",
-            serde_json::json!({"seconds": seconds, "expectation": expectation, "gradient_seconds": with_gradient})
-        );
+        let line = serde_json::json!({
+            "seconds": seconds,
+            "processor_seconds": processor,
+            "expectation": expectation,
+            "gradient_seconds": with_gradient,
+        });
+        println!("{line}");
     }
     Ok(())
 }

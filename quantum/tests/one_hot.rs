@@ -13,12 +13,12 @@ use std::sync::Arc;
 type Amplitude = (f64, f64);
 
 /// exp(-i angle A) x for a symmetric 0-1 matrix, by the series of a small part of the angle, repeated.
-fn dense_exponential(joined: &dyn Fn(usize, usize) -> bool, angle: f64, x: &mut Vec<Amplitude>) {
+fn dense_exponential(joined: &dyn Fn(usize, usize) -> bool, angle: f64, x: &mut [Amplitude]) {
     let n = x.len();
     let parts = 64;
     let h = angle / f64::from(parts);
     for _ in 0..parts {
-        let mut term = x.clone();
+        let mut term = x.to_vec();
         for order in 1..=20 {
             let mut next = vec![(0.0, 0.0); n];
             for (i, next) in next.iter_mut().enumerate() {

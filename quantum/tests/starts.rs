@@ -162,7 +162,7 @@ fn the_cubic_table_reaches_its_guaranteed_cuts() {
 
 /// The Heawood graph: cubic, without cycles shorter than six.
 fn heawood() -> Ising {
-    let chord = |i: u32| (i, (i + if i % 2 == 0 { 5 } else { 9 }) % 14);
+    let chord = |i: u32| (i, (i + if i.is_multiple_of(2) { 5 } else { 9 }) % 14);
     let edges: Vec<(u32, u32)> =
         (0..14).map(|i| (i, (i + 1) % 14)).chain((0..14).step_by(2).map(chord)).collect();
     Ising::max_cut(14, &edges).unwrap()

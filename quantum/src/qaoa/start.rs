@@ -26,6 +26,8 @@ pub enum WarmStart {
     CubicMaxCut,
 }
 
+// The published digits stay as they are, though the first mixer angle is pi / 8.
+#[allow(clippy::approx_constant)]
 const SK: &[(&[f64], &[f64])] = &[
     (&[0.5000000], &[0.3926991]),
     (&[0.3817426, 0.6654992], &[0.4959678, 0.2690431]),

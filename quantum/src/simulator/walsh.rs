@@ -61,7 +61,7 @@ mod tests {
             });
             assert!(found.iter().all(|f| *f == found[0]), "{bits} bits: widths differ");
             for k in [0usize, 1, 5, (1 << bits) - 1, (1 << bits) / 3].into_iter().filter(|k| k >> bits == 0) {
-                let sign = |i: usize| if (i & k).count_ones() % 2 == 0 { 1.0 } else { -1.0 };
+                let sign = |i: usize| if (i & k).count_ones().is_multiple_of(2) { 1.0 } else { -1.0 };
                 let direct: f64 = values.iter().enumerate().map(|(i, v)| sign(i) * v).sum();
                 assert!((direct - found[0][k]).abs() < 1e-7, "{bits} bits, entry {k}");
             }

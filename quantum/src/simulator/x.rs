@@ -191,8 +191,8 @@ fn high(state: &mut State, qubits: u32, table: &MixerTable, threads: &Threads) {
         for offset in (0..part.width()).step_by(table.width()) {
             buffer.load(&part, offset);
             buffer.transform();
-            buffer
-                .each_row(|row, run| table.apply(row << chunk_bits(qubits) | first + offset, run.re, run.im));
+            let column = first + offset;
+            buffer.each_row(|row, run| table.apply(row << chunk_bits(qubits) | column, run.re, run.im));
             buffer.transform();
             buffer.store(&mut part, offset);
         }
