@@ -209,7 +209,11 @@ impl<const W: usize> Run<'_, W> {
                 }
             }
         }
-        done.confirmed_by.push(format!("search of {parts} random parts with {designs} designs together"));
+        if parts == 0 {
+            done.notes.push("no random part was small enough for the search to confirm".to_owned());
+        } else {
+            done.confirmed_by.push(format!("search of {parts} random parts with {designs} designs together"));
+        }
         Ok(())
     }
 }
