@@ -11,6 +11,7 @@ help:
 	@echo 'make bench     start, recovery, journal and QAOA, all rounds printed'
 	@echo 'make bench-actors    our actors beside kameo and ractor'
 	@echo 'make bench-workflow  durable workflows per second, one client and 64'
+	@echo 'make bench-enumeration  the feasible set beside CP-SAT, HiGHS, Gurobi and SCIP'
 	@echo 'make bench-recovery  kill to next stage with 10,000 runs; disk use over 100,000'
 	@echo 'make bench-quantum   QAOA evaluations beside QOKit, Qiskit Aer and qulacs'
 	@echo 'make simulate  SEEDS=1000000 seeded runs of the run machine'
@@ -68,6 +69,15 @@ drill: highs
 
 clean:
 	$(CARGO) clean
+
+# Each package by itself: one that is not to be had is told and left out.
+.PHONY: bench-enumeration
+bench-enumeration: highs
+	$(CARGO) build --release --bin executing-worker
+	test -x target/bench-enumeration/venv/bin/python || python3 -m venv target/bench-enumeration/venv
+	while read -r package; do target/bench-enumeration/venv/bin/pip install -q --disable-pip-version-check "$$package" \
+	  || echo "$$package is not to be had here"; done < benches/enumeration/requirements.txt
+	target/bench-enumeration/venv/bin/python benches/enumeration/bench.py
 
 # The peers come from PyPI into a folder under target/, in the versions of requirements.txt.
 BENCH_QUANTUM := target/bench-quantum

@@ -20,6 +20,7 @@ use actors::housekeeper::Housekeeper;
 use actors::orchestrator::Orchestrator;
 use actors::releases::Releases;
 use actors::shared::Shared;
+use engine::limits::REASON_BYTES_MAX;
 use engine::placement::Capacity;
 use engine::protocol::{ErrorReply, Request};
 use futures::FutureExt;
@@ -88,6 +89,15 @@ impl Service for DaemonService {
 
 impl Inner {
     async fn answer(self: Rc<Self>, who: Caller, request: Request) -> Result<Reply, ErrorReply> {
+        if let Some(reason) = request.reason()
+            && reason.len() > REASON_BYTES_MAX
+        {
+            let given = reason.len();
+            let message = format!(
+                "the reason has {given} bytes, at most {REASON_BYTES_MAX} are kept; name the document that says more"
+            );
+            return Err(replies::error("EX-0002", replies::exit::USAGE, message));
+        }
         let data = match request {
             Request::Have { digest } => uploads::have(&self, &digest)?,
             Request::Upload { digest, bytes } => return uploads::begin(&self, &digest, bytes),

@@ -56,7 +56,13 @@ impl Books {
         };
         let record =
             records::deployment_record(have, &event, by).map_err(|e| permanent("EX-0521", e.to_string()))?;
-        let refused = |e: journal::AppendError| crate::worker_drive::transient("EX-0521", e.to_string());
+        let refused = |e: journal::AppendError| {
+            if matches!(e, journal::AppendError::Conflict { .. }) {
+                // A record of a deployer that panicked became durable after its successor had read.
+                self.reread();
+            }
+            crate::worker_drive::transient("EX-0521", e.to_string())
+        };
         journal::failpoint!("deployer.before-append");
         let (positions, time_ms) = match event {
             // An emergency stop must be recorded on a full disk, too. Its time is in no state.

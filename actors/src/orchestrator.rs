@@ -398,7 +398,7 @@ impl Handler<Control> for Orchestrator {
             return;
         }
         journal::failpoint!("orchestrator.control");
-        let drive = Drive { input, by, reply: Some(reply) };
+        let drive = Drive { input, by, reply: Some(reply), turn: None };
         if !self.is_live(&run) {
             return self.start(run, Some(drive), None, ctx);
         }
@@ -429,7 +429,12 @@ impl Handler<ToAll> for Orchestrator {
     fn handle(&mut self, message: ToAll, _: &mut Self::Context) -> Told {
         let tell = |(run, actor): (&String, &ActorRef<RunActor>)| {
             let (reply, answer) = oneshot::channel();
-            let drive = Drive { input: message.input.clone(), by: message.by.clone(), reply: Some(reply) };
+            let drive = Drive {
+                input: message.input.clone(),
+                by: message.by.clone(),
+                reply: Some(reply),
+                turn: None,
+            };
             // A full control lane drops the reply, and the asker tells again.
             let _ = actor.tell_control(drive);
             (run.clone(), answer)

@@ -15,6 +15,7 @@ use engine::placement::Ask;
 use engine::run::{Command, Event, Fence, Input, Refusal, Run, StageState};
 use journal::{AppendError, Appended};
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use supervisors::{ActorRef, TellError};
 use tokio::sync::oneshot;
@@ -32,6 +33,10 @@ const READ_AGAIN: Duration = Duration::from_secs(1);
 /// Events between two checkpoints of a run; replaying so many takes well under a millisecond.
 const CHECKPOINT_EVERY: u64 = 32;
 
+/// Numbers of requests for room. They differ over all starts of all runs' actors, so that an answer to a
+/// request from before a panic is known as such.
+static NEXT_TURN: AtomicU64 = AtomicU64::new(1);
+
 /// Feed one input to the run. Answered on `reply`, if anybody wants to know.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
@@ -39,12 +44,19 @@ pub struct Drive {
     pub input: Input,
     pub by: Principal,
     pub reply: Option<oneshot::Sender<Result<(), DriveError>>>,
+    /// For a placement: the number of the request that it answers.
+    pub turn: Option<u64>,
 }
 
 impl Drive {
     /// An input from the daemon's own parts; nobody waits for the answer.
     pub fn report(input: Input) -> Self {
-        Self { input, by: Principal::system(), reply: None }
+        Self { input, by: Principal::system(), reply: None, turn: None }
+    }
+
+    /// The answer to the request for room that had the number `turn`.
+    pub fn placed(input: Input, turn: u64) -> Self {
+        Self { turn: Some(turn), ..Self::report(input) }
     }
 }
 
@@ -78,6 +90,10 @@ pub struct RunActor {
     checkpointed: u64,
     /// Where the scheduler placed each running stage; nothing runs over a restart, so it need not last.
     placed_on: BTreeMap<u32, String>,
+    /// Number of the newest request for room of each stage that waits for it.
+    asked: BTreeMap<u32, u64>,
+    /// Commands behind one that found a full mailbox; they keep their order.
+    held: VecDeque<Command>,
     /// Between `decide` and `apply`: whatever comes up waits in `due`.
     committing: bool,
     due: VecDeque<Due>,
@@ -102,6 +118,8 @@ impl RunActor {
             sequence: 0,
             checkpointed: 0,
             placed_on: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            held: VecDeque::new(),
             committing: false,
             due: VecDeque::new(),
             shared,
@@ -214,6 +232,8 @@ impl RunActor {
                         // What was to be recorded is lost with its sender. Only the journal is believed:
                         // the run is read again, and what was in flight begins anew.
                         actor.due.clear();
+                        actor.asked.clear();
+                        actor.held.clear();
                         actor.run = None;
                         ctx.run_later(READ_AGAIN, |actor, ctx| {
                             if actor.run.is_none() {
@@ -308,15 +328,8 @@ impl RunActor {
             Err(refusal) => {
                 tracing::debug!(run = %self.id, %refusal, "Refused.");
                 metrics::counter!("executing_refusals_total").increment(1);
-                // A stage that runs uses this lease, and one that has asked again will be granted it.
-                let used =
-                    |stage| matches!(run.stage(stage), StageState::Running { .. } | StageState::Ready { .. });
-                if let Some(stage) = placed
-                    && !used(stage)
-                {
-                    // Withdrawn while the grant was on its way: nobody will use this lease.
-                    let key = (self.id.clone(), stage.0);
-                    let _ = self.directory.resources.tell_control(resources::Release { key });
+                if let Some(stage) = placed {
+                    self.give_back(stage);
                 }
                 if run.phase().is_ended() {
                     // Started only to be asked; the answer is no, and the run stays ended.
@@ -328,41 +341,68 @@ impl RunActor {
         }
     }
 
+    /// Gives a lease back that came for nothing, unless the stage uses one, or has asked again and will be
+    /// granted this.
+    fn give_back(&self, stage: StageIndex) {
+        let used = self.run.as_ref().is_some_and(|run| {
+            matches!(run.stage(stage), StageState::Running { .. } | StageState::Ready { .. })
+        });
+        if !used {
+            let key = (self.id.clone(), stage.0);
+            let _ = self.directory.resources.tell_control(resources::Release { key });
+        }
+    }
+
     /// A number that differs per run and per step, the same on every replay: jitter needs no more.
     fn random(&self) -> u64 {
         let hash = blake3::hash(format!("{}/{}", self.id, self.sequence).as_bytes());
         hash.as_bytes().first_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes))
     }
 
+    /// Carries out `commands` in their order. What meets a full mailbox is offered again, never dropped, and
+    /// what follows waits behind it: an execution must not overtake the abandon before it.
     fn perform(&mut self, commands: Vec<Command>, ctx: &mut Context<Self>) {
         for command in commands {
             if let Some(done) = self.done_at_once(&command) {
                 self.due.push_back(Due::Input(done));
-                continue;
-            }
-            journal::failpoint!("run.before-command");
-            match (self.try_perform(&command, ctx), &command) {
-                (Ok(()), _) => {}
-                (Err(TellError::Busy), _) => {
-                    // Full mailboxes drain; the command is offered again, never dropped.
-                    ctx.run_later(BUSY_PAUSE, move |actor, ctx| {
-                        actor.perform(vec![command], ctx);
-                        actor.settle_due(ctx);
-                    });
-                }
-                (Err(TellError::Down), Command::Dispatch { stage, .. }) => {
-                    // Its executor is gone; this attempt failed, and the next may find it restarted.
-                    if let Some(fence) = self.run.as_ref().and_then(|run| run.fence(*stage)) {
-                        let error = crate::worker_drive::transient(
-                            "EX-0501",
-                            "the stage's executor is being restarted".to_owned(),
-                        );
-                        self.due.push_back(Due::Input(Input::Failed { stage: *stage, fence, error }));
-                    }
-                }
-                (Err(TellError::Down), _) => {}
+            } else if !self.held.is_empty() {
+                self.held.push_back(command);
+            } else if !self.performed(&command, ctx) {
+                self.held.push_back(command);
+                ctx.run_later(BUSY_PAUSE, Self::offer_again);
             }
         }
+    }
+
+    fn offer_again(&mut self, ctx: &mut Context<Self>) {
+        while let Some(command) = self.held.pop_front() {
+            if !self.performed(&command, ctx) {
+                self.held.push_front(command);
+                ctx.run_later(BUSY_PAUSE, Self::offer_again);
+                break;
+            }
+        }
+        self.settle_due(ctx);
+    }
+
+    /// False if the command met a full mailbox.
+    fn performed(&mut self, command: &Command, ctx: &mut Context<Self>) -> bool {
+        journal::failpoint!("run.before-command");
+        match (self.try_perform(command, ctx), command) {
+            (Err(TellError::Busy), _) => return false,
+            (Err(TellError::Down), Command::Dispatch { stage, .. }) => {
+                // Its executor is gone; this attempt failed, and the next may find it restarted.
+                if let Some(fence) = self.run.as_ref().and_then(|run| run.fence(*stage)) {
+                    let error = crate::worker_drive::transient(
+                        "EX-0501",
+                        "the stage's executor is being restarted".to_owned(),
+                    );
+                    self.due.push_back(Due::Input(Input::Failed { stage: *stage, fence, error }));
+                }
+            }
+            (Ok(()) | Err(TellError::Down), _) => {}
+        }
+        true
     }
 
     /// The report of a stage that needs nobody else. It is taken when this commit is over, so the start
@@ -405,7 +445,8 @@ impl RunActor {
                 };
                 let again = command.clone();
                 ctx.run_later(ASK_AGAIN, move |actor, ctx| actor.perform(vec![again], ctx));
-                self.directory.scheduler.tell(scheduler::Enqueue {
+                let turn = NEXT_TURN.fetch_add(1, Ordering::Relaxed);
+                let told = self.directory.scheduler.tell(scheduler::Enqueue {
                     ask: Ask {
                         key: (self.id.clone(), stage.0),
                         demand,
@@ -414,12 +455,21 @@ impl RunActor {
                         asked_ms: since_ms,
                     },
                     attempt: *attempt,
+                    turn,
                     report_to: self.me.recipient::<Drive>(),
-                })
+                });
+                if told.is_ok() {
+                    self.asked.insert(stage.0, turn);
+                }
+                told
             }
             Command::WithdrawPlacement { stage } => {
                 journal::failpoint!("run.withdraw-placement");
-                self.directory.scheduler.tell_control(scheduler::Withdraw { key: (self.id.clone(), stage.0) })
+                self.asked.remove(&stage.0);
+                let key = (self.id.clone(), stage.0);
+                self.directory.scheduler.tell_control(scheduler::Withdraw { key: key.clone() })?;
+                // A lease that an earlier answer left for this request is nobody's now.
+                self.directory.resources.tell_control(resources::Release { key })
             }
             Command::Dispatch { stage, attempt, resume_from } => {
                 journal::failpoint!("run.dispatch");
@@ -579,6 +629,8 @@ impl Supervised for RunActor {
         self.run = None;
         self.committing = false;
         self.due.clear();
+        self.asked.clear();
+        self.held.clear();
     }
 }
 
@@ -586,6 +638,13 @@ impl Handler<Drive> for RunActor {
     type Result = ();
 
     fn handle(&mut self, message: Drive, ctx: &mut Self::Context) {
+        if let (Some(turn), Input::Placed { stage, .. } | Input::PlacementFailed { stage, .. }) =
+            (message.turn, &message.input)
+            && self.asked.get(&stage.0) != Some(&turn)
+        {
+            // The lease of an earlier request was given back when it was withdrawn, or granted since.
+            return self.give_back(*stage);
+        }
         self.drive(message.input, message.by, message.reply, ctx);
     }
 }

@@ -27,6 +27,7 @@ const ROOM_PAUSE: Duration = Duration::from_millis(500);
 struct Waiting {
     ask: Ask,
     attempt: Attempt,
+    turn: u64,
     report_to: Teller<Drive>,
 }
 
@@ -106,7 +107,7 @@ impl Scheduler {
         };
         journal::failpoint!("scheduler.before-grant");
         let input = Input::Placed { stage: StageIndex(key.1), attempt: waiting.attempt, placed_on };
-        match waiting.report_to.tell_control(Drive::report(input)) {
+        match waiting.report_to.tell_control(Drive::placed(input, waiting.turn)) {
             Ok(()) => {
                 journal::failpoint!("scheduler.after-grant");
                 self.queue.remove(key);
@@ -132,7 +133,7 @@ impl Scheduler {
             class: ErrorClass::Permanent,
         };
         let input = Input::PlacementFailed { stage: StageIndex(key.1), attempt: waiting.attempt, error };
-        let _ = waiting.report_to.tell_control(Drive::report(input));
+        let _ = waiting.report_to.tell_control(Drive::placed(input, waiting.turn));
     }
 }
 
@@ -158,6 +159,8 @@ impl Supervised for Scheduler {
 pub struct Enqueue {
     pub ask: Ask,
     pub attempt: Attempt,
+    /// The asker's own number of this request, which comes back with the answer.
+    pub turn: u64,
     pub report_to: Teller<Drive>,
 }
 
@@ -165,11 +168,11 @@ impl Handler<Enqueue> for Scheduler {
     type Result = ();
 
     fn handle(&mut self, message: Enqueue, ctx: &mut Self::Context) {
-        let Enqueue { ask, attempt, report_to } = message;
-        let before = self.queue.insert(ask.key.clone(), Waiting { ask, attempt, report_to });
+        let Enqueue { ask, attempt, turn, report_to } = message;
+        let before = self.queue.insert(ask.key.clone(), Waiting { ask, attempt, turn, report_to });
         journal::failpoint!("scheduler.enqueued");
         self.show_depth();
-        if before.is_none_or(|before| before.attempt != attempt) {
+        if before.is_none_or(|before| before.attempt != attempt || before.turn != turn) {
             self.place(ctx);
         }
     }

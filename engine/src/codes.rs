@@ -158,6 +158,12 @@ pub const CODES: &[Code] = &[
         "Use a new key, or submit exactly the same content.",
     ),
     code(
+        "EX-0024",
+        "cannot compute again",
+        "The run has no stage that only computes, or its second computing did not succeed.",
+        "Look at the second run with `show`; a run of deployments or programs alone cannot be reproduced.",
+    ),
+    code(
         "EX-0040",
         "store of a newer version",
         "The state directory was written by a newer executingd. Nothing was changed.",
@@ -484,6 +490,12 @@ pub const CODES: &[Code] = &[
         "nothing to roll back to",
         "There is no earlier release that is whole.",
         "Deploy a good release instead.",
+    ),
+    code(
+        "EX-0523",
+        "list too long",
+        "There are more designs than can be listed or written; the exact count and the bytes are named.",
+        "Count, rank or sample them, or take the first K with --limit K.",
     ),
     code(
         "EX-0530",

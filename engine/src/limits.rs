@@ -18,3 +18,7 @@ pub const RUNS_OPEN_MAX: usize = 10_000;
 
 /// Entries a single `list` or `events` answer may hold; longer answers come in pages.
 pub const PAGE_RECORDS_MAX: usize = 1_000;
+
+/// Longest reason of a person for an approval, a pin or an emergency stop. Reasons are read by people and kept
+/// for ever; longer evidence belongs into a document that the reason names.
+pub const REASON_BYTES_MAX: usize = 4 * 1024;

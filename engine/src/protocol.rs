@@ -158,6 +158,21 @@ pub enum Request {
     Doctor,
 }
 
+impl Request {
+    /// What a person gives as the reason of this request, if it takes one.
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::EmergencyStop { reason } => Some(reason),
+            Self::Approve { reason, .. }
+            | Self::Reject { reason, .. }
+            | Self::EmergencyClear { reason }
+            | Self::Pin { reason, .. }
+            | Self::Unpin { reason, .. } => reason.as_deref(),
+            _ => None,
+        }
+    }
+}
+
 /// What a drill does to a child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FaultKind {
@@ -184,6 +199,10 @@ pub struct Submission {
     pub inputs: BTreeMap<String, String>,
     /// Same key, same run: a repeated submit answers with the run it made before.
     pub key: Option<String>,
+    /// Compute this run again from its stored definition, inputs, seed and last parameters, without the stages
+    /// that act; everything else here but `key` is then left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub again: Option<String>,
 }
 
 /// The daemon's no.

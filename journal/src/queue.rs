@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::oneshot;
 
@@ -66,6 +66,8 @@ pub(crate) struct Queue {
 struct State {
     requests: VecDeque<Request>,
     closed: bool,
+    /// The writer sleeps. Only then is it woken: a wake that nobody waits for is a system call all the same.
+    sleeping: bool,
 }
 
 impl Queue {
@@ -93,8 +95,11 @@ impl Queue {
             return Err(Refused::Full);
         }
         state.requests.push_back(request);
+        let wake = std::mem::take(&mut state.sleeping);
         drop(state);
-        self.wake.notify_one();
+        if wake {
+            self.wake.notify_one();
+        }
         Ok(())
     }
 
@@ -108,32 +113,38 @@ impl Queue {
             if state.closed {
                 return false;
             }
+            state.sleeping = true;
             state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.sleeping = false;
         }
     }
 
     /// Gives callers that were answered just now a moment to come again, so that one sync serves them all:
-    /// waits, without sleeping, as long as fewer than `wanted` requests wait and new ones keep coming, and no
-    /// longer than `patience`.
-    pub fn gather(&self, wanted: usize, patience: Duration) {
-        let begun = Instant::now();
-        let (mut seen, mut idle) = (0, 0);
-        loop {
-            let waiting = {
+    /// true as soon as a request waits; false, without ever sleeping, when none came for a while, at
+    /// `deadline`, or when the queue is closed.
+    pub fn more(&self, deadline: Instant) -> bool {
+        for _ in 0..IDLE_LOOKS_MAX {
+            {
                 let state = self.lock();
-                if state.closed { wanted } else { state.requests.len() }
-            };
-            if waiting >= wanted || begun.elapsed() >= patience {
-                return;
+                if !state.requests.is_empty() {
+                    return true;
+                }
+                if state.closed {
+                    return false;
+                }
+            }
+            if Instant::now() >= deadline {
+                return false;
             }
             // Whoever is on its way needs the processor, perhaps this one.
-            idle = if waiting > seen { 0 } else { idle + 1 };
-            seen = waiting;
-            if idle > IDLE_LOOKS_MAX {
-                return;
-            }
             std::thread::yield_now();
         }
+        false
+    }
+
+    /// How many requests wait.
+    pub fn waiting(&self) -> usize {
+        self.lock().requests.len()
     }
 
     /// Takes what waits, without waiting.

@@ -95,16 +95,26 @@ enum Room {
 
 impl Writer {
     pub fn run(mut self) {
-        let (mut together, mut patience) = (1, Duration::ZERO);
+        let (mut together, mut patience) = (0, Duration::ZERO);
         while self.shared.queue.wait() {
-            if together > 1 {
-                self.shared.queue.gather(together, patience);
+            // A short wait for one more is repaid by the sync that it saves; what is there is made ready
+            // meanwhile.
+            let deadline = Instant::now() + patience;
+            let mut group = Group::default();
+            let mut taken = 0;
+            loop {
+                let requests = self.shared.queue.drain();
+                taken += requests.len();
+                self.work(requests, &mut group);
+                if taken >= together || !self.shared.queue.more(deadline) {
+                    break;
+                }
             }
-            let requests = self.shared.queue.drain();
-            together = requests.len();
             let begun = Instant::now();
-            self.work(requests);
-            // A short wait for one more is repaid by the sync that it saves.
+            self.commit(&mut group);
+            // Whoever was answered just now may come again, beside those who came meanwhile. Without them two
+            // halves of the callers would take turns for ever.
+            together = taken + self.shared.queue.waiting();
             patience = (begun.elapsed() / GATHER_SHARE).min(GATHER_MAX);
         }
         if self.poisoned.is_none()
@@ -118,30 +128,31 @@ impl Writer {
     #[cfg(test)]
     pub fn step(&mut self) {
         let requests = self.shared.queue.drain();
-        self.work(requests);
+        let mut group = Group::default();
+        self.work(requests, &mut group);
+        self.commit(&mut group);
     }
 
-    fn work(&mut self, requests: VecDeque<Request>) {
-        let mut group = Group::default();
+    /// Puts appends into the group; everything else is done at once, after what stands before it.
+    fn work(&mut self, requests: VecDeque<Request>, group: &mut Group) {
         for request in requests {
             match request {
-                Request::Append(append) => self.take(append, false, &mut group),
+                Request::Append(append) => self.take(append, false, group),
                 Request::Recover(reply) => {
-                    self.commit(&mut group);
+                    self.commit(group);
                     let _ = reply.send(self.recover());
                 }
                 Request::BeginCompaction { streams, reply } => {
-                    self.commit(&mut group);
+                    self.commit(group);
                     let _ = reply.send(self.begin_compaction(streams));
                 }
                 Request::FinishCompaction(finish) => {
-                    self.commit(&mut group);
+                    self.commit(group);
                     self.finish_compaction(finish);
                 }
                 Request::GiveUpCompaction => self.shared.view_mut().index.stop_retiring(),
             }
         }
-        self.commit(&mut group);
     }
 
     /// Puts a batch into the group, or notes why not.

@@ -12,7 +12,14 @@ use engine::protocol::{ErrorReply, Request, Submission};
 use engine::run::Input;
 use serde_json::{Value, json};
 use std::rc::Rc;
+use std::time::Duration;
+use supervisors::TellError;
 use tokio::sync::oneshot;
+
+/// How often an executor whose control lane is full is told of an emergency stop, and the pause between: 20 ms
+/// in all, of the 500 that a stop may take.
+const ABANDON_TRIES: u32 = 10;
+const ABANDON_PAUSE: Duration = Duration::from_millis(2);
 
 fn principal(who: &Caller) -> Principal {
     Principal { name: who.name.clone(), role: who.role.clone() }
@@ -172,6 +179,23 @@ fn open_jobs(inner: &Inner) -> Vec<String> {
     jobs
 }
 
+/// Tells every executor to end its attempts. A full control lane empties within a few messages; one that does
+/// not for [`ABANDON_TRIES`] belongs to an executor that hears nothing, whose attempts end with their runs.
+async fn abandon_all(inner: &Inner) {
+    for round in 0..ABANDON_TRIES {
+        if round > 0 {
+            tokio::time::sleep(ABANDON_PAUSE).await;
+        }
+        let workers = inner.directory.workers.values().map(|w| w.tell_control(solver_worker::AbandonAll));
+        let proxies = inner.directory.backends.values().map(|p| p.tell_control(solver_worker::AbandonAll));
+        let told: Vec<_> = workers.chain(proxies).collect();
+        if !told.contains(&Err(TellError::Busy)) {
+            return;
+        }
+    }
+    tracing::error!("An executor did not take the emergency stop in time; its attempts end with their runs.");
+}
+
 /// Stops all work now. The order matters: refuse new work, end what runs, then freeze deployments.
 async fn emergency_stop(inner: &Rc<Inner>, who: &Caller, reason: String) -> Result<Value, ErrorReply> {
     let jobs = open_jobs(inner);
@@ -191,12 +215,7 @@ async fn emergency_stop(inner: &Rc<Inner>, who: &Caller, reason: String) -> Resu
         .count();
     tracing::error!(by = who.name, reason, "Emergency stop.");
     // The records may have to wait for a full disk; the processes may not.
-    for worker in inner.directory.workers.values() {
-        let _ = worker.tell_control(solver_worker::AbandonAll);
-    }
-    for proxy in inner.directory.backends.values() {
-        let _ = proxy.tell_control(solver_worker::AbandonAll);
-    }
+    abandon_all(inner).await;
     let stopped: Vec<String> = inner.shared.board.live_runs().iter().map(|run| run.id().to_owned()).collect();
     let told = tell_runs(inner, who).await;
     let frozen = match tokio::time::timeout(EMERGENCY_RECORD_WAIT, freeze(inner, who, true)).await {

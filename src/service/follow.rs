@@ -20,6 +20,8 @@ struct Following {
     inner: Rc<Inner>,
     run: String,
     from: u64,
+    /// Where in the run's stream the next look begins.
+    sequence: u64,
     ready: VecDeque<Value>,
     changed: tokio::sync::watch::Receiver<u64>,
     ended: bool,
@@ -35,6 +37,7 @@ pub(super) fn follow(inner: Rc<Inner>, run: String, from: u64) -> Result<Reply, 
         inner,
         run,
         from,
+        sequence: 1,
         ready: VecDeque::new(),
         changed,
         ended: false,
@@ -88,7 +91,7 @@ impl Following {
     fn look(&mut self) -> Result<(), ErrorReply> {
         // Read before the events: what ended by now has all its events in the journal.
         let run = self.inner.run(&self.run)?;
-        let page = queries::page(&self.inner, &self.run, self.from, &run)?;
+        let page = queries::page(&self.inner, &self.run, self.from, &run, &mut self.sequence)?;
         let whole = page.is_empty();
         for (position, mut event) in page {
             self.from = position + 1;

@@ -152,20 +152,33 @@ fn describe(event: &Event, run: &Run, into: &mut Map<String, Value>) {
     }
 }
 
-pub(super) fn page(inner: &Inner, id: &str, from: u64, run: &Run) -> Result<Vec<(u64, Value)>, ErrorReply> {
+/// A page of a run's events from the journal position `from` on. `sequence` is the place in the run's stream
+/// at which to begin to look, and afterwards the one behind the page: who asks again from there reads nothing
+/// twice.
+pub(super) fn page(
+    inner: &Inner,
+    id: &str,
+    from: u64,
+    run: &Run,
+    sequence: &mut u64,
+) -> Result<Vec<(u64, Value)>, ErrorReply> {
     let stream = records::run_stream(id);
-    let mut found = Vec::new();
-    let (mut sequence, mut bytes) = (1, 0);
+    let (mut found, mut bytes) = (Vec::new(), 0);
     loop {
         let records = inner
             .shared
             .journal
-            .read_stream(&stream, sequence, PAGE_RECORDS_MAX)
+            .read_stream(&stream, *sequence, PAGE_RECORDS_MAX)
             .map_err(|e| error("EX-0014", exit::TRY_LATER, e.to_string()))?;
-        let Some(last) = records.last() else { return Ok(found) };
-        sequence = last.stream_seq + 1;
-        for record in records.iter().filter(|record| record.position >= from) {
-            let shown = event(record, run);
+        if records.is_empty() {
+            return Ok(found);
+        }
+        for record in records {
+            *sequence = record.stream_seq + 1;
+            if record.position < from {
+                continue;
+            }
+            let shown = event(&record, run);
             bytes += shown.to_string().len();
             found.push((record.position, shown));
             if found.len() >= PAGE_RECORDS_MAX || bytes >= PAGE_BYTES {
@@ -177,7 +190,7 @@ pub(super) fn page(inner: &Inner, id: &str, from: u64, run: &Run) -> Result<Vec<
 
 pub(super) fn events(inner: &Inner, id: &str, from: u64) -> Result<Value, ErrorReply> {
     let run = inner.run(id)?;
-    let events = page(inner, id, from, &run)?;
+    let events = page(inner, id, from, &run, &mut 1)?;
     let next = events.last().map_or(from, |(position, _)| position + 1);
     Ok(json!({ "events": events.into_iter().map(|(_, e)| e).collect::<Vec<_>>(), "next": next }))
 }

@@ -18,4 +18,5 @@ mod kill;
 mod orphans;
 mod programs;
 mod repeat;
+mod reproduce;
 mod workers;

@@ -3,8 +3,9 @@
 //! Rule: nothing is stored here but the embedded example's inputs; whatever is wrong with the
 //! submission is reported all at once.
 
+use crate::records;
 use crate::shared::Shared;
-use engine::definition::{self, Definition, Library, LoadRequest, Problem, StageKind};
+use engine::definition::{self, Definition, Library, LoadRequest, Problem, StageIndex, StageKind};
 use engine::protocol::Submission;
 use engine::run::ArtefactRef;
 use serde_json::Value;
@@ -45,6 +46,10 @@ pub enum SubmitError {
     NoRoom(String),
     #[error("the journal did not take it: {0}")]
     NotDurable(String),
+    #[error("no run is called {0}")]
+    UnknownRun(String),
+    #[error("{0} has no stage that only computes; there is nothing to compute again")]
+    NothingComputes(String),
 }
 
 /// A submission that can become a run.
@@ -157,6 +162,9 @@ pub(super) fn prepare(
     if let Some(why) = shared.board.no_room() {
         return Err(SubmitError::NoRoom(why));
     }
+    if let Some(run) = &submission.again {
+        return again(shared, run);
+    }
     let mut params = submission.params.clone();
     let stands_in = submission.inputs.is_empty() && submission.yaml.is_none() && shared.limits.example_inputs;
     if stands_in {
@@ -178,8 +186,42 @@ pub(super) fn prepare(
         }
     }
     check_inputs(definition, &inputs)?;
+    Ok(Prepared { workflow, inputs: stored(shared, &inputs)? })
+}
+
+/// What `run` computed, to be computed again: its own definition, inputs, seed and last parameters.
+fn again(shared: &Shared, run: &str) -> Result<Prepared, SubmitError> {
+    let unknown = || SubmitError::UnknownRun(run.to_owned());
+    let known = match shared.board.live(run) {
+        Some(known) => known,
+        None if shared.board.summary(run).is_none() => return Err(unknown()),
+        None => records::rebuild_run(&shared.journal, run, shared.checkpoint_of(run))
+            .map(|(known, _)| Arc::new(known))
+            .map_err(|_| unknown())?,
+    };
+    let mut whole = known.definition().clone();
+    for (i, stage) in (0u32..).zip(&mut whole.stages) {
+        // As last tuned: the results that stand were made with these.
+        stage.params = known.params_of(StageIndex(i));
+    }
+    let Some((definition, left_out)) = whole.computing_part() else {
+        return Err(SubmitError::NothingComputes(run.to_owned()));
+    };
+    let inputs = known.inputs().iter().map(|input| (input.name.clone(), input.digest.clone())).collect();
+    let left_out = (!left_out.is_empty()).then(|| format!("left out: {}", left_out.join(", ")));
+    let workflow = Read {
+        bytes: definition::canonical_json(&definition),
+        definition,
+        seed: known.seed(),
+        warnings: left_out.into_iter().collect(),
+    };
+    Ok(Prepared { workflow: Arc::new(workflow), inputs: stored(shared, &inputs)? })
+}
+
+/// References to inputs that are in the store.
+fn stored(shared: &Shared, inputs: &BTreeMap<String, String>) -> Result<Vec<ArtefactRef>, SubmitError> {
     let mut stored = Vec::with_capacity(inputs.len());
-    for (name, digest) in &inputs {
+    for (name, digest) in inputs {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         if name.is_empty() || name.starts_with('.') || !name.chars().all(plain) {
             return Err(SubmitError::InputName(name.clone()));
@@ -189,7 +231,7 @@ pub(super) fn prepare(
         let bytes = std::fs::metadata(shared.artefacts.path(&parsed)).map_err(|_| missing())?.len();
         stored.push(ArtefactRef { name: name.clone(), digest: digest.clone(), bytes });
     }
-    Ok(Prepared { workflow, inputs: stored })
+    Ok(stored)
 }
 
 /// Whether any stage works on a design space.

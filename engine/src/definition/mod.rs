@@ -7,6 +7,7 @@
 //! Start at [`load`].
 
 mod canonical;
+mod computing;
 mod criteria;
 mod document;
 mod expand;

@@ -164,6 +164,8 @@ pub enum Verb {
     Doctor,
     /// What differs between two runs: inputs, parameters, results
     Compare { first: String, second: String },
+    /// Compute a run again from its stored inputs, and compare the results
+    Reproduce { run: String },
     /// Drill: do a fault to a child of the supervision tree (admin, and only where settings allow it)
     #[command(hide = true)]
     Inject {
@@ -179,6 +181,11 @@ pub enum Verb {
     Completions {
         #[arg(value_enum)]
         shell: Shell,
+    },
+    /// The man page, or all of them into a directory
+    Man {
+        #[arg(value_name = "DIR")]
+        directory: Option<PathBuf>,
     },
 }
 

@@ -11,6 +11,7 @@ mod offline;
 mod operate;
 mod output;
 mod progress;
+mod reproduce;
 mod runs;
 mod store;
 mod submit;
@@ -53,6 +54,7 @@ async fn perform(cli: &Cli) -> Outcome {
         Verb::Reject(decision) => return runs::decide(&context, decision, false).await,
         Verb::Explain { what } => return runs::explain(&context, what).await,
         Verb::Compare { first, second } => return runs::compare(&context, first, second).await,
+        Verb::Reproduce { run } => return reproduce::reproduce(&context, run).await,
         Verb::Tree { watch } => return operate::tree(&context, *watch).await,
         Verb::Health => return operate::health(&context).await,
         Verb::Doctor => return doctor::doctor(&context).await,
@@ -62,10 +64,8 @@ async fn perform(cli: &Cli) -> Outcome {
         Verb::Journal(verb) => return store::journal(&context, verb).await,
         Verb::Audit(verb) => return store::audit(&context, verb).await,
         Verb::Gc { dry_run } => return store::tidy(&context, &Request::Gc { dry_run: *dry_run }).await,
-        Verb::Completions { shell } => {
-            completions::print(*shell);
-            return Ok(0);
-        }
+        Verb::Completions { shell } => return completions::print(*shell),
+        Verb::Man { directory } => return completions::man(directory.as_deref()),
         Verb::List { workflow, phase, limit } => {
             Request::List { workflow: workflow.clone(), phase: phase.clone(), limit: *limit }
         }

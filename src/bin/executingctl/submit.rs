@@ -86,8 +86,15 @@ fn prepare(args: &Submit) -> Result<Prepared, ErrorReply> {
         ErrorReply { problems: problems.clone(), ..refusal(&code, 8, inputs::summary(&problems)) }
     })?;
     let workflow = if is_builtin { Some(file.clone()) } else { args.workflow.clone() };
-    let submission =
-        Submission { yaml, file, workflow, params, inputs: BTreeMap::new(), key: args.key.clone() };
+    let submission = Submission {
+        yaml,
+        file,
+        workflow,
+        params,
+        inputs: BTreeMap::new(),
+        key: args.key.clone(),
+        again: None,
+    };
     Ok(Prepared { submission, files, warnings })
 }
 

@@ -27,15 +27,7 @@ const ENDED: [&str; 4] = ["succeeded", "rolled-back", "failed", "cancelled"];
 /// Waits for the end of `run`, then writes how it ended. Exit code 0 if it succeeded, 1 otherwise.
 pub async fn until_the_end(context: &Context, run: &str) -> Outcome {
     let mut progress = Progress::new();
-    let followed = follow(context, run, |item| progress.show(item));
-    let ended = match context.wait_max {
-        None => followed.await,
-        Some(limit) => tokio::time::timeout(limit, followed).await.unwrap_or_else(|_| {
-            let seconds = limit.as_secs_f64();
-            let message = format!("run {run} did not end within {seconds} s; it goes on");
-            Err(refusal("EX-0010", 7, message))
-        }),
-    };
+    let ended = ended(context, run, |item| progress.show(item)).await;
     progress.finish();
     let shown = ended?;
     let succeeded = shown.get("phase").and_then(Value::as_str) == Some("succeeded");
@@ -50,6 +42,19 @@ pub async fn until_the_end(context: &Context, run: &str) -> Outcome {
         context.output.data(&ended);
     }
     Ok(u8::from(!succeeded))
+}
+
+/// Follows `run` to its end, as long as the call may take, and answers how it is shown then.
+pub async fn ended(context: &Context, run: &str, each: impl FnMut(&Value)) -> Result<Value, ErrorReply> {
+    let followed = follow(context, run, each);
+    match context.wait_max {
+        None => followed.await,
+        Some(limit) => tokio::time::timeout(limit, followed).await.unwrap_or_else(|_| {
+            let seconds = limit.as_secs_f64();
+            let message = format!("run {run} did not end within {seconds} s; it goes on");
+            Err(refusal("EX-0010", 7, message))
+        }),
+    }
 }
 
 /// `{"run","workflow","phase"}`, with `error` unless the run succeeded.

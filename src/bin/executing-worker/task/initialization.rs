@@ -57,6 +57,7 @@ pub fn run(work: &mut Work) -> Result<Facts, StageError> {
         })
     });
     let environment = json!({
+        "varies_between_runs": ["run", "cpus"],
         "worker": env!("CARGO_PKG_VERSION"),
         "highs": solvers::milp::highs_version(),
         "cpus": std::thread::available_parallelism().map(usize::from).unwrap_or(1),
