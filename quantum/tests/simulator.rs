@@ -188,6 +188,14 @@ proptest! {
 }
 
 #[test]
+fn the_gradient_over_several_chunks_is_the_slope() {
+    let values: Vec<f64> = (0..1u32 << 15).map(|z| f64::from(z * 7919 % 32749) / 9000.0).collect();
+    for simulator in [Simulator::x(values.clone(), 15), Simulator::grover(values)] {
+        check_gradient(&simulator.unwrap(), &[0.3, -0.7, 0.5, 0.9]).unwrap();
+    }
+}
+
+#[test]
 fn the_norm_stays_one_for_a_hundred_layers() {
     let angles = |layers: u32| {
         let cost = (0..layers).map(|k| 0.1 + 0.37 * f64::from(k)).collect();
