@@ -230,7 +230,7 @@ pub enum Reason {
     Resting(String),
     #[error("the job was refused: {0}")]
     Refused(String),
-    #[error("the backend did not take the job in {calls} calls: {last}")]
+    #[error("the backend did not answer usefully in {calls} calls: {last}")]
     Unavailable { calls: u32, last: String },
     #[error("the job waited longer than its queue deadline of {queue_ms} ms")]
     Queue { queue_ms: u64 },

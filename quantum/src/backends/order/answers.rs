@@ -205,7 +205,7 @@ impl Step {
             Poll::Unknown { .. } => None,
         };
         self.memo.failures = 0;
-        if self.overdue() {
+        if self.overdue(0) {
             return;
         }
         let after_ms = self.poll_pause(wait_ms);
@@ -216,16 +216,16 @@ impl Step {
         if self.next.cancel.is_some() || self.next.recalled.is_some() {
             return self.recall_again(Some(error));
         }
-        if self.overdue() {
+        let after_ms = self.backoff(Some(error));
+        if self.overdue(after_ms) {
             return;
         }
-        let after_ms = self.backoff(Some(error));
         self.memo.failures += 1;
         self.poll(after_ms);
     }
 
     /// Recalls a job that waits or runs too long.
-    fn overdue(&mut self) -> bool {
+    fn overdue(&mut self, after_ms: u64) -> bool {
         let queue_ms = self.next.candidate().map_or(0, |one| one.queue_ms);
         let waiting = !matches!(self.next.state, JobState::Running { .. });
         let reason = if self.late() {
@@ -237,7 +237,7 @@ impl Step {
         };
         self.emit(JobEvent::Recalled { reason });
         self.memo.failures = 0;
-        self.recall(0);
+        self.recall(after_ms);
         true
     }
 
@@ -296,7 +296,8 @@ impl Step {
                 return self.leave_ended(Reason::Wrong(format!("it cannot be fetched: {message}")));
             }
             Err(error) if self.waited_long_enough() => {
-                return self.leave_ended(Reason::Wrong(format!("it could not be fetched: {error}")));
+                let (calls, last) = (self.memo.failures, format!("its result could not be fetched: {error}"));
+                return self.leave_ended(Reason::Unavailable { calls, last });
             }
             Err(error) => {
                 let after_ms = self.backoff(Some(&error));

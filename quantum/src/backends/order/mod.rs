@@ -259,6 +259,16 @@ impl Order {
         self.memo = memo;
     }
 
+    /// What is remembered beside the journaled events.
+    pub fn memo(&self) -> &Memo {
+        &self.memo
+    }
+
+    /// Key of the present job, from the time its budget is held.
+    pub fn key(&self) -> Option<&JobKey> {
+        self.key.as_ref()
+    }
+
     /// The present job, or the last one.
     pub fn state(&self) -> &JobState {
         &self.state

@@ -12,6 +12,8 @@ pub const ARRIVAL_MS: u64 = 60_000;
 pub const RESOLVE_MS_MAX: u64 = 600_000;
 /// How long the end of a recalled job is waited for before it counts as lost.
 pub const RECALL_MS_MAX: u64 = 600_000;
+/// A backend that wants to be left alone longer than this is asked again all the same.
+const ASKED_MS_MAX: u64 = 600_000;
 /// The first pause after a failed call; it doubles with each.
 const BACKOFF_MS: u64 = 1_000;
 
@@ -30,11 +32,11 @@ impl Step {
         let full = (BACKOFF_MS << self.memo.failures.min(6)).min(POLL_MS_MAX);
         let spread = full / 2 + self.random % (full / 2 + 1);
         let asked = match error {
-            Some(BackendError::Transient { after_ms: Some(after_ms), .. }) => *after_ms,
+            Some(BackendError::Transient { after_ms: Some(after_ms), .. }) => (*after_ms).min(ASKED_MS_MAX),
             _ => 0,
         };
-        // Whoever asks for more than is left is asked once more when the time is over.
-        self.until_deadline(spread.max(asked)).max(POLL_MS_MIN)
+        // What the backend asks for is kept even beyond a deadline: a call before it would only fail again.
+        self.until_deadline(spread).max(POLL_MS_MIN).max(asked)
     }
 
     fn until_deadline(&self, pause: u64) -> u64 {
