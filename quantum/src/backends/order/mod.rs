@@ -17,12 +17,14 @@
 
 mod answers;
 mod apply;
+mod lead;
 mod leave;
 mod waits;
 
 use super::{Amount, BackendError, Cancelled, Candidate, JobEvent, JobId, JobKey, JobResult, JobState, Poll};
 use super::{Reason, Wanted};
 
+pub use lead::{Shell, Soon, lead};
 pub use waits::{ARRIVAL_MS, POLL_MS_MAX, POLL_MS_MIN, RECALL_MS_MAX, RESOLVE_MS_MAX};
 
 /// Jobs bought at one backend before the next one is asked: a vendor that fails twice fails again.
