@@ -150,11 +150,13 @@ class Jobs:
                     continue
                 job["state"] = "running"
             try:
-                end = ("succeeded", self.simulation.run(job["circuit"], job["shots"], job["seed"]))
+                # Reading a large program takes longer than a caller waits, so it is read here.
+                circuit = self.simulation.circuit(job["program"], job["inputs"])
+                end = ("succeeded", self.simulation.run(circuit, job["shots"], job["seed"]))
             except Exception as error:
                 end = ("failed", f"{type(error).__name__}: {error}"[:1000])
             with self.lock:
-                job["circuit"] = None
+                job["program"] = None
                 if job["state"] == "running":
                     job["state"], job["end"] = end
 
@@ -166,13 +168,13 @@ class Jobs:
                 return {"id": self.by_key[key]}
         if not 1 <= shots <= self.shots_max:
             raise Refused(f"{shots} shots, 1 to {self.shots_max} are taken")
-        circuit = self.simulation.circuit(job["program"], job["inputs"])
+        program, inputs = str(job["program"]), [(str(name), float(value)) for name, value in job["inputs"]]
         with self.lock:
             if key in self.by_key:
                 return {"id": self.by_key[key]}
             name = f"aer-{self.life}-{len(self.by_key) + 1}"
-            entry = {"id": name, "key": key, "state": "queued", "circuit": circuit, "shots": shots}
-            entry |= {"seed": int(job["seed"]), "end": None}
+            entry = {"id": name, "key": key, "state": "queued", "program": program, "inputs": inputs}
+            entry |= {"shots": shots, "seed": int(job["seed"]), "end": None}
             self.by_key[key], self.by_id[name] = name, entry
             ended = [one for one in self.by_id.values() if one["state"] not in ("queued", "running")]
             for old in ended[: max(0, len(ended) - ENDED_JOBS_MAX)]:
