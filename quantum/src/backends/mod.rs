@@ -7,6 +7,7 @@
 
 pub mod aer;
 mod aside;
+pub mod braket;
 mod budget;
 mod codes;
 mod job;
