@@ -7,7 +7,7 @@ mod shell;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use quantum::backends::aer::{Aer, Noise, Options, ProvisionError, Service, provide};
+use quantum::backends::aer::{AER, Aer, Noise, Options, ProvisionError, Service, provide};
 use quantum::backends::order::{Command, End, Order, lead};
 use quantum::backends::{
     Amount, Backend, BackendError, Cancelled, Candidate, JobId, JobKey, JobResult, JobSpec, JobWork, Poll,
@@ -31,7 +31,7 @@ fn cache() -> PathBuf {
 /// Whether the environment is there; made by whichever test comes first.
 fn installed() -> bool {
     static INSTALLED: OnceLock<bool> = OnceLock::new();
-    *INSTALLED.get_or_init(|| match provide(Path::new("python3"), &cache(), 900) {
+    *INSTALLED.get_or_init(|| match provide(AER, Path::new("python3"), &cache(), 900) {
         Ok(_) => true,
         Err(error) => {
             println!("skipped: {error}");
@@ -309,25 +309,25 @@ fn stand_in(dir: &Path, pip: &str) -> PathBuf {
 fn an_environment_that_cannot_be_made_says_why_and_leaves_nothing_that_looks_like_one() {
     let dir = tempfile::tempdir().unwrap();
     let cache = dir.path().join("cache");
-    let none = provide(&dir.path().join("no-python"), &cache, 5).unwrap_err();
+    let none = provide(AER, &dir.path().join("no-python"), &cache, 5).unwrap_err();
     assert!(
         matches!(none, ProvisionError::Python { .. }) && none.to_string().starts_with("EX-0481"),
         "{none}"
     );
     let failing = stand_in(dir.path(), "echo no index there >&2; exit 1");
-    let failed = provide(&failing, &cache, 20).unwrap_err().to_string();
+    let failed = provide(AER, &failing, &cache, 20).unwrap_err().to_string();
     assert!(failed.starts_with("EX-0482") && failed.contains("no index there"), "{failed}");
     let slow = stand_in(dir.path(), "sleep 60");
     let begun = Instant::now();
-    let late = provide(&slow, &cache, 1).unwrap_err();
+    let late = provide(AER, &slow, &cache, 1).unwrap_err();
     assert!(matches!(late, ProvisionError::Slow { seconds: 1, .. }), "{late}");
     assert!(begun.elapsed() < Duration::from_secs(50), "it waited for the program");
-    assert_eq!(quantum::backends::aer::ready(&cache), None);
+    assert_eq!(AER.ready(&cache), None);
     let sound = stand_in(dir.path(), "exit 0");
-    let program = provide(&sound, &cache, 20).unwrap();
-    assert!(program.starts_with(quantum::backends::aer::place(&cache)));
+    let program = provide(AER, &sound, &cache, 20).unwrap();
+    assert!(program.starts_with(AER.place(&cache)));
     // It is there now: nothing is run any more.
-    assert_eq!(provide(Path::new("/nowhere"), &cache, 0).unwrap(), program);
+    assert_eq!(provide(AER, Path::new("/nowhere"), &cache, 0).unwrap(), program);
 }
 
 #[test]

@@ -11,7 +11,7 @@ Control, unsigned, from the test only:
     GET  /_books
 Kinds of fault: "status" (with "status", "error", "retry_after"), "lost" (carried out, the connection closed),
 "unread" (not carried out, the connection closed), "slow" (carried out, answered after "seconds"),
-"unknown_state", and for "result": "missing_shots", "extra_bit", "garbage".
+"unknown_state", and for "result": "missing_shots", "doubled", "extra_bit", "garbage".
 """
 
 import datetime
@@ -87,8 +87,6 @@ def parameters(operation, parts, query, body):
         elif where.get("location") == "querystring" and wire in query:
             values = query[wire]
             given[name] = values if member.type_name == "list" else values[0]
-        elif where.get("jsonvalue") and name in given:
-            given[name] = json.loads(given[name])
     report = ParamValidator().validate(given, shape)
     if report.has_errors():
         raise Error(400, "ValidationException", report.generate_report())
@@ -158,7 +156,7 @@ def create(given):
         return {"quantumTaskArn": BOOKS.made[token]}
     if BOOKS.device_status != "ONLINE":
         raise Error(424, "DeviceOfflineException", "the device is offline")
-    source = given["action"]["source"]
+    source = json.loads(given["action"])["source"]
     arn = NAME.format(region=REGION, number=len(BOOKS.tasks) + 1)
     BOOKS.made[token] = arn
     BOOKS.tasks[arn] = {

@@ -8,7 +8,7 @@ mod process;
 mod provision;
 
 pub use process::Service;
-pub use provision::{ProvisionError, REQUIREMENTS, place, provide, ready};
+pub use provision::{AER, List, ProvisionError, REQUIREMENTS, provide};
 
 use super::{
     Asked, Backend, BackendError, Calibration, Cancelled, Capability, Estimate, JobId, JobKey, JobResult,

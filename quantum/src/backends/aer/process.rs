@@ -99,7 +99,8 @@ impl Service {
 
     fn start(&self, socket: &PathBuf) -> Result<Running, ServiceError> {
         let options = &self.options;
-        let python = provision::provide(&options.python, &options.cache, options.provision_seconds)?;
+        let python =
+            provision::provide(provision::AER, &options.python, &options.cache, options.provision_seconds)?;
         let failed = |why: String| ServiceError::NotStarted { why };
         let run_dir = &options.run_dir;
         std::fs::create_dir_all(run_dir).map_err(|e| failed(format!("{}: {e}", run_dir.display())))?;

@@ -1,4 +1,4 @@
-//! The Python environment of the Aer service: made once from a pinned list, named by that list's digest.
+//! A Python environment: made once from a pinned list, named by that list's digest.
 //!
 //! Rule: an environment is there whole or not at all. It is made under another name and renamed at the end,
 //! under a lock, so that two daemons with one cache make it once. Start at [`provide`].
@@ -22,37 +22,56 @@ const WORDS_BYTES: usize = 800;
 pub enum ProvisionError {
     #[error("EX-0481: {python} cannot be used: {why}")]
     Python { python: String, why: String },
-    #[error("EX-0482: the environment in {} could not be made: {why}", dir.display())]
+    #[error("EX-0482: the environment {} could not be made: {why}", dir.display())]
     Failed { dir: PathBuf, why: String },
-    #[error("EX-0483: the environment in {} was not made within {seconds} s", dir.display())]
+    #[error("EX-0483: the environment {} was not made within {seconds} s", dir.display())]
     Slow { dir: PathBuf, seconds: u64 },
 }
 
-/// Directory of the environment for [`REQUIREMENTS`] under `cache`, whether it is there or not.
-pub fn place(cache: &Path) -> PathBuf {
-    cache.join(format!("aer-{}", &blake3::hash(REQUIREMENTS.as_bytes()).to_hex()[..16]))
+/// A pinned list of packages and the first word of its environment's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct List<'a> {
+    pub name: &'a str,
+    pub requirements: &'a str,
 }
 
-/// The environment's interpreter, if the environment is there.
-pub fn ready(cache: &Path) -> Option<PathBuf> {
-    let program = place(cache).join("bin/python");
-    program.exists().then_some(program)
+/// What the Aer service needs.
+pub const AER: List<'static> = List { name: "aer", requirements: REQUIREMENTS };
+
+impl List<'_> {
+    /// Directory of the environment under `cache`, whether it is there or not.
+    pub fn place(&self, cache: &Path) -> PathBuf {
+        let digest = blake3::hash(self.requirements.as_bytes()).to_hex();
+        cache.join(format!("{}-{}", self.name, &digest[..16]))
+    }
+
+    /// The environment's interpreter, if the environment is there.
+    pub fn ready(&self, cache: &Path) -> Option<PathBuf> {
+        let program = self.place(cache).join("bin/python");
+        program.exists().then_some(program)
+    }
 }
 
 /// Makes the environment unless it is there; about 35 s and 360 MB the first time.
 ///
 /// # Errors
 /// [`ProvisionError`]: no usable python, pip failed, or `seconds_max` were not enough.
-pub fn provide(python: &Path, cache: &Path, seconds_max: u64) -> Result<PathBuf, ProvisionError> {
-    if let Some(program) = ready(cache) {
+pub fn provide(
+    list: List<'_>,
+    python: &Path,
+    cache: &Path,
+    seconds_max: u64,
+) -> Result<PathBuf, ProvisionError> {
+    if let Some(program) = list.ready(cache) {
         return Ok(program);
     }
-    let dir = place(cache);
+    let dir = list.place(cache);
     let failed = |why: String| ProvisionError::Failed { dir: dir.clone(), why };
     fs::create_dir_all(cache).map_err(|error| failed(error.to_string()))?;
     let until = Instant::now() + Duration::from_secs(seconds_max);
     let slow = || ProvisionError::Slow { dir: dir.clone(), seconds: seconds_max };
-    let lock = File::create(cache.join("aer.lock")).map_err(|error| failed(error.to_string()))?;
+    let lock =
+        File::create(cache.join(format!("{}.lock", list.name))).map_err(|error| failed(error.to_string()))?;
     while let Err(error) = lock.try_lock() {
         match error {
             fs::TryLockError::WouldBlock if Instant::now() < until => std::thread::sleep(LOOK_AGAIN),
@@ -60,11 +79,11 @@ pub fn provide(python: &Path, cache: &Path, seconds_max: u64) -> Result<PathBuf,
             fs::TryLockError::Error(error) => return Err(failed(error.to_string())),
         }
     }
-    if let Some(program) = ready(cache) {
+    if let Some(program) = list.ready(cache) {
         // Somebody else was faster.
         return Ok(program);
     }
-    let incoming = cache.join("aer-incoming");
+    let incoming = cache.join(format!("{}-incoming", list.name));
     if incoming.exists() {
         fs::remove_dir_all(&incoming).map_err(|error| failed(error.to_string()))?;
     }
@@ -78,17 +97,17 @@ pub fn provide(python: &Path, cache: &Path, seconds_max: u64) -> Result<PathBuf,
         StepError::Slow => slow(),
         _ => ProvisionError::Python { python: python.display().to_string(), why: words(&error) },
     })?;
-    let list = incoming.join("requirements.txt");
-    fs::write(&list, REQUIREMENTS).map_err(|error| failed(error.to_string()))?;
+    let file = incoming.join("requirements.txt");
+    fs::write(&file, list.requirements).map_err(|error| failed(error.to_string()))?;
     let mut pip = Command::new(incoming.join("bin/python"));
     pip.args(["-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check", "--no-deps"]);
-    pip.arg("-r").arg(&list);
+    pip.arg("-r").arg(&file);
     run(pip, until).map_err(|error| match error {
         StepError::Slow => slow(),
         _ => failed(words(&error)),
     })?;
     fs::rename(&incoming, &dir).map_err(|error| failed(error.to_string()))?;
-    ready(cache).ok_or_else(|| failed("it has no interpreter after all".to_owned()))
+    list.ready(cache).ok_or_else(|| failed("it has no interpreter after all".to_owned()))
 }
 
 enum StepError {
