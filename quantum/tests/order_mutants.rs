@@ -44,12 +44,13 @@ impl Mutant {
                     *after_ms /= 4;
                 }
             }
-            Fault::HurriesTheBackend => match &mut decision.command {
-                Some(Command::Find { after_ms, .. } | Command::Fetch { after_ms, .. }) => {
+            Fault::HurriesTheBackend => {
+                if let Some(Command::Find { after_ms, .. } | Command::Fetch { after_ms, .. }) =
+                    &mut decision.command
+                {
                     *after_ms = (*after_ms).min(2_000);
                 }
-                _ => {}
-            },
+            }
             Fault::SettlesWithNothing => {
                 for event in &mut decision.events {
                     if let JobEvent::Settled { spent, .. } = event {

@@ -246,8 +246,12 @@ class Handler(BaseHTTPRequestHandler):
         for name, value in headers:
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        try:
+            self.end_headers()
+            self.wfile.write(body)
+        except OSError:
+            # The client was killed meanwhile, which is what some tests are about.
+            self.close_connection = True
 
     def handle_any(self):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))

@@ -34,13 +34,15 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
 /// Waits are so many times shorter than asked.
 const HURRY: u64 = 20;
 
+type Seen = Box<dyn FnMut(&Order, &Command)>;
+
 pub struct Room {
     pub journal: Vec<(u64, JobEvent)>,
     pub backends: BTreeMap<String, Arc<dyn Backend>>,
     pub budget: Budget,
     pub ledger: Ledger,
     pub kept: BTreeMap<String, JobResult>,
-    pub seen: Box<dyn FnMut(&Order, &Command)>,
+    pub seen: Seen,
     counter: u64,
 }
 

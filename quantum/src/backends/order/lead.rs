@@ -83,35 +83,33 @@ pub async fn lead<S: Shell>(
             return Ok(end.clone());
         }
         shell.about_to(order, doing);
-        decision = loop {
-            let input = match &mut cancel {
-                Some(wish) => match select(Box::pin(perform(doing, job, shell)), wish).await {
-                    Either::Left((input, _)) => input,
-                    Either::Right((why, call)) => {
-                        drop(call);
-                        cancel = None;
-                        Input::Cancel { why }
-                    }
-                },
-                None => perform(doing, job, shell).await,
-            };
-            let dropped = matches!(input, Input::Cancel { .. });
-            match order.decide(shell.now_ms(), shell.random(), input) {
-                Ok(decided) if dropped && decided.command.is_none() => {
-                    // The machine would wait for the call that was under way; it was dropped with the wish,
-                    // which is a lost reply: what became of it is looked up.
-                    let Decision { events, memo, .. } = decided;
-                    let time_ms = shell.journal(&events).await?;
-                    for event in &events {
-                        order.apply(time_ms, event);
-                    }
-                    order.remember(memo);
-                    break order.recover(shell.now_ms(), shell.random());
+        let input = match &mut cancel {
+            Some(wish) => match select(Box::pin(perform(doing, job, shell)), wish).await {
+                Either::Left((input, _)) => input,
+                Either::Right((why, call)) => {
+                    drop(call);
+                    cancel = None;
+                    Input::Cancel { why }
                 }
-                Ok(decided) => break decided,
-                // Somebody wanted it ended twice: the call is made again from the state as it is.
-                Err(_) => break order.recover(shell.now_ms(), shell.random()),
+            },
+            None => perform(doing, job, shell).await,
+        };
+        let dropped = matches!(input, Input::Cancel { .. });
+        decision = match order.decide(shell.now_ms(), shell.random(), input) {
+            Ok(decided) if dropped && decided.command.is_none() => {
+                // The machine would wait for the call that was under way; it was dropped with the wish, which
+                // is a lost reply: what became of it is looked up.
+                let Decision { events, memo, .. } = decided;
+                let time_ms = shell.journal(&events).await?;
+                for event in &events {
+                    order.apply(time_ms, event);
+                }
+                order.remember(memo);
+                order.recover(shell.now_ms(), shell.random())
             }
+            Ok(decided) => decided,
+            // Somebody wanted it ended twice: the call is made again from the state as it is.
+            Err(_) => order.recover(shell.now_ms(), shell.random()),
         };
     }
 }
