@@ -145,6 +145,9 @@ fn paragraph(code: &str) -> Option<&'static str> {
         solvers::costs::CODES,
         quantum::CODES,
         quantum::backends::CODES,
+        solvers::risk::CODES,
+        solvers::selection::CODES,
+        solvers::ampel360::CODES,
     ];
     let mut codes = rooms.into_iter().flatten();
     codes.find(|(known, _)| *known == code).map(|(_, meaning)| *meaning)
