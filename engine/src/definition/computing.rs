@@ -109,8 +109,7 @@ mod tests {
 
     #[test]
     fn a_workflow_that_only_acts_has_no_part_that_computes() {
-        let whole =
-            definition("workflow: w\nstages:\n  - {name: act, kind: exec, command: [x]}\n");
+        let whole = definition("workflow: w\nstages:\n  - {name: act, kind: exec, command: [x]}\n");
         assert_eq!(whole.computing_part(), None);
     }
 }
