@@ -95,6 +95,15 @@ struct Round<'asks> {
     out: Outcome,
 }
 
+impl Round<'_> {
+    fn begin_again(&mut self) {
+        self.first = None;
+        self.first_of.clear();
+        self.out.waits.clear();
+        self.out.never.clear();
+    }
+}
+
 impl Ledger {
     /// Grants what fits and is allowed, and says why the rest waits. An ask whose stage holds a lease
     /// already gets that lease again. O(n log n + grants x slots).
@@ -111,6 +120,25 @@ impl Ledger {
             out: Outcome::default(),
         };
         self.offer_heads(&mut round, &mut lines);
+        loop {
+            let before = round.out.grants.len();
+            self.pass(&mut round, &mut lines);
+            // A lease that counts for two reservations frees more of what is set aside than it takes, so
+            // that what did not fit before it may fit after it.
+            if round.view.reservations() < 2 || round.out.grants.len() == before {
+                break;
+            }
+            round.begin_again();
+            lines.iter_mut().for_each(|line| (line.next, line.competes) = (0, false));
+        }
+        let competing: Vec<&str> = lines.iter().filter(|line| line.competes).map(|line| line.user).collect();
+        self.shares.close(&competing);
+        round.out
+    }
+
+    /// Offers what is free to every ask, once.
+    fn pass<'asks>(&mut self, round: &mut Round<'asks>, lines: &mut [Line<'asks>]) {
+        let asks = round.asks;
         let mut order: BTreeSet<(i128, u64, usize)> = lines
             .iter()
             .enumerate()
@@ -121,15 +149,12 @@ impl Ledger {
             let (_, at) = line.asks[line.next];
             line.next += 1;
             if !round.done.contains(&at) {
-                self.offer(&mut round, line, at);
+                self.offer(round, line, at);
             }
             if let Some((tag, asked_ms)) = line.tag(asks) {
                 order.insert((tag, asked_ms, who));
             }
         }
-        let competing: Vec<&str> = lines.iter().filter(|line| line.competes).map(|line| line.user).collect();
-        self.shares.close(&competing);
-        round.out
     }
 
     /// As [`Ledger::place_all`]; takes what was granted out of `asks`.
@@ -202,16 +227,35 @@ impl Ledger {
             }
         }
         let of_machine = claims.machine.iter().map(|claim| (None, claim));
-        let heads: Vec<(Option<Holder>, &Claim, bool, usize)> = of_machine
+        let mut heads: Vec<(Option<Holder>, &Claim, bool, usize)> = of_machine
             .chain(claims.holders.iter().map(|(holder, claim)| (Some(holder.clone()), claim)))
             .filter_map(|(holder, claim)| waiting(claim).map(|at| (holder, claim, over(claim), at)))
             .collect();
-        for (holder, claim, over, at) in heads {
-            if round.done.contains(&at) {
-                continue;
+        // A head that is none any more may have been in the way of another.
+        loop {
+            let before = heads.len();
+            heads
+                .retain(|(holder, claim, over, at)| self.offer_head(round, lines, holder, claim, *over, *at));
+            if heads.len() == before {
+                break;
             }
-            let ask = &round.asks[at];
-            let stays = match self.judge(&round.view, &round.kept, ask) {
+        }
+    }
+
+    /// Whether it is still a head afterwards.
+    fn offer_head<'asks>(
+        &mut self,
+        round: &mut Round<'asks>,
+        lines: &mut [Line<'asks>],
+        holder: &Option<Holder>,
+        claim: &Claim,
+        over: bool,
+        at: usize,
+    ) -> bool {
+        let ask = &round.asks[at];
+        let verdict = self.judge(&round.view, &round.kept, ask);
+        let stays = !round.done.contains(&at)
+            && match verdict {
                 Ok(Ok(())) if over => {
                     let used = self.grant(round, at);
                     if let Some(line) = lines.iter_mut().find(|line| line.user == ask.owner.user) {
@@ -223,22 +267,25 @@ impl Ledger {
                 Ok(Err(why)) => why.competes() || (holder.is_some() && matches!(why, Why::Quota { .. })),
                 Err(_) => false,
             };
-            match holder {
-                None if stays => {
-                    round.kept.machine = over.then_some(ask);
-                    self.claims.machine = Some(claim.clone());
-                }
-                None => {}
-                Some(holder) if stays => drop(self.claims.holders.insert(holder, claim.clone())),
-                Some(holder) => round.kept.holders.retain(|(of, _)| *of != holder),
+        match holder {
+            None => {
+                round.kept.machine = (over && stays).then_some(ask);
+                self.claims.machine = stays.then(|| claim.clone());
+            }
+            Some(holder) if stays => drop(self.claims.holders.insert(holder.clone(), claim.clone())),
+            Some(holder) => {
+                round.kept.holders.retain(|(of, _)| of != holder);
+                self.claims.holders.remove(holder);
             }
         }
+        stays
     }
 
     fn offer<'asks>(&mut self, round: &mut Round<'asks>, line: &mut Line<'asks>, at: usize) {
         let ask = &round.asks[at];
         if let Some(lease) = self.leases.get(&ask.key) {
             round.out.grants.push(Grant { key: ask.key.clone(), lease: lease.clone() });
+            round.done.insert(at);
             return;
         }
         match self.judge(&round.view, &round.kept, ask) {

@@ -304,6 +304,10 @@ impl Ledger {
 }
 
 impl View {
+    pub(super) const fn reservations(&self) -> usize {
+        self.reservations.len()
+    }
+
     fn of_others(&self, ask: &Ask) -> impl Iterator<Item = &(String, Reservation)> {
         self.reservations.iter().filter(|(_, reservation)| !reservation.holder.covers(&ask.owner))
     }
