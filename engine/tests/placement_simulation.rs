@@ -11,6 +11,8 @@ use std::collections::BTreeMap;
 
 /// Seeds per commit: a few seconds.
 const SEEDS: u64 = 2_000;
+/// Each seed is a world of its own.
+const THREADS: usize = 2;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
@@ -33,15 +35,19 @@ fn under_random_loads_nothing_leaks_starves_or_is_given_twice_and_every_reason_i
     }
     let seeds = number("SEEDS").unwrap_or(SEEDS);
     let began = std::time::Instant::now();
+    let lives =
+        |of: u64| move || (of..seeds).step_by(THREADS).map(live_or_say_how_to_replay).collect::<Vec<_>>();
+    let reports: Vec<Report> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..THREADS as u64).map(|of| scope.spawn(lives(of))).collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
     let mut seen: BTreeMap<&str, u64> = BTreeMap::new();
     let mut longest = 0;
-    for seed in 0..seeds {
-        for (name, count) in live_or_say_how_to_replay(seed).seen {
-            if name == "longest wait, % of bound" {
-                longest = longest.max(count);
-            } else {
-                *seen.entry(name).or_default() += count;
-            }
+    for (name, count) in reports.into_iter().flat_map(|report| report.seen) {
+        if name == "longest wait, % of bound" {
+            longest = longest.max(count);
+        } else {
+            *seen.entry(name).or_default() += count;
         }
     }
     println!("{seeds} seeds in {:?}; longest wait {longest} % of its bound", began.elapsed());

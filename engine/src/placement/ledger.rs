@@ -320,6 +320,12 @@ impl Ledger {
         keys.len()
     }
 
+    /// As [`Ledger::release_run`], at a stated time.
+    pub fn release_run_at(&mut self, run: &str, now_ms: u64) -> usize {
+        self.tick(now_ms);
+        self.release_run(run)
+    }
+
     fn current(&self, key: &LeaseKey, fence: u64) -> Result<(), StaleLease> {
         match self.leases.get(key) {
             None => Err(StaleLease::Gone { fence }),

@@ -41,7 +41,7 @@ enum Block {
     Drained,
     Parallel,
     Quota(Holder),
-    Budget(&'static str),
+    Budget,
     Cpu,
     Memory,
     Slot,
@@ -128,7 +128,9 @@ impl Judge {
     }
 
     fn usable(&self, slot: &str) -> bool {
-        !self.drained.contains(&Resource::AnySlot) && !self.drained.contains(&Resource::Slot(slot.to_owned()))
+        self.drained.is_empty()
+            || !self.drained.contains(&Resource::AnySlot)
+                && !self.drained.contains(&Resource::Slot(slot.to_owned()))
     }
 
     /// What of reservations for others is not in use by their holders: cores, memory, slots, places.
@@ -174,72 +176,75 @@ impl Judge {
     /// Everything in the way of an ask, whatever the order of looking.
     fn blocks(&self, ask: &Ask, now: u64) -> Vec<Block> {
         let mut found = Vec::new();
-        let backend = ask.demand.backend.as_ref();
-        let drained = |resource: Resource| self.drained.contains(&resource);
-        if drained(Resource::Machine)
-            || drained(Resource::Cpu)
-            || (ask.demand.memory_mib > 0 && drained(Resource::Memory))
-            || (ask.slot.is_some() && !self.capacity.slots.keys().any(|slot| self.usable(slot)))
-            || backend.is_some_and(|b| drained(Resource::Backend(b.clone())))
-        {
-            found.push(Block::Drained);
-        }
-        if let Some(most) = self.policy.max_parallel_workflows
-            && !self.open_runs.contains(&ask.key.0)
-            && self.open_runs.len() >= most as usize
-        {
-            found.push(Block::Parallel);
-        }
+        found.extend(self.drain_blocks(ask).then_some(Block::Drained));
+        found.extend(self.parallel_blocks(ask).then_some(Block::Parallel));
         for (holder, quota) in self.quotas(ask) {
-            let theirs = |lease: &Lease| holder.covers(&lease.owner);
-            let over = |most: Option<u64>, used: u64, more: u64| {
-                most.is_some_and(|most| more > 0 && used + more > most)
-            };
-            if over(quota.stages, self.sum(theirs, |_| 1), 1)
-                || over(quota.cpu_cores, self.sum(theirs, |l| u64::from(l.cpu_cores)), Self::cores(ask))
-                || over(quota.memory_mib, self.sum(theirs, |l| l.memory_mib), ask.demand.memory_mib)
-            {
-                found.push(Block::Quota(holder.clone()));
+            if self.quota_blocks(ask, &holder, &quota) {
+                found.push(Block::Quota(holder));
             }
-            let by = |s: &Spending| match &holder {
+        }
+        found.extend(self.budget_blocks(ask, now).then_some(Block::Budget));
+        found.extend(self.room_blocks(ask, now));
+        found
+    }
+
+    fn drain_blocks(&self, ask: &Ask) -> bool {
+        let drained = |resource: Resource| self.drained.contains(&resource);
+        let backend = ask.demand.backend.as_ref();
+        !self.drained.is_empty()
+            && (drained(Resource::Machine)
+                || drained(Resource::Cpu)
+                || (ask.demand.memory_mib > 0 && drained(Resource::Memory))
+                || (ask.slot.is_some() && !self.capacity.slots.keys().any(|slot| self.usable(slot)))
+                || backend.is_some_and(|b| drained(Resource::Backend(b.clone()))))
+    }
+
+    fn parallel_blocks(&self, ask: &Ask) -> bool {
+        self.policy
+            .max_parallel_workflows
+            .is_some_and(|most| !self.open_runs.contains(&ask.key.0) && self.open_runs.len() >= most as usize)
+    }
+
+    fn quota_blocks(&self, ask: &Ask, holder: &Holder, quota: &Quota) -> bool {
+        let theirs = |lease: &Lease| holder.covers(&lease.owner);
+        exceeds(quota.stages, || self.sum(theirs, |_| 1), 1)
+            || exceeds(quota.cpu_cores, || self.sum(theirs, |l| u64::from(l.cpu_cores)), Self::cores(ask))
+            || exceeds(quota.memory_mib, || self.sum(theirs, |l| l.memory_mib), ask.demand.memory_mib)
+    }
+
+    /// What is used up: of a quota of the day, of the daemon or of a backend.
+    fn budget_blocks(&self, ask: &Ask, now: u64) -> bool {
+        let (shots, money) = (ask.demand.shots, ask.money_micro_usd);
+        let of_quotas = self.quotas(ask).iter().any(|(holder, quota)| {
+            let by = |s: &Spending| match holder {
                 Holder::User(name) => s.owner_user == *name,
                 Holder::Workflow(name) => s.owner_workflow == *name,
             };
-            let (shots, money) = self.spent(by, DAY, now);
-            if over(quota.shots_per_day, shots, ask.demand.shots)
-                || over(quota.money_micro_usd_per_day, money, ask.money_micro_usd)
-            {
-                found.push(Block::Budget("quota"));
-            }
-        }
+            exceeds(quota.shots_per_day, || self.spent(by, DAY, now).0, shots)
+                || exceeds(quota.money_micro_usd_per_day, || self.spent(by, DAY, now).1, money)
+        });
+        let backend = ask.demand.backend.as_ref();
         let exceeded = |budget: &Budget, of: &dyn Fn(&Spending) -> bool| {
-            let (shots, money) = self.spent(of, DAY, now);
-            let (in_hour, _) = self.spent(of, HOUR, now);
-            let over = |most: Option<u64>, used: u64, more: u64| {
-                most.is_some_and(|most| more > 0 && used + more > most)
-            };
-            over(budget.shots_per_day, shots, ask.demand.shots)
-                || over(budget.shots_per_hour, in_hour, ask.demand.shots)
-                || over(budget.money_micro_usd_per_day, money, ask.money_micro_usd)
+            exceeds(budget.shots_per_day, || self.spent(of, DAY, now).0, shots)
+                || exceeds(budget.shots_per_hour, || self.spent(of, HOUR, now).0, shots)
+                || exceeds(budget.money_micro_usd_per_day, || self.spent(of, DAY, now).1, money)
         };
         let on_backend = |s: &Spending| s.backend.as_ref() == backend;
-        if exceeded(&self.policy.budget, &|_| true)
+        of_quotas
+            || exceeded(&self.policy.budget, &|_| true)
             || backend
                 .and_then(|b| self.policy.backend_budgets.get(b))
                 .is_some_and(|budget| exceeded(budget, &on_backend))
-        {
-            found.push(Block::Budget("budget"));
-        }
+    }
+
+    fn room_blocks(&self, ask: &Ask, now: u64) -> Vec<Block> {
+        let backend = ask.demand.backend.as_ref();
         let (free, aside) = (self.free(backend), self.aside(ask, backend, now, false));
+        let need = Self::need(ask);
         let blocks = [Block::Cpu, Block::Memory, Block::Slot, Block::Place];
-        for ((need, (free, aside)), block) in
-            Self::need(ask).into_iter().zip(free.into_iter().zip(aside)).zip(blocks)
-        {
-            if need > free.saturating_sub(aside) {
-                found.push(block);
-            }
-        }
-        found
+        let short =
+            |(i, block): (usize, Block)| (need[i] > free[i].saturating_sub(aside[i])).then_some(block);
+        blocks.into_iter().enumerate().filter_map(short).collect()
     }
 
     pub fn placed(&mut self, asks: &[Ask], outcome: &Outcome, now: u64) -> Verdict {
@@ -338,16 +343,16 @@ impl Judge {
         if self.never(ask) {
             return Err(format!("waits for ever: {ask:?}"));
         }
-        let blocks = self.blocks(ask, now);
         let backend = ask.demand.backend.as_ref();
         let (name, holds) = match why {
-            Why::Drained(_) => ("drained", blocks.contains(&Block::Drained)),
-            Why::Parallel { .. } => ("parallel", blocks.contains(&Block::Parallel)),
-            Why::Quota { of, kept_for: None, .. } => ("quota", blocks.contains(&Block::Quota(of.clone()))),
-            Why::Budget { until_ms, .. } => {
-                let any = blocks.iter().any(|block| matches!(block, Block::Budget(_)));
-                ("budget", any && *until_ms > now)
+            Why::Drained(_) => ("drained", self.drain_blocks(ask)),
+            Why::Parallel { .. } => ("parallel", self.parallel_blocks(ask)),
+            Why::Quota { of, kept_for: None, .. } => {
+                let mut quotas = self.quotas(ask).into_iter();
+                let quota = quotas.find(|(holder, _)| holder == of);
+                ("quota", quota.is_some_and(|(holder, quota)| self.quota_blocks(ask, &holder, &quota)))
             }
+            Why::Budget { until_ms, .. } => ("budget", self.budget_blocks(ask, now) && *until_ms > now),
             Why::Short { resource, .. } => {
                 let block = match resource {
                     Resource::Cpu => Block::Cpu,
@@ -355,7 +360,7 @@ impl Judge {
                     Resource::Backend(_) => Block::Place,
                     _ => Block::Slot,
                 };
-                ("short", blocks.contains(&block))
+                ("short", self.room_blocks(ask, now).contains(&block))
             }
             Why::Reserved { until_ms, .. } => {
                 let places = backend.and_then(|b| self.capacity.backends.get(b)).copied().unwrap_or(0);
@@ -380,6 +385,7 @@ impl Judge {
         if holds {
             return Ok(());
         }
+        let blocks = self.blocks(ask, now);
         if blocks.is_empty() {
             return Err(format!("idle: it fits and is allowed, and waits as {why:?} at {now}: {ask:?}"));
         }
@@ -424,4 +430,9 @@ impl Judge {
         self.open_runs.extend(self.leases.keys().map(|(run, _)| run.clone()));
         self.kept_since.clear();
     }
+}
+
+/// Whether `more` goes beyond `most`; nothing asked for exceeds nothing.
+fn exceeds(most: Option<u64>, used: impl Fn() -> u64, more: u64) -> bool {
+    most.is_some_and(|most| more > 0 && used() + more > most)
 }

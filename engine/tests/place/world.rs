@@ -10,6 +10,8 @@ use engine::placement::{
 use std::collections::{BTreeMap, BTreeSet};
 
 const STEPS: u64 = 120;
+/// Long enough for the bound on waiting to be broken.
+const STREAM_STEPS: u64 = 260;
 /// Longest time a stage runs, and longest step of time: what is released is placed a step later.
 const RUN_MAX_MS: u64 = 5_000;
 const STEP_MAX_MS: u64 = 2_000;
@@ -76,7 +78,7 @@ pub fn live<P: Placer>(seed: u64, kind: &P) -> Verdict<Report> {
     if load != Load::Rules {
         judge.kept_max_ms = Some(RUN_MAX_MS + 2 * STEP_MAX_MS);
     }
-    let users = random.between(1, 4);
+    let users = if load == Load::Stream { random.between(2, 3) } else { random.between(1, 4) };
     let now = random.between(0, 2) * 86_390_000;
     let mut world = World {
         random,
@@ -94,7 +96,7 @@ pub fn live<P: Placer>(seed: u64, kind: &P) -> Verdict<Report> {
         ahead: BTreeMap::new(),
         longest_wait: 0,
     };
-    for _ in 0..STEPS {
+    for _ in 0..if load == Load::Stream { STREAM_STEPS } else { STEPS } {
         world.step().map_err(|broken| format!("seed {seed}, {load:?}: {broken}"))?;
     }
     world.finish().map_err(|broken| format!("seed {seed}, {load:?}, at the end: {broken}"))?;
@@ -289,14 +291,13 @@ impl<P: Placer> World<'_, P> {
 
     fn ask_some(&mut self) {
         if self.load == Load::Stream {
-            // One that needs much, now and then; and small ones without end.
-            let small = self.random.between(1, 3);
-            for _ in 0..small {
-                if self.waiting.len() < 30 {
+            // One user needs much, now and then; the others ask for little without end.
+            for _ in 0..self.random.between(1, 3) {
+                if self.waiting.len() < 15 {
                     self.ask(false);
                 }
             }
-            if self.random.percent(4) {
+            if self.random.percent(2) {
                 self.ask(true);
             }
         } else if self.waiting.len() < 25 && self.random.percent(60) {
@@ -327,12 +328,14 @@ impl<P: Placer> World<'_, P> {
             false => random.below(self.capacity.memory_mib / 8 + 1),
         };
         let spends = rules && random.percent(40);
+        let user = match (self.load, large) {
+            (Load::Stream, true) => 0,
+            (Load::Stream, false) => random.between(1, self.users - 1),
+            _ => random.below(self.users),
+        };
         let ask = Ask {
             key: (format!("run-{run}"), stage),
-            owner: Owner {
-                user: format!("user-{}", random.below(self.users)),
-                workflow: format!("workflow-{}", random.below(3)),
-            },
+            owner: Owner { user: format!("user-{user}"), workflow: format!("workflow-{}", random.below(3)) },
             demand: Demand {
                 cpu_cores: cpu_cores as u32,
                 memory_mib,
