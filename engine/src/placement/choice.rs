@@ -221,7 +221,9 @@ impl Ledger {
         let over = |claim: &Claim| self.now_ms >= claim.since_ms.saturating_add(self.policy.backfill_ms);
         let waiting =
             |claim: &Claim| found.get(&claim.key).copied().filter(|_| !self.leases.contains_key(&claim.key));
-        for (holder, claim) in claims.holders.iter().filter(|(_, claim)| over(claim)) {
+        let mut of_holders: Vec<(&Holder, &Claim)> = claims.holders.iter().filter(|(_, c)| over(c)).collect();
+        of_holders.sort_by(|(_, a), (_, b)| (a.since_ms, &a.key).cmp(&(b.since_ms, &b.key)));
+        for (holder, claim) in of_holders {
             if let Some(at) = waiting(claim) {
                 round.kept.holders.push((holder.clone(), &round.asks[at]));
             }
@@ -253,7 +255,11 @@ impl Ledger {
         at: usize,
     ) -> bool {
         let ask = &round.asks[at];
-        let verdict = self.judge(&round.view, &round.kept, ask);
+        // A head yields to those that were heads before it and to no other, or two would wait for each
+        // other: one for the user's quota, one for the workflow's, both counting in both.
+        let before = round.kept.holders.iter().take_while(|(of, _)| Some(of) != holder.as_ref());
+        let kept = Kept { machine: round.kept.machine, holders: before.cloned().collect() };
+        let verdict = self.judge(&round.view, &kept, ask);
         let stays = !round.done.contains(&at)
             && match verdict {
                 Ok(Ok(())) if over => {

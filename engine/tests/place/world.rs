@@ -9,7 +9,7 @@ use engine::placement::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 
-const STEPS: u64 = 120;
+const STEPS: u64 = 80;
 /// Long enough for the bound on waiting to be broken.
 const STREAM_STEPS: u64 = 260;
 /// Longest time a stage runs, and longest step of time: what is released is placed a step later.
@@ -66,9 +66,9 @@ pub struct Report {
 
 pub fn live<P: Placer>(seed: u64, kind: &P) -> Verdict<Report> {
     let mut random = Random::new(seed);
-    let load = match seed % 4 {
-        0 | 1 => Load::Rules,
-        2 => Load::Plain,
+    let load = match seed % 8 {
+        0..=4 => Load::Rules,
+        5 | 6 => Load::Plain,
         _ => Load::Stream,
     };
     let capacity = capacity(&mut random);
@@ -293,14 +293,14 @@ impl<P: Placer> World<'_, P> {
         if self.load == Load::Stream {
             // One user needs much, now and then; the others ask for little without end.
             for _ in 0..self.random.between(1, 3) {
-                if self.waiting.len() < 15 {
+                if self.waiting.len() < 10 {
                     self.ask(false);
                 }
             }
             if self.random.percent(2) {
                 self.ask(true);
             }
-        } else if self.waiting.len() < 25 && self.random.percent(60) {
+        } else if self.waiting.len() < 14 && self.random.percent(60) {
             for _ in 0..self.random.between(1, 4) {
                 let large = self.random.percent(20);
                 self.ask(large);
