@@ -88,7 +88,7 @@ impl Scheduler {
         let now_ms = self.shared.clock.now_ms();
         let resources = self.resources.clone();
         let answer = async move { resources.ask(Place { asks, now_ms }, ASK_TIMEOUT).await };
-        ctx.spawn(answer.into_actor(self).map(|answer, actor, ctx| {
+        ctx.spawn(answer.into_actor(self).map(move |answer, actor, ctx| {
             actor.asking = false;
             match answer {
                 Ok(placement) => {

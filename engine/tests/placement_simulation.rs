@@ -37,8 +37,9 @@ fn under_random_loads_nothing_leaks_starves_or_is_given_twice_and_every_reason_i
     let seeds = number("SEEDS").unwrap_or(SEEDS);
     let from = number("FROM").unwrap_or(0);
     let began = std::time::Instant::now();
-    let lives =
-        |of: u64| move || (from + of..seeds).step_by(THREADS).map(live_or_say_how_to_replay).collect::<Vec<_>>();
+    let lives = |of: u64| {
+        move || (from + of..seeds).step_by(THREADS).map(live_or_say_how_to_replay).collect::<Vec<_>>()
+    };
     let reports: Vec<Report> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..THREADS as u64).map(|of| scope.spawn(lives(of))).collect();
         threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()

@@ -245,11 +245,14 @@ impl Ledger {
 
     /// What `ask` may take so that `head` finds no less than it needs, or no less than now.
     fn free_beside(&self, view: &View, head: &Ask, ask: &Ask) -> Amounts {
-        let aside = self.set_aside(view, ask, ask).larger(self.set_aside(view, head, ask));
         let mut keep = Amounts::of(head);
         if head.demand.backend != ask.demand.backend {
             keep.places = 0;
         }
+        // Of what the head does not need, nothing is kept for it, nor what is set aside from it.
+        let from_head =
+            self.set_aside(view, head, ask).each(keep, |aside, keep| if keep == 0 { 0 } else { aside });
+        let aside = self.set_aside(view, ask, ask).larger(from_head);
         self.free_all(view, ask).less(aside).less(keep)
     }
 

@@ -403,7 +403,9 @@ impl Judge {
         let same = ask.demand.backend == head.demand.backend;
         let harms = (0..4).any(|i| {
             let takes = if i == 3 && !same { 0 } else { takes[i] };
-            takes > 0 && need[i] + takes > free[i].saturating_sub(aside_head[i].max(aside_ask[i]))
+            takes > 0
+                && need[i] > 0
+                && need[i] + takes > free[i].saturating_sub(aside_head[i].max(aside_ask[i]))
         });
         harms
             && head.key != ask.key
