@@ -73,7 +73,7 @@ impl Mutant {
     }
 
     fn is_seventh(&self, key: &LeaseKey, fence: u64) -> bool {
-        fence % 7 == 0 && self.ledger.leases().get(key).is_some_and(|lease| lease.fence == fence)
+        fence.is_multiple_of(7) && self.ledger.leases().get(key).is_some_and(|lease| lease.fence == fence)
     }
 
     /// Takes granted leases back and says that cores lack.
