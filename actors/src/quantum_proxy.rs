@@ -5,6 +5,12 @@
 //! was in flight when the daemon died is lost and said to be lost; its stage starts a new one from its
 //! last checkpoint.
 
+mod desks;
+mod office;
+
+pub use desks::{Desks, DrainEvent, Setup};
+pub use office::{Append, Ended, ORDER_SCHEMA, Office, OfficeError, Wish};
+
 use crate::records::{self, Principal};
 use crate::shared::Shared;
 use crate::solver_worker::{Abandon, AbandonAll, Abandoned, relay, report_end};

@@ -492,6 +492,12 @@ pub const CODES: &[Code] = &[
         "Deploy a good release instead.",
     ),
     code(
+        "EX-0523",
+        "list too long",
+        "There are more designs than can be listed or written; the exact count and the bytes are named.",
+        "Count, rank or sample them, or take the first K with --limit K.",
+    ),
+    code(
         "EX-0530",
         "program failed",
         "The program of an exec stage ended with an error.",

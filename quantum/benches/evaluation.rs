@@ -2,9 +2,10 @@
 //! Run: `cargo bench -p quantum`.
 
 use quantum::ising::Ising;
-use quantum::problem::{Mixer, Problem, evaluate};
 use quantum::qaoa::{Optimiser, Settings};
 use quantum::simulator::{Angles, Simulator};
+use quantum::state::State;
+use quantum::threads::Threads;
 use std::time::Instant;
 
 fn angles(layers: u32) -> Angles {
@@ -32,12 +33,23 @@ fn fastest(times: u32, mut work: impl FnMut()) -> f64 {
 }
 
 fn main() {
-    for (n, layers) in [(16, 10), (20, 10), (24, 1)] {
-        if let Ok(problem) = Problem::ising(cubic(n), Mixer::X, angles(layers)) {
-            let seconds = fastest(3, || {
-                std::hint::black_box(evaluate(&problem));
+    for threads in [1, 2] {
+        let Ok(pool) = Threads::new(threads) else { continue };
+        for (n, layers) in [(16, 10), (20, 10), (24, 1)] {
+            let Some(simulator) = Simulator::x(cubic(n).diagonal(), n) else { continue };
+            let simulator = simulator.with_threads(pool.clone());
+            let (mut state, angles) = (State::uniform(1, 1.0), angles(layers));
+            let run = fastest(5, || {
+                simulator.run_into(&angles, &mut state);
+                std::hint::black_box(simulator.expectation(&state, simulator.values()));
             });
-            println!("x mixer, n = {n}, p = {layers}: {:.1} ms", seconds * 1e3);
+            let gradient =
+                fastest(3, || drop(std::hint::black_box(simulator.gradient(&angles, simulator.values()))));
+            println!(
+                "x mixer, n = {n}, p = {layers}, {threads} threads: {:.2} ms, value and gradient {:.2} evaluations",
+                run * 1e3,
+                gradient / run
+            );
         }
     }
     for count in [1_000u32, 100_000, 1_000_000] {

@@ -1,4 +1,4 @@
-//! A small circuit with named input angles: QAOA for an Ising cost with the X mixer.
+//! A small circuit with named input angles: QAOA for an Ising cost, with the X mixer or one-hot mixers.
 //!
 //! Gates are few and each has one exact matrix (given beside it). Angles are multiples of inputs, so that
 //! one circuit serves every step of a search. [`crate::openqasm`] writes it down.
@@ -28,6 +28,12 @@ impl Angle {
 pub enum Gate {
     /// Hadamard.
     H(u32),
+    /// Flips.
+    X(u32),
+    /// exp(-i angle Y / 2).
+    Ry(u32, Angle),
+    /// exp(i angle) where the qubit is 1.
+    Phase(u32, Angle),
     /// exp(-i angle X / 2).
     Rx(u32, Angle),
     /// exp(-i angle Z / 2).
@@ -43,7 +49,8 @@ pub enum Gate {
 impl Gate {
     fn qubits(&self) -> impl Iterator<Item = u32> {
         let (first, second) = match *self {
-            Self::H(q) | Self::Rx(q, _) | Self::Rz(q, _) => (Some(q), None),
+            Self::H(q) | Self::X(q) => (Some(q), None),
+            Self::Rx(q, _) | Self::Ry(q, _) | Self::Rz(q, _) | Self::Phase(q, _) => (Some(q), None),
             Self::Rzz(a, b, _) | Self::Cx(a, b) => (Some(a), Some(b)),
             Self::GlobalPhase(_) => (None, None),
         };
@@ -91,6 +98,88 @@ impl Circuit {
             circuit.gates.extend((0..qubits).map(|q| Gate::Rx(q, twice)));
         }
         circuit
+    }
+
+    /// QAOA on groups of one-hot qubits: group g has `sizes[g]` neighbouring qubits, of which one is 1.
+    ///
+    /// Starts in the even superposition of every combination; the mixer of a group is exactly
+    /// exp(-i mixer_angle A), A the complete graph on its choices ((XX + YY) / 2 over all pairs): with V
+    /// the chain of rotations that spreads the first choice evenly over all, it is a phase exp(-i angle size)
+    /// of the first choice between V's inverse and V, and exp(i angle) on everything. Each rotation of a
+    /// neighbouring pair takes four CX. `None` if the sizes do not make up the qubits or one is 0.
+    pub fn one_hot(ising: &Ising, sizes: &[u32], layers: usize) -> Option<Self> {
+        let total: u64 = sizes.iter().map(|size| u64::from(*size)).sum();
+        if total != u64::from(ising.qubits()) || sizes.contains(&0) {
+            return None;
+        }
+        let firsts: Vec<u32> = sizes
+            .iter()
+            .scan(0, |at, size| {
+                let first = *at;
+                *at += size;
+                Some(first)
+            })
+            .collect();
+        let mut circuit = Self { qubits: ising.qubits(), inputs: Vec::new(), gates: Vec::new() };
+        for (&first, &size) in firsts.iter().zip(sizes) {
+            circuit.gates.push(Gate::X(first));
+            circuit.spread(first, size, false);
+        }
+        for layer in 0..layers {
+            let cost = circuit.inputs.len();
+            circuit.inputs.push(format!("cost_angle_{layer}"));
+            circuit.inputs.push(format!("mixer_angle_{layer}"));
+            for term in ising.terms() {
+                circuit.phase_of(&term.z, cost, term.coefficient);
+            }
+            for (&first, &size) in firsts.iter().zip(sizes).filter(|(_, size)| **size > 1) {
+                let angle = |factor| Angle { input: Some(cost + 1), factor };
+                circuit.spread(first, size, true);
+                circuit.gates.push(Gate::Phase(first, angle(-f64::from(size))));
+                circuit.gates.push(Gate::GlobalPhase(angle(1.0)));
+                circuit.spread(first, size, false);
+            }
+        }
+        Some(circuit)
+    }
+
+    /// V of [`Circuit::one_hot`], or its inverse.
+    fn spread(&mut self, first: u32, size: u32, inverse: bool) {
+        let turn = |k: u32| {
+            let share = 1.0 / f64::from(size - k);
+            (k, share.sqrt().acos())
+        };
+        let turns: Vec<(u32, f64)> = (0..size - 1).map(turn).collect();
+        let mut pair = |(k, turn): (u32, f64)| {
+            // |10> to cos |10> + sin |01>; 00 and 11 stay.
+            let (a, b) = (first + k, first + k + 1);
+            let plain = |factor| Angle { input: None, factor };
+            let gates = [
+                Gate::Cx(b, a),
+                Gate::Ry(b, plain(turn)),
+                Gate::Cx(a, b),
+                Gate::Ry(b, plain(-turn)),
+                Gate::Cx(a, b),
+                Gate::Cx(b, a),
+            ];
+            self.gates.extend(gates);
+        };
+        if inverse {
+            turns.into_iter().rev().for_each(|(k, turn)| pair((k, -turn)));
+        } else {
+            turns.into_iter().for_each(pair);
+        }
+    }
+
+    /// The same circuit of gates on one qubit and CX only: RZZ becomes CX, RZ, CX.
+    ///
+    /// What [`Circuit::resources`] then counts is comparable between machines.
+    pub fn decomposed(&self) -> Self {
+        let gates = self.gates.iter().flat_map(|gate| match *gate {
+            Gate::Rzz(a, b, angle) => vec![Gate::Cx(a, b), Gate::Rz(b, angle), Gate::Cx(a, b)],
+            other => vec![other],
+        });
+        Self { qubits: self.qubits, inputs: self.inputs.clone(), gates: gates.collect() }
     }
 
     /// exp(-i input coefficient Z..Z).

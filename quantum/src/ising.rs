@@ -2,7 +2,7 @@
 //!
 //! Bit i of a basis state's index is qubit i (little-endian, as Qiskit numbers them).
 
-use crate::simulator::x::{LOW, high_pairs};
+use crate::simulator::walsh;
 use serde::{Deserialize, Serialize};
 
 /// One term: `coefficient` times the product of the spins in `z` (empty for a constant).
@@ -118,25 +118,7 @@ impl Ising {
             let mask = t.z.iter().fold(0usize, |mask, q| mask | 1 << q);
             values[mask] += t.coefficient;
         }
-        let combine = |low: &mut [f64], high: &mut [f64]| {
-            for (a, b) in low.iter_mut().zip(high) {
-                (*a, *b) = (*a + *b, *a - *b);
-            }
-        };
-        for block in values.chunks_exact_mut(1 << self.qubits.min(LOW)) {
-            let mut half = 1;
-            while half < block.len() {
-                for pair in block.chunks_exact_mut(2 * half) {
-                    let (low, high) = pair.split_at_mut(half);
-                    combine(low, high);
-                }
-                half *= 2;
-            }
-        }
-        high_pairs(self.qubits, |low, high, count| {
-            let (below, above) = values.split_at_mut(high);
-            combine(&mut below[low..low + count], &mut above[..count]);
-        });
+        walsh::transform(&mut values);
         values
     }
 }

@@ -3,20 +3,26 @@
 //!
 //! Rule: everything outside [`backends`] is pure. The same input and seed give the same bits, because every
 //! sum has a fixed order, the sines of a state are our own, and random numbers are counted, not drawn from a
-//! shared state. Absent on purpose: files, clocks, threads, the journal, CVaR over scenarios (that is
-//! another room's; the `elite_fraction` here averages shots, not costs of scenarios).
+//! shared state. Threads only come from the caller ([`threads::Threads`]): passes over a state are cut into the
+//! same parts and summed in the same order for any number of them. Absent on purpose: files, clocks, the
+//! journal, CVaR over scenarios (that is another room's; the `elite_fraction` here averages shots, not costs
+//! of scenarios).
 //! Start at [`problem::Problem`] for a fixed set of angles, at [`qaoa::Optimiser`] to find angles.
 
 pub mod backends;
 pub mod breaker;
 pub mod circuit;
 pub mod ising;
+pub mod noise;
 pub mod openqasm;
 pub mod phase;
 pub mod problem;
 pub mod qaoa;
+pub mod qubo;
 pub mod simulator;
 pub mod state;
+pub mod threads;
+mod wide;
 
 /// Every error code of this crate with its explanation: what went wrong and what to do.
 pub const CODES: &[(&str, &str)] = &[

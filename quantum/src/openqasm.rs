@@ -14,6 +14,9 @@ use std::fmt::Write;
 /// Gates used below, each from primitives.
 const GATES: &str = "\
 gate h a { U(1.5707963267948966, 0, 3.141592653589793) a; }
+gate x a { U(3.141592653589793, 0, 3.141592653589793) a; }
+gate ry(t) a { U(t, 0, 0) a; }
+gate p(t) a { U(0, 0, t) a; }
 gate rx(t) a { U(t, -1.5707963267948966, 1.5707963267948966) a; }
 gate rz(t) a { gphase(-t/2); U(0, 0, t) a; }
 gate cp(t) a, b { ctrl @ U(0, 0, t) a, b; }
@@ -26,7 +29,7 @@ gate rzz(t) a, b { gphase(-t/2); U(0, 0, t) a; U(0, 0, t) b; cp(-2*t) a, b; }
 pub enum Dialect {
     /// Own gates only, as the header of this module says.
     Portable,
-    /// The gates that Amazon Braket knows by name (`zz`, `cnot`).
+    /// The gates that Amazon Braket knows by name (`zz`, `cnot`, `phaseshift`).
     Braket,
 }
 
@@ -37,9 +40,9 @@ pub fn program(circuit: &Circuit) -> String {
 
 /// The circuit as text, its inputs as `input float[64]`, measured into `c`; bit i of `c` is qubit i.
 pub fn program_in(circuit: &Circuit, dialect: Dialect) -> String {
-    let (gates, rzz, cx) = match dialect {
-        Dialect::Portable => (GATES, "rzz", "cx"),
-        Dialect::Braket => ("", "zz", "cnot"),
+    let (gates, rzz, cx, phase) = match dialect {
+        Dialect::Portable => (GATES, "rzz", "cx", "p"),
+        Dialect::Braket => ("", "zz", "cnot", "phaseshift"),
     };
     let mut text = String::from("OPENQASM 3.0;\n");
     let mut line = |line: std::fmt::Arguments<'_>| {
@@ -54,6 +57,9 @@ pub fn program_in(circuit: &Circuit, dialect: Dialect) -> String {
     for gate in circuit.gates() {
         match *gate {
             Gate::H(q) => line(format_args!("h q[{q}];")),
+            Gate::X(q) => line(format_args!("x q[{q}];")),
+            Gate::Ry(q, angle) => line(format_args!("ry({}) q[{q}];", expression(circuit, angle))),
+            Gate::Phase(q, angle) => line(format_args!("{phase}({}) q[{q}];", expression(circuit, angle))),
             Gate::Rx(q, angle) => line(format_args!("rx({}) q[{q}];", expression(circuit, angle))),
             Gate::Rz(q, angle) => line(format_args!("rz({}) q[{q}];", expression(circuit, angle))),
             Gate::Rzz(a, b, angle) => {

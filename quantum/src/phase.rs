@@ -21,7 +21,7 @@ const HALF_PI_1: f64 = 2.0 * 7.853_981_256_484_985e-1;
 const HALF_PI_2: f64 = 2.0 * 3.774_894_707_930_798e-8;
 const HALF_PI_3: f64 = 2.0 * 2.695_151_429_079_059_5e-15;
 
-/// (cosine, sine) of one phase; the same bits as the slice version.
+/// (cosine, sine) of one phase.
 #[inline(always)]
 pub fn cos_sin(phase: f64) -> (f64, f64) {
     if phase.abs() > FAST_MAX {
@@ -31,7 +31,7 @@ pub fn cos_sin(phase: f64) -> (f64, f64) {
 }
 
 #[inline(always)]
-fn reduced(phase: f64) -> (f64, f64) {
+pub(crate) fn reduced(phase: f64) -> (f64, f64) {
     let shifted = phase * std::f64::consts::FRAC_2_PI + ROUND;
     // The low two bits of the rounded multiple say which quadrant the phase lies in.
     let quadrant = shifted.to_bits();
@@ -65,23 +65,9 @@ fn reduced(phase: f64) -> (f64, f64) {
     (f64::from_bits((c ^ exchanged) ^ cosine_sign), f64::from_bits((s ^ exchanged) ^ sine_sign))
 }
 
-/// Writes cosine and sine of `scale * values[i]` for every i. All three slices have one length.
-pub fn cos_sin_scaled(scale: f64, values: &[f64], cosines: &mut [f64], sines: &mut [f64]) {
-    let largest = values.iter().fold(0.0f64, |most, v| most.max(v.abs()));
-    if largest * scale.abs() > FAST_MAX {
-        for ((v, c), s) in values.iter().zip(cosines).zip(sines) {
-            (*c, *s) = cos_sin(scale * v);
-        }
-        return;
-    }
-    for ((v, c), s) in values.iter().zip(cosines).zip(sines) {
-        (*c, *s) = reduced(scale * v);
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{cos_sin, cos_sin_scaled};
+    use super::cos_sin;
     use proptest::prelude::*;
 
     proptest! {
@@ -101,19 +87,6 @@ mod tests {
                 let x = f64::from(k) * std::f64::consts::FRAC_PI_4 + nudge;
                 let (c, s) = cos_sin(x);
                 assert!((c - x.cos()).abs() < 2.3e-16 && (s - x.sin()).abs() < 2.3e-16, "{x}: {c} {s}");
-            }
-        }
-    }
-
-    #[test]
-    fn slices_and_single_phases_give_the_same_bits() {
-        let values: Vec<f64> = (0..999).map(|i| f64::from(i) * 0.731 - 300.0).chain([3.0e9]).collect();
-        for (scale, upto) in [(1.7, 999), (1.7, 1000)] {
-            let v = &values[..upto];
-            let (mut c, mut s) = (vec![0.0; upto], vec![0.0; upto]);
-            cos_sin_scaled(scale, v, &mut c, &mut s);
-            for i in 0..upto {
-                assert_eq!((c[i], s[i]), cos_sin(scale * v[i]));
             }
         }
     }

@@ -8,6 +8,7 @@ mod read;
 use crate::ising::{Ising, IsingError};
 use crate::phase::PHASE_MAX;
 use crate::simulator::{Angles, Simulator};
+use crate::threads::Threads;
 
 /// Version of the file format that is read.
 pub const VERSION: u64 = 1;
@@ -16,7 +17,8 @@ pub const VERSION: u64 = 1;
 /// machine chosen on purpose.
 pub const STATE_BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
 
-/// Bytes per amplitude: two doubles of state, one of cost, one of the list the cost was read from.
+/// Bytes per amplitude: two doubles of state, one of cost, one of the list the cost was read from (or the byte
+/// of its place in a table of phases).
 pub const AMPLITUDE_BYTES: u64 = 32;
 
 /// Most layers of a problem. The deepest useful circuits have some hundred; Grover's algorithm on a
@@ -238,6 +240,11 @@ impl Problem {
 /// Up to [`STATE_BYTES_MAX`] of memory; time as [`Simulator::run`]. States of least cost that tie all
 /// count; see [`TIE_TOLERANCE`].
 pub fn evaluate(problem: &Problem) -> Evaluation {
+    evaluate_on(problem, &Threads::one())
+}
+
+/// As [`evaluate`], its passes shared out to `threads`; the same bits for any number of them.
+pub fn evaluate_on(problem: &Problem, threads: &Threads) -> Evaluation {
     let (values, tolerance) = match &problem.cost {
         Cost::Ising(ising) => (ising.diagonal(), TIE_TOLERANCE * ising.magnitude()),
         Cost::Values(values) => (values.clone(), 0.0),
@@ -250,6 +257,7 @@ pub fn evaluate(problem: &Problem) -> Evaluation {
     let Some(simulator) = simulator else {
         return Evaluation { expectation: f64::NAN, optimum_probability: f64::NAN };
     };
+    let simulator = simulator.with_threads(threads.clone());
     let state = simulator.run(&problem.angles);
     Evaluation {
         expectation: simulator.expectation(&state, simulator.values()),

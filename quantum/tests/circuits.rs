@@ -7,7 +7,9 @@ use proptest::prelude::*;
 use quantum::circuit::{Circuit, Gate};
 use quantum::ising::{Ising, Term};
 use quantum::openqasm::{Dialect, program, program_in};
+use quantum::simulator::one_hot::Groups;
 use quantum::simulator::{Angles, Simulator};
+use std::sync::Arc;
 
 type Amplitude = (f64, f64);
 
@@ -218,4 +220,61 @@ fn the_braket_dialect_differs_in_gate_names_and_definitions_only() {
     assert_eq!(braket.lines().collect::<Vec<_>>(), renamed);
     assert!(braket.contains("zz(1.0*cost_angle_0) q[0], q[1];") && braket.contains("cnot q[1], q[2];"));
     assert!(!braket.contains("ctrl"));
+}
+
+/// One-hot index of every combination of choices, group 0 fastest.
+fn one_hot_index(sizes: &[u32], mut combination: u32) -> usize {
+    let (mut state, mut first) = (0, 0);
+    for size in sizes {
+        state |= 1usize << (first + combination % size);
+        combination /= size;
+        first += size;
+    }
+    state
+}
+
+#[test]
+fn the_text_of_a_one_hot_circuit_computes_the_one_hot_simulators_state() {
+    let term = |z: &[u32], coefficient| Term { z: z.to_vec(), coefficient };
+    for sizes in [vec![3u32, 2], vec![1, 4], vec![2, 2, 2], vec![5]] {
+        let qubits: u32 = sizes.iter().sum();
+        let mut terms: Vec<Term> =
+            (0..qubits).map(|q| term(&[q], 0.3 * f64::from(q * q % 7) - 0.5)).collect();
+        terms.push(term(&[0, qubits - 1], 0.45));
+        terms.push(term(&[], 0.7));
+        let ising = Ising::new(qubits, terms).unwrap();
+        let diagonal = ising.diagonal();
+        let count: u32 = sizes.iter().product();
+        let values: Vec<f64> = (0..count).map(|c| diagonal[one_hot_index(&sizes, c)]).collect();
+        let groups = Arc::new(Groups::product(&sizes).unwrap());
+        let simulator = Simulator::one_hot(values, groups).unwrap();
+        let wanted = simulator.run(&Angles::new(vec![0.4, -0.9], vec![0.7, 1.3]).unwrap());
+        let circuit = Circuit::one_hot(&ising, &sizes, 2).unwrap();
+        for (circuit, old) in [(circuit.clone(), false), (circuit.decomposed(), false), (circuit, true)] {
+            let inputs: Vec<(String, f64)> =
+                circuit.inputs().iter().cloned().zip([0.4, 0.7, -0.9, 1.3]).collect();
+            let state = run_text(&program(&circuit), &inputs, old);
+            let overlap = (0..count).fold((0.0, 0.0), |sum, c| {
+                let z = one_hot_index(&sizes, c);
+                plus(sum, times((wanted.re[c as usize], -wanted.im[c as usize]), state[z]))
+            });
+            // Overlap 1 also says that nothing has left the one-hot states.
+            assert!((overlap.0.hypot(overlap.1) - 1.0).abs() < 1e-12, "{sizes:?}: {overlap:?}");
+            assert!(
+                old || (overlap.0 - 1.0).abs() < 1e-12,
+                "{sizes:?}: the global phase is kept: {overlap:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn one_hot_resources_are_counted_by_hand_and_wrong_sizes_are_refused() {
+    let ising = Ising::new(5, vec![Term { z: vec![0, 4], coefficient: 1.0 }]).unwrap();
+    let circuit = Circuit::one_hot(&ising, &[3, 2], 2).unwrap();
+    // Three neighbouring pairs are spread once at the start and twice in each layer, four CX each.
+    assert_eq!(circuit.resources().two_qubit_gates, 3 * 4 * (1 + 2 * 2) + 2);
+    assert_eq!(circuit.decomposed().resources().two_qubit_gates, 3 * 4 * (1 + 2 * 2) + 2 * 2);
+    assert_eq!(circuit.decomposed().resources().one_qubit_gates, 2 + 3 * 2 * 5 + 2 * (1 + 2));
+    assert!(Circuit::one_hot(&ising, &[3, 3], 1).is_none() && Circuit::one_hot(&ising, &[5, 0], 1).is_none());
 }

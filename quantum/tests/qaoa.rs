@@ -30,7 +30,8 @@ fn finished(costs: &[f64], settings: &Settings) -> Optimiser {
 fn a_run_resumed_at_any_step_ends_in_the_same_bytes() {
     let costs = costs(300);
     for elite_fraction in [1.0, 0.2] {
-        let settings = Settings { layers: 3, iterations: 24, seed: 7, elite_fraction, shots: 64 };
+        let settings =
+            Settings { layers: 3, iterations: 24, seed: 7, elite_fraction, shots: 64, ..Settings::default() };
         let whole = finished(&costs, &settings);
         let mut live = Optimiser::new(&costs, settings.clone()).unwrap();
         loop {
@@ -164,7 +165,7 @@ fn shots_follow_the_probabilities() {
 
 #[test]
 fn the_lowest_index_wins_a_tie_among_samples() {
-    let samples = quantum::qaoa::Samples { shots: 4, counts: vec![(1, 1), (2, 2), (5, 1)] };
+    let samples = quantum::qaoa::Samples { shots: 4, counts: vec![(1, 1), (2, 2), (5, 1)], outside: 0 };
     assert_eq!(samples.best(&[0.0, 3.0, 2.0, 0.0, 0.0, 2.0]), Some((2, 2.0)));
     assert_eq!(samples.mean(&[0.0, 3.0, 2.0, 0.0, 0.0, 2.0]), Some(9.0 / 4.0));
     assert_eq!(samples.mean(&[0.0]), None);
@@ -212,7 +213,7 @@ fn bad_settings_costs_and_checkpoints_are_refused_by_name() {
         |costs: &[f64], settings, bytes: &[u8]| code(Optimiser::resume(costs, settings, bytes).unwrap_err());
     assert_eq!(resume(&costs, base(), &good[..good.len() / 2]), "EX-0473");
     assert_eq!(resume(&costs, base(), b"\xff\x00"), "EX-0473");
-    let newer = String::from_utf8(good.clone()).unwrap().replace("\"version\":1", "\"version\":2");
+    let newer = String::from_utf8(good.clone()).unwrap().replace("\"version\":2", "\"version\":3");
     assert_eq!(resume(&costs, base(), newer.as_bytes()), "EX-0473");
     let deeper = String::from_utf8(good.clone()).unwrap().replace("\"depth\":1", "\"depth\":2");
     assert_eq!(resume(&costs, base(), deeper.as_bytes()), "EX-0473");

@@ -6,8 +6,11 @@
 use proptest::prelude::*;
 use quantum::ising::{Ising, Term};
 use quantum::qaoa::Search;
+use quantum::simulator::one_hot::Groups;
 use quantum::simulator::{Angles, Simulator};
+use quantum::threads::Threads;
 use std::f64::consts::PI;
+use std::sync::Arc;
 
 fn simulator_of(ising: &Ising) -> Simulator {
     Simulator::x(ising.diagonal(), ising.qubits()).unwrap()
@@ -105,8 +108,8 @@ fn by_definition(values: &[f64], angles: &Angles, grover: bool) -> Vec<(f64, f64
 
 #[test]
 fn blocked_passes_equal_the_definition_at_every_size() {
-    // 11 and 12 qubits straddle the low block, 15, 16 and 17 the passes of four high qubits.
-    for qubits in [1u32, 2, 3, 10, 11, 12, 15, 16, 17] {
+    // 11 and 12 qubits straddle the block, 14 and 15 the chunk, 4 to 6 the run of columns.
+    for qubits in [1u32, 2, 3, 4, 5, 6, 10, 11, 12, 14, 15, 16, 17] {
         let values: Vec<f64> =
             (0..1u64 << qubits).map(|z| ((z * 2654435761) % 1000) as f64 / 300.0).collect();
         let angles = Angles::new(vec![0.4, -1.1], vec![0.7, 0.3]).unwrap();
@@ -185,6 +188,14 @@ proptest! {
 }
 
 #[test]
+fn the_gradient_over_several_chunks_is_the_slope() {
+    let values: Vec<f64> = (0..1u32 << 15).map(|z| f64::from(z * 7919 % 32749) / 9000.0).collect();
+    for simulator in [Simulator::x(values.clone(), 15), Simulator::grover(values)] {
+        check_gradient(&simulator.unwrap(), &[0.3, -0.7, 0.5, 0.9]).unwrap();
+    }
+}
+
+#[test]
 fn the_norm_stays_one_for_a_hundred_layers() {
     let angles = |layers: u32| {
         let cost = (0..layers).map(|k| 0.1 + 0.37 * f64::from(k)).collect();
@@ -199,17 +210,54 @@ fn the_norm_stays_one_for_a_hundred_layers() {
 }
 
 #[test]
-fn the_same_angles_give_the_same_bits_on_any_thread() {
-    let values: Vec<f64> = (0..1u32 << 14).map(|z| f64::from(z * 7919 % 16381) / 900.0).collect();
+fn the_number_of_threads_changes_no_bit() {
+    let values: Vec<f64> = (0..1u32 << 17).map(|z| f64::from(z * 7919 % 131071) / 900.0).collect();
+    let few: Vec<f64> = values.iter().map(|v| v.floor()).collect();
     let angles = Angles::new(vec![0.3, 0.8, 1.1], vec![0.9, 0.5, 0.2]).unwrap();
-    for simulator in [Simulator::x(values.clone(), 14), Simulator::grover(values)] {
-        let simulator = simulator.unwrap();
-        let here = simulator.gradient(&angles, simulator.values());
-        let there = std::thread::scope(|scope| {
-            let threads: Vec<_> =
-                (0..2).map(|_| scope.spawn(|| simulator.gradient(&angles, simulator.values()))).collect();
-            threads.into_iter().map(|t| t.join().unwrap()).collect::<Vec<_>>()
-        });
-        assert!(there.iter().all(|gradient| *gradient == here));
+    let groups = Arc::new(Groups::product(&[8, 2, 16, 32, 16]).unwrap());
+    let make: Vec<(&str, Simulator)> = vec![
+        ("x", Simulator::x(values.clone(), 17).unwrap()),
+        ("x by table", Simulator::x(few, 17).unwrap()),
+        ("grover", Simulator::grover(values[..100_003].to_vec()).unwrap()),
+        ("one-hot", Simulator::one_hot(values, groups).unwrap()),
+    ];
+    for (name, simulator) in make {
+        let found: Vec<_> = (1..=3)
+            .map(|count| {
+                let simulator = simulator.clone().with_threads(Threads::new(count).unwrap());
+                let state = simulator.run(&angles);
+                let norm = simulator.norm(&state).to_bits();
+                (state, norm, simulator.gradient(&angles, simulator.values()))
+            })
+            .collect();
+        assert!(found.iter().all(|f| *f == found[0]), "{name}");
+        assert!((f64::from_bits(found[0].1) - 1.0).abs() < 1e-12, "{name}");
+    }
+}
+
+#[test]
+fn memory_that_held_another_state_gives_the_same_bits() {
+    let values: Vec<f64> = (0..1u32 << 15).map(|z| f64::from(z % 37)).collect();
+    for simulator in [Simulator::x(values.clone(), 15).unwrap(), Simulator::grover(values).unwrap()] {
+        let angles = |a: f64| Angles::new(vec![a, 0.4], vec![0.9, -a]).unwrap();
+        let mut state = simulator.run(&angles(0.8));
+        simulator.run_into(&angles(0.3), &mut state);
+        assert_eq!(state, simulator.run(&angles(0.3)));
+        simulator.run_into(&Angles::default(), &mut state);
+        assert_eq!(state, simulator.run(&Angles::default()));
+        assert!((simulator.norm(&state) - 1.0).abs() < 1e-12);
+    }
+}
+
+#[test]
+fn single_layers_make_up_the_run() {
+    let values: Vec<f64> = (0..1u32 << 15).map(|z| f64::from(z % 377) / 90.0).collect();
+    let angles = Angles::new(vec![0.7, 0.4], vec![0.9, -0.3]).unwrap();
+    for simulator in [Simulator::x(values.clone(), 15).unwrap(), Simulator::grover(values).unwrap()] {
+        let (mut state, whole) = (simulator.run(&Angles::default()), simulator.run(&angles));
+        (0..2).for_each(|k| simulator.layer(&mut state, angles.cost[k], angles.mixer[k]));
+        for z in 0..state.len() {
+            assert!((state.re[z] - whole.re[z]).abs() + (state.im[z] - whole.im[z]).abs() < 1e-14);
+        }
     }
 }

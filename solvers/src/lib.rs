@@ -10,6 +10,7 @@ pub mod space;
 
 // The feasible set: search, re-check, programs in 0-1 variables, HiGHS.
 pub mod enumeration;
+pub mod explain;
 pub mod milp;
 pub mod programs;
 pub mod recheck;

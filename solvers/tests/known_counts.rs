@@ -79,3 +79,19 @@ fn cfg_e9_has_1495482205_designs() {
         assert_eq!(counted.count, 1_495_482_205);
     }
 }
+
+/// Prints what the diagram takes: `cargo test --release -p solvers --test known_counts -- --ignored diagram --nocapture`.
+#[test]
+#[ignore = "takes up to a gibibyte"]
+fn the_diagram_counts_the_same_or_says_that_it_does_not_fit() {
+    for (name, count) in [("cfg-e2.json", 390), ("cfg-e4.json", 33_958), ("cfg-e6.json", 2_439_817)] {
+        let Some(path) = shared(name) else { continue };
+        let options = Options { confirm: true, ..Options::new(Mode::Count) };
+        let started = std::time::Instant::now();
+        let counted = enumerate(&read(path), &options, &mut Quiet).unwrap();
+        println!("{name} {:?} {:?} {:?}", started.elapsed(), counted.confirmed_by, counted.notes);
+        println!("  {} MB", counted.memory_bytes >> 20);
+        assert_eq!(counted.count, count);
+        assert!(!counted.confirmed_by.is_empty() || counted.notes[0].contains("passes its bound"));
+    }
+}

@@ -387,6 +387,114 @@ fn a_brute_force_over_designs_and_scenarios_gives_the_same_choice_and_figures() 
 }
 
 #[test]
+fn passenger_bins_are_one_more_decision_whose_choice_a_brute_force_finds_too() {
+    let space = programme(true).space;
+    let designs = feasible(&space);
+    assert_eq!(designs.len(), 24);
+    let set = scenarios::read("scenarios.yaml", SCENARIOS, &|_| None).unwrap().set(None);
+    // The bins' own figures, as the candidates file states them.
+    let text = COSTS
+        .replacen("\nattributes:\n", "\nattributes:\n  capacity: {decision: capacity}\n  doors: {decision: capacity}\n", 1)
+        .replacen(
+            "\nterms:\n",
+            "\nterms:\n  exits: \"4e6 * doors * mfg_multiplier\"\n  unsold: \"30 * (250 - capacity) * annual_block_hours\"\n",
+            1,
+        );
+    let model = costs::read("costs.yaml", &text).unwrap_or_else(|p| panic!("{p:#?}"));
+    let tree: Value = serde_saphyr::from_str(COSTS).unwrap();
+    let doors = BTreeMap::from([("150", 4.0), ("180", 6.0), ("200", 6.0), ("220", 8.0)]);
+    let by_hand = feasible_by_hand(CANDIDATES, CONSTRAINTS);
+    let mut chosen = std::collections::BTreeSet::new();
+    for (level, weight) in [(0.8, 0.0), (0.8, 0.25), (0.95, 4.0)] {
+        let mut best: Option<(f64, BTreeMap<String, String>)> = None;
+        for architecture in &by_hand {
+            for (seats, doors) in &doors {
+                let mut costs: Vec<f64> = (0..set.len())
+                    .map(|s| {
+                        let scenario: BTreeMap<String, f64> = set
+                            .variables
+                            .iter()
+                            .enumerate()
+                            .map(|(v, variable)| (variable.name.clone(), set.column(v)[s]))
+                            .collect();
+                        cost_by_hand(&tree, architecture, &scenario)
+                            + 4e6 * doors * scenario["mfg_multiplier"]
+                            + 30.0 * (250.0 - seats.parse::<f64>().unwrap()) * scenario["annual_block_hours"]
+                    })
+                    .collect();
+                costs.sort_by(f64::total_cmp);
+                let tail = ((1.0 - level) * costs.len() as f64).round() as usize;
+                let cvar = costs[costs.len() - tail..].iter().sum::<f64>() / tail as f64;
+                let objective = costs.iter().sum::<f64>() / costs.len() as f64 + weight * cvar;
+                if best.as_ref().is_none_or(|b| objective < b.0) {
+                    let mut design = architecture.clone();
+                    design.insert("capacity".into(), seats.to_string());
+                    best = Some((objective, design));
+                }
+            }
+        }
+        let (objective, design) = best.unwrap();
+        let question = Question::new(CvarLevel::new(level).unwrap(), RiskWeight::new(weight).unwrap());
+        let got = select(&space, &designs, &set, &model, &question).unwrap();
+        assert_eq!(got.design, design, "level {level} weight {weight}");
+        assert!((got.objective / objective - 1.0).abs() < 1e-12);
+        chosen.insert(got.design["wing"].clone());
+    }
+    assert_eq!(chosen.len(), 2, "the architecture still depends on the weight: {chosen:?}");
+}
+
+#[test]
+fn ill_formed_passenger_bins_are_told_with_their_code() {
+    let bins = CANDIDATES.find("  bins:\n").unwrap();
+    let after = CANDIDATES[bins..].find("\n# Cost").unwrap() + bins;
+    for (text, code) in [
+        ("  bins: []\n", "EX-0421"),
+        ("  bins:\n    - {capacity: 150}\n    - {capacity: 150}\n", "EX-0421"),
+        ("  bins:\n    - {capacity: many}\n", "EX-0411"),
+        ("  bins:\n    - {capacity: 0}\n", "EX-0411"),
+        ("  bins:\n    - {capacity: -5}\n", "EX-0411"),
+        ("  bins: 150\n", "EX-0411"),
+        ("", "EX-0421"),
+    ] {
+        let broken = format!("{}{text}{}", &CANDIDATES[..bins], &CANDIDATES[after..]);
+        let read = |capacity| {
+            ampel360::read(
+                file("candidates.yaml", &broken),
+                file("hard_constraints.yaml", CONSTRAINTS),
+                capacity,
+            )
+        };
+        let problems = read(true).unwrap_err();
+        assert!(
+            problems.iter().any(|p| p.code == code && p.file == "candidates.yaml"),
+            "{text}: {problems:#?}"
+        );
+        assert!(read(false).is_ok(), "{text}");
+    }
+}
+
+#[test]
+fn highs_finds_the_same_architecture_as_the_scan() {
+    let space = programme(false).space;
+    let few = SCENARIOS.replace("count: 1000", "count: 200");
+    let set = scenarios::read("scenarios.yaml", &few, &|_| None).unwrap().set(None);
+    let model = costs::read("costs.yaml", COSTS).unwrap();
+    let mut wings = std::collections::BTreeSet::new();
+    for (level, weight) in [(0.8, 0.0), (0.8, 0.25), (0.95, 1.0)] {
+        let (level, weight) = (CvarLevel::new(level).unwrap(), RiskWeight::new(weight).unwrap());
+        let found =
+            solvers::selection::milp::least(&space, &set, &model, level, weight, Some(120.0)).unwrap();
+        let scan = select(&space, &feasible(&space), &set, &model, &Question::new(level, weight)).unwrap();
+        let highs = found.found.unwrap();
+        assert_eq!(highs.design, scan.design);
+        assert_eq!(highs.objective, scan.objective);
+        assert!((found.bound.unwrap() / scan.objective - 1.0).abs() < 1e-8);
+        wings.insert(scan.design["wing"].clone());
+    }
+    assert_eq!(wings.len(), 2);
+}
+
+#[test]
 fn the_answer_keeps_the_keys_that_scripts_rely_on_and_its_bytes() {
     let text = |weight| serde_json::to_string(&ask(SCENARIOS, COSTS, 0.8, weight)).unwrap();
     assert_eq!(text(0.25), text(0.25));

@@ -232,7 +232,6 @@ fn every_defect_of_a_file_has_its_code_and_line() {
         ("count: 10", "count: 10\ncorrelations: [[a, a, 0.1]]", "EX-0362", 6),
         ("count: 10", "count: 10\ncorrelations: [[a, b, 0.1], [b, a, 0.2]]", "EX-0362", 6),
         ("count: 10", "count: 10\ncorrelations: [[a, b, 1.1]]", "EX-0363", 6),
-        ("count: 10", "count: 10\ncorrelations: [[a, b, 1]]", "EX-0364", 6),
         ("count: 10", "count: 10\ncorrelations: [[a, b]]", "EX-0351", 6),
     ] {
         let text = base.replacen(from, to, 1);
@@ -250,6 +249,28 @@ fn correlations_that_contradict_each_other_are_refused() {
     let text = "scenarios: 1\nvariables:\n  a: {uniform: [0, 1]}\n  b: {uniform: [0, 1]}\n  c: {uniform: [0, 1]}\n\
                 count: 10\ncorrelations: [[a, b, 0.9], [b, c, 0.9], [a, c, -0.9]]\n";
     assert_eq!(problems(text)[0].code, "EX-0364");
+    let torn =
+        text.replace("[[a, b, 0.9], [b, c, 0.9], [a, c, -0.9]]", "[[a, b, 1], [b, c, 0.5], [a, c, -0.5]]");
+    assert_eq!(problems(&torn)[0].code, "EX-0364");
+}
+
+#[test]
+fn a_correlation_of_one_makes_two_variables_move_as_one() {
+    for (asked, order) in [(1, [0, 1]), (-1, [1, 0])] {
+        for sampling in ["random", "latin-hypercube", "sobol"] {
+            let text = format!(
+                "scenarios: 1\nvariables:\n  a: {{uniform: [0, 1]}}\n  b: {{uniform: [2, 4]}}\ncount: 500\n\
+                 correlations: [[a, b, {asked}]]\nsampling: {sampling}\n"
+            );
+            let set = set(&text);
+            let got = correlation(set.column(0), set.column(1));
+            assert!((got - f64::from(asked)).abs() < 1e-4, "{sampling} {asked}: {got}");
+            let lowest = |column: &[f64]| (0..500).min_by(|&i, &j| column[i].total_cmp(&column[j])).unwrap();
+            let highest = |column: &[f64]| (0..500).max_by(|&i, &j| column[i].total_cmp(&column[j])).unwrap();
+            let at = [lowest(set.column(1)), highest(set.column(1))];
+            assert_eq!([at[order[0]], at[order[1]]], [lowest(set.column(0)), highest(set.column(0))]);
+        }
+    }
 }
 
 #[test]

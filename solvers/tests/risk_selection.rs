@@ -147,6 +147,8 @@ fn every_defect_of_a_cost_model_has_its_code_and_line() {
         ("terms:", "factors: {key: key, rows: {k: {x: high}}}\nterms:", "EX-0381", 4),
         ("  a: \"mass * price\"", "  a: mass\n  a: price", "EX-0384", 6),
         ("terms:", "terms: [", "EX-0380", 4),
+        ("terms:", "negative: sometimes\nterms:", "EX-0401", 4),
+        ("terms:", "negative: [no]\nterms:", "EX-0381", 4),
     ] {
         let text = base.replacen(from, to, 1);
         assert_ne!(text, base);
@@ -232,6 +234,28 @@ fn figures_that_are_not_finite_name_term_design_and_scenario() {
     let error = run("costs: 1\nattributes: {extra: {decision: d1}}\nterms: {a: extra}\n");
     assert!(matches!(&error, SelectionError::Cost(cost) if cost.code() == "EX-0398"), "{error}");
     assert!(error.to_string().contains("{d0: o0, d1: o0}"), "{error}");
+}
+
+#[test]
+fn a_term_below_zero_is_refused_where_the_model_forbids_it_and_only_there() {
+    let space = space(2, 2);
+    let set = table("price\n4\n2\n1\n");
+    let all = designs(&space);
+    let run = |rule: &str| {
+        let text = format!("costs: 1\n{rule}terms: {{fine: price, credit: \"1.5 - price * 0.5\"}}\n");
+        select(&space, &all, &set, &model(&text), &question(0.5, 1.0))
+    };
+    let error = run("negative: forbidden\n").unwrap_err();
+    assert_eq!(error.code(), "EX-0401");
+    assert_eq!(
+        error.to_string(),
+        "EX-0401: the term `credit` is -0.5 for design {d0: o0, d1: o0} in scenario 0 (counted from 0); the cost \
+         model says `negative: forbidden`"
+    );
+    assert!(run("negative: allowed\n").is_ok());
+    assert!(run("").is_ok());
+    let zero = "costs: 1\nnegative: forbidden\nterms: {a: \"price * 0\"}\n";
+    assert!(select(&space, &all, &set, &model(zero), &question(0.5, 1.0)).is_ok());
 }
 
 const MODEL: &str = "costs: 1\nattributes:\n  mass: {aggregate: sum}\n  extra: {aggregate: max, missing: 0.5}\n  one: {decision: d1, missing: 1}\n\

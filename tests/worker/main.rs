@@ -6,5 +6,7 @@
 
 mod byhand;
 mod drive;
+mod enumerate;
 mod faults;
 mod pipeline;
+mod risk;

@@ -1,5 +1,6 @@
 //! One quantum job: what is asked, where it stands, what came back and whether it can be believed.
 
+use super::Amount;
 use serde::{Deserialize, Serialize};
 
 /// The caller's key of a submission: chosen and journaled before the call, unique per attempt to buy a job.
@@ -90,10 +91,18 @@ impl JobResult {
     /// # Errors
     /// [`ResultError`], the first contradiction found; such a result must not be used.
     pub fn verify(&self, job: &JobSpec) -> Result<(), ResultError> {
+        self.verify_for(job.shots, job.outcomes())
+    }
+
+    /// As [`JobResult::verify`], where the job itself is not at hand.
+    ///
+    /// # Errors
+    /// [`ResultError`], the first contradiction found.
+    pub fn verify_for(&self, shots: u32, outcomes: Option<u64>) -> Result<(), ResultError> {
         let mut last = None;
         let mut given = 0u128;
         for &(outcome, count) in &self.counts {
-            if let Some(outcomes) = job.outcomes().filter(|outcomes| outcome >= *outcomes) {
+            if let Some(outcomes) = outcomes.filter(|outcomes| outcome >= *outcomes) {
                 return Err(ResultError::Outcome { outcome, outcomes });
             }
             if last.is_some_and(|last| outcome <= last) {
@@ -105,8 +114,8 @@ impl JobResult {
             last = Some(outcome);
             given += u128::from(count);
         }
-        if given != u128::from(job.shots) {
-            return Err(ResultError::Shots { given, asked: job.shots });
+        if given != u128::from(shots) {
+            return Err(ResultError::Shots { given, asked: shots });
         }
         Ok(())
     }
@@ -175,6 +184,97 @@ pub enum JobEvent {
     Lost,
     /// The submission certainly did not arrive; the key is free for another call.
     NotSubmitted,
+    /// First of an order's stream: what is wanted of whom, and until when.
+    Wanted(Box<Wanted>),
+    /// Its budget is set aside at this backend, for the job that this key will name.
+    Held {
+        key: JobKey,
+        hold: Amount,
+    },
+    /// The result is stored under this digest; it will be used however often the stage is tried again.
+    Kept {
+        digest: String,
+    },
+    /// What the job of this key took in the end; nothing is held for it any more.
+    Settled {
+        key: JobKey,
+        spent: Amount,
+    },
+    /// The job ended without a result; another is bought at the same backend under a new key.
+    Again {
+        reason: Reason,
+    },
+    /// This backend will not be asked any more; the next of the chain is, and after the last the exact
+    /// classical answer.
+    FellBack {
+        reason: Reason,
+    },
+    /// A person or the emergency stop wants the order ended.
+    CancelWanted {
+        why: String,
+    },
+    /// The job's end is wanted, as it waits or runs too long here.
+    Recalled {
+        reason: Reason,
+    },
+}
+
+/// Why a backend did not give the result, or not at once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Reason {
+    #[error("the job does not fit: {0}")]
+    Unfit(String),
+    #[error("{0}")]
+    Budget(String),
+    #[error("the backend takes no jobs at present: {0}")]
+    Resting(String),
+    #[error("the job was refused: {0}")]
+    Refused(String),
+    #[error("the backend did not answer usefully in {calls} calls: {last}")]
+    Unavailable { calls: u32, last: String },
+    #[error("the job waited longer than its queue deadline of {queue_ms} ms")]
+    Queue { queue_ms: u64 },
+    #[error("the order's deadline has passed")]
+    Deadline,
+    #[error("the job failed there: {0}")]
+    Failed(String),
+    #[error("the job was cancelled there by somebody else")]
+    CancelledThere,
+    #[error("its result is not believed: {0}")]
+    Wrong(String),
+    #[error("the job may run and cost, and cannot be reached: {0}")]
+    Lost(String),
+}
+
+/// One backend of an order's chain, as it was when the order began.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Candidate {
+    pub backend: String,
+    /// A second submit with the same key gives the same job.
+    pub idempotent: bool,
+    /// Jobs can be found by key.
+    pub find: bool,
+    /// What one job is allowed to take at most; held before it is submitted.
+    pub hold: Amount,
+    /// Longest wait from submission to running.
+    pub queue_ms: u64,
+    /// Why it cannot take this job at all.
+    pub unfit: Option<String>,
+}
+
+/// What a stage wants from backends: one result.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wanted {
+    /// Digest of the stored [`JobSpec`]; with it the result of an earlier attempt is recognised.
+    pub spec: String,
+    pub shots: u32,
+    /// Number of different outcomes, where it fits 64 bits.
+    pub outcomes: Option<u64>,
+    /// Begins every key of this order; unique.
+    pub key: String,
+    pub chain: Vec<Candidate>,
+    /// Time at which the order ends whatever happens.
+    pub deadline_ms: u64,
 }
 
 impl JobState {
@@ -186,7 +286,7 @@ impl JobState {
         }
         let id = self.id().cloned();
         Some(match (self, event, id) {
-            (Self::Planned, E::Reserved, _) => Self::Reserved,
+            (Self::Planned, E::Reserved | E::Held { .. }, _) => Self::Reserved,
             (Self::Reserved, E::Submitting { key }, _) => Self::Submitting { key: key.clone() },
             (Self::Submitting { .. }, E::Submitted { id }, _) => Self::Submitted { id: id.clone() },
             (Self::Submitting { .. }, E::NotSubmitted, _) => Self::Reserved,

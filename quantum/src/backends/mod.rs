@@ -5,11 +5,22 @@
 //! again by [`Backend::find`] and never submitted blindly a second time. This is the only room of the crate
 //! whose members may do I/O; the vocabulary itself does none. Start at [`Backend`], then [`JobState`].
 
+pub mod aer;
+mod aside;
+pub mod braket;
+mod budget;
+mod codes;
 mod job;
+pub mod order;
 mod target;
 
-pub use job::{JobEvent, JobId, JobKey, JobResult, JobSpec, JobState, JobWork, Poll, ResultError};
-pub use target::{Calibration, Capability, Estimate, Price, Queue, Target};
+pub use budget::{Amount, Budget, BudgetEntry, Ceiling, Ledger, OverBudget};
+pub use codes::CODES;
+pub use job::{
+    Candidate, JobEvent, JobId, JobKey, JobResult, JobSpec, JobState, JobWork, Poll, Reason, ResultError,
+    Wanted,
+};
+pub use target::{Calibration, Capability, Estimate, Price, Queue, Target, unfit};
 
 use std::future::Future;
 use std::pin::Pin;

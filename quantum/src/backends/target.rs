@@ -1,5 +1,6 @@
 //! What a backend says about itself.
 
+use super::{JobSpec, JobWork};
 use serde::{Deserialize, Serialize};
 
 /// What kinds of call a backend honours; absence changes what recovery may do.
@@ -74,6 +75,32 @@ impl Price {
         let seconds = u128::from(self.qpu_second_micro_usd) * u128::from(qpu_ms);
         let seconds = u64::try_from(seconds.div_ceil(1000)).unwrap_or(u64::MAX);
         self.job_micro_usd.saturating_add(self.shot_micro_usd.saturating_mul(shots)).saturating_add(seconds)
+    }
+}
+
+/// Why `target` cannot take a job, if it cannot.
+pub fn unfit(target: &Target, job: &JobSpec) -> Option<String> {
+    let name = &target.name;
+    if job.shots == 0 || job.shots > target.shots_max {
+        return Some(format!(
+            "{name} takes 1 to {} shots, this job asks for {}",
+            target.shots_max, job.shots
+        ));
+    }
+    match &job.work {
+        JobWork::OpenQasm3 { .. } if !target.capability.openqasm3 => {
+            Some(format!("{name} takes no circuits in OpenQASM 3"))
+        }
+        JobWork::OpenQasm3 { qubits, .. } if *qubits > target.qubits_max => {
+            Some(format!("{name} has {} qubits, this job needs {qubits}", target.qubits_max))
+        }
+        JobWork::FeasibleSet { .. } if !target.capability.feasible_set => {
+            Some(format!("{name} takes circuits only, not QAOA over a listed set of designs"))
+        }
+        JobWork::FeasibleSet { costs, .. } if costs.len() as u64 > target.designs_max => {
+            Some(format!("{name} takes {} designs at most, this set has {}", target.designs_max, costs.len()))
+        }
+        _ => None,
     }
 }
 

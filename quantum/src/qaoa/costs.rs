@@ -1,7 +1,9 @@
 //! Costs made fit to be phases: standardised, sorted, and equal ones put together.
 
+use super::mixing::Mixing;
 use super::settings::QaoaError;
 use crate::simulator::Simulator;
+use crate::state::State;
 use serde::{Deserialize, Serialize};
 
 /// Phase of a design per radian of cost angle: (cost - shift) / scale.
@@ -51,22 +53,36 @@ pub fn standardised(costs: &[f64]) -> Result<Standard, QaoaError> {
     Ok(Standard { shift, scale: if scale.is_finite() && scale > 0.0 { scale } else { largest } })
 }
 
-/// Designs grouped by equal cost, cheapest group first.
+/// The costs as a simulator over amplitudes, each of which stands for one design or for equally dear ones.
 #[derive(Debug, Clone)]
 pub(super) struct Levels {
     pub standard: Standard,
     pub simulator: Simulator,
-    /// Which level each design belongs to, by design index.
-    pub level_of: Vec<u32>,
-    /// Designs of each level, as a double for sums.
+    /// Which amplitude each design belongs to, by design index; empty if each has its own.
+    level_of: Vec<u32>,
+    /// Designs of each amplitude, as a double for sums; empty for one each.
     pub multiplicity: Vec<f64>,
+    /// Amplitudes by ascending cost.
+    pub ascending: Vec<u32>,
 }
 
 impl Levels {
-    pub fn new(costs: &[f64]) -> Result<Self, QaoaError> {
+    pub fn new(costs: &[f64], mixing: &Mixing) -> Result<Self, QaoaError> {
         let standard = standardised(costs)?;
         let mut order: Vec<u32> = (0..costs.len() as u32).collect();
         order.sort_unstable_by(|&a, &b| costs[a as usize].total_cmp(&costs[b as usize]).then(a.cmp(&b)));
+        if *mixing != Mixing::Grover {
+            let values = costs.iter().map(|cost| standard.apply(*cost)).collect();
+            let simulator = match mixing {
+                Mixing::OneHot(groups) => Simulator::one_hot(values, groups.clone()),
+                Mixing::X { qubits } => Simulator::x(values, *qubits),
+                Mixing::Grover => None,
+            };
+            let simulator = simulator.ok_or_else(|| mixing.misfit(costs.len()))?;
+            let (level_of, multiplicity) = (Vec::new(), Vec::new());
+            return Ok(Self { standard, simulator, level_of, multiplicity, ascending: order });
+        }
+        // Under Grover's mixer designs of equal cost keep equal amplitudes, so one stands for all of them.
         let (mut values, mut multiplicity, mut level_of) =
             (Vec::new(), Vec::<f64>::new(), vec![0; costs.len()]);
         let mut last = f64::NAN;
@@ -81,20 +97,47 @@ impl Levels {
             multiplicity[level] += 1.0;
             level_of[design as usize] = level as u32;
         }
+        let ascending = (0..values.len() as u32).collect();
         let simulator =
             Simulator::grover_grouped(values, multiplicity.clone()).ok_or(QaoaError::NoDesigns)?;
-        Ok(Self { standard, simulator, level_of, multiplicity })
+        Ok(Self { standard, simulator, level_of, multiplicity, ascending })
     }
 
-    /// Standardised costs, ascending, one per level.
+    /// Standardised costs, one per amplitude.
     pub fn values(&self) -> &[f64] {
         self.simulator.values()
+    }
+
+    pub fn least(&self) -> f64 {
+        self.ascending.first().map_or(0.0, |first| self.values()[*first as usize])
+    }
+
+    pub fn greatest(&self) -> f64 {
+        self.ascending.last().map_or(0.0, |last| self.values()[*last as usize])
+    }
+
+    pub fn designs_of(&self, level: usize) -> f64 {
+        self.multiplicity.get(level).copied().unwrap_or(1.0)
+    }
+
+    /// Amplitude of a design.
+    pub fn level(&self, design: usize) -> usize {
+        self.level_of.get(design).map_or(design, |level| *level as usize)
+    }
+
+    pub fn designs(&self) -> usize {
+        if self.level_of.is_empty() { self.values().len() } else { self.level_of.len() }
+    }
+
+    /// Probability of each design, by index.
+    pub fn probabilities(&self, state: &State) -> Vec<f64> {
+        (0..self.designs()).map(|design| state.probability(self.level(design))).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Levels, standardised};
+    use super::{Levels, Mixing, standardised};
     use proptest::prelude::*;
 
     proptest! {
@@ -121,7 +164,7 @@ mod tests {
 
     #[test]
     fn equal_costs_share_a_level_and_levels_ascend() {
-        let levels = Levels::new(&[3.0, 1.0, 3.0, 2.0, 1.0, -0.0, 0.0]).unwrap();
+        let levels = Levels::new(&[3.0, 1.0, 3.0, 2.0, 1.0, -0.0, 0.0], &Mixing::Grover).unwrap();
         assert_eq!(levels.level_of, [3, 1, 3, 2, 1, 0, 0]);
         assert_eq!(levels.multiplicity, [2.0, 2.0, 1.0, 2.0]);
         assert!(levels.values().windows(2).all(|pair| pair[0] < pair[1]));

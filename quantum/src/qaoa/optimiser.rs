@@ -1,22 +1,25 @@
 //! The search for angles as a resumable machine: `new`, `step` until finished, `checkpoint` between steps.
 //!
-//! Layer by layer: the best of some seeded guesses begins, quasi-Newton steps with exact gradients follow,
-//! then a layer is added and the search goes on; at full depth the remaining steps go into fresh starts
-//! whenever a search has converged. Invariant: a machine resumed from any checkpoint takes the same steps
+//! Layer by layer: the best of some seeded guesses begins, steps of the chosen method follow, then a layer is
+//! added and the search goes on; at full depth the remaining steps go into fresh starts whenever a search has
+//! converged. A warm start begins at full depth with its angles instead. Invariant: a machine resumed from any checkpoint takes the same steps
 //! to the same bits as one that never stopped. Absent: time; the budget counts steps.
 
 use super::costs::Levels;
-use super::lbfgs::Search;
-use super::outcome::Outcome;
+use super::mixing::Mixing;
+use super::outcome::{Draw, Outcome};
 use super::random::{Purpose, Uniform};
-use super::settings::{QaoaError, Settings};
+use super::settings::{Method, QaoaError, Settings};
+use super::start::{WarmStart, start};
+use super::walk::Walk;
 use crate::problem::{AMPLITUDE_BYTES, STATE_BYTES_MAX};
 use crate::simulator::Angles;
 use crate::state::{State, sum};
+use crate::threads::Threads;
 use serde::{Deserialize, Serialize};
 
 /// Version of the checkpoint's form.
-const CHECKPOINT_VERSION: u32 = 1;
+const CHECKPOINT_VERSION: u32 = 2;
 /// Guesses a search begins from; only the best is followed. An evaluation costs a quarter of a step.
 const GUESSES: u32 = 32;
 /// Guessed cost angles lie within this many radians per standard deviation of cost, either way.
@@ -60,7 +63,7 @@ struct Live {
     /// Layers searched at present, and the step at which that began.
     depth: u32,
     depth_since: u32,
-    search: Search,
+    search: Walk,
     best: Best,
     finished: bool,
 }
@@ -74,10 +77,11 @@ struct Checkpoint {
     live: Live,
 }
 
-/// Finds angles of QAOA with the Grover mixer over a set of designs.
+/// Finds angles of QAOA over a set of designs.
 #[derive(Debug, Clone)]
 pub struct Optimiser {
     levels: Levels,
+    mixing: Mixing,
     settings: Settings,
     costs_digest: String,
     live: Live,
@@ -99,17 +103,30 @@ impl Optimiser {
     /// # Ok::<(), quantum::qaoa::QaoaError>(())
     /// ```
     pub fn new(costs: &[f64], settings: Settings) -> Result<Self, QaoaError> {
-        let (levels, costs_digest) = prepare(costs, &settings)?;
-        let (search, best) = {
-            let lens = Lens { levels: &levels, settings: &settings };
-            let point = lens.best_guess(&[], 1, 0);
-            let search = Search::new(point, |x| lens.value_and_gradient(x));
-            let best = lens.best(search.at().value, &search.at().point);
-            (search, best)
+        Self::over(costs, Mixing::Grover, Threads::one(), settings)
+    }
+
+    /// As [`Optimiser::new`], with a mixer and threads of the caller's choice. Threads change no bit.
+    ///
+    /// # Errors
+    /// As [`Optimiser::new`]; also if the mixer is for another number of costs, or the warm start for others.
+    pub fn over(
+        costs: &[f64],
+        mixing: Mixing,
+        threads: Threads,
+        settings: Settings,
+    ) -> Result<Self, QaoaError> {
+        let (levels, costs_digest) = prepare(costs, &mixing, threads, &settings)?;
+        let lens = Lens { levels: &levels, settings: &settings, mixing: &mixing };
+        let (point, depth) = match lens.warm() {
+            Some(point) => (point, settings.layers),
+            None => (lens.best_guess(&[], 1, 0), 1),
         };
-        let mut live = Live { iteration: 0, depth: 1, depth_since: 0, search, best, finished: false };
-        live.finished = live.best.value - levels.values()[0] <= SOLVED;
-        Ok(Self { levels, settings, costs_digest, live })
+        let search = Walk::new(settings.method, point, &lens, 0);
+        let best = lens.best(search.at().0, search.at().1);
+        let mut live = Live { iteration: 0, depth, depth_since: 0, search, best, finished: false };
+        live.finished = lens.solved(live.best.value);
+        Ok(Self { levels, mixing, settings, costs_digest, live })
     }
 
     /// One step of the search; a finished one only reports.
@@ -117,28 +134,29 @@ impl Optimiser {
     /// Usually two evaluations with gradient, at most some 60 when a new start is made.
     pub fn step(&mut self) -> Progress {
         if !self.live.finished {
-            let lens = Lens { levels: &self.levels, settings: &self.settings };
+            let lens = Lens { levels: &self.levels, settings: &self.settings, mixing: &self.mixing };
             let live = &mut self.live;
+            let (method, budget) = (self.settings.method, self.settings.iterations);
             let spent = live.iteration - live.depth_since;
             if live.depth < self.settings.layers {
                 // The last depth gets what the shallower ones leave, at least its equal share.
-                if live.search.converged() || spent >= self.settings.iterations / self.settings.layers {
-                    let point = lens.best_guess(&live.search.at().point, live.depth + 1, live.iteration);
-                    live.search = Search::new(point, |x| lens.value_and_gradient(x));
+                if live.search.converged() || spent >= budget / self.settings.layers {
+                    let point = lens.best_guess(live.search.at().1, live.depth + 1, live.iteration);
+                    live.search = Walk::new(method, point, &lens, live.iteration);
                     live.depth += 1;
                     live.depth_since = live.iteration;
                 }
             } else if live.search.converged() {
                 let point = lens.best_guess(&[], live.depth, live.iteration);
-                live.search = Search::new(point, |x| lens.value_and_gradient(x));
+                live.search = Walk::new(method, point, &lens, live.iteration);
             }
-            live.search.step(|x| lens.value_and_gradient(x));
+            let depths = if self.settings.warm_start == WarmStart::None { self.settings.layers } else { 1 };
+            live.search.step(&lens, live.iteration, (budget / depths).max(1));
             live.iteration += 1;
-            if live.search.at().value < live.best.value {
-                live.best = lens.best(live.search.at().value, &live.search.at().point);
+            if live.search.at().0 < live.best.value {
+                live.best = lens.best(live.search.at().0, live.search.at().1);
             }
-            live.finished = live.iteration >= self.settings.iterations
-                || live.best.value - self.levels.values()[0] <= SOLVED;
+            live.finished = live.iteration >= budget || lens.solved(live.best.value);
         }
         self.progress()
     }
@@ -150,7 +168,7 @@ impl Optimiser {
             iteration: live.iteration,
             iterations: self.settings.iterations,
             layers: live.depth,
-            objective: standard.undo(live.search.at().value),
+            objective: standard.undo(live.search.at().0),
             best: standard.undo(live.best.value),
             expectation: standard.undo(live.best.mean),
             optimum_probability: live.best.optimum_probability,
@@ -180,8 +198,22 @@ impl Optimiser {
     /// As [`Optimiser::new`]; [`QaoaError::CheckpointUnreadable`] if the bytes are damaged or of another
     /// version, [`QaoaError::CheckpointMismatch`] if they belong to other costs or settings.
     pub fn resume(costs: &[f64], settings: Settings, bytes: &[u8]) -> Result<Self, QaoaError> {
+        Self::resume_over(costs, Mixing::Grover, Threads::one(), settings, bytes)
+    }
+
+    /// Goes on from a checkpoint of [`Optimiser::over`], on any number of threads.
+    ///
+    /// # Errors
+    /// As [`Optimiser::resume`]; another mixer counts as other costs.
+    pub fn resume_over(
+        costs: &[f64],
+        mixing: Mixing,
+        threads: Threads,
+        settings: Settings,
+        bytes: &[u8],
+    ) -> Result<Self, QaoaError> {
         let unreadable = |reason: String| QaoaError::CheckpointUnreadable { reason };
-        let (levels, costs_digest) = prepare(costs, &settings)?;
+        let (levels, costs_digest) = prepare(costs, &mixing, threads, &settings)?;
         let checkpoint: Checkpoint =
             serde_json::from_slice(bytes).map_err(|error| unreadable(error.to_string()))?;
         if checkpoint.version != CHECKPOINT_VERSION {
@@ -198,25 +230,39 @@ impl Optimiser {
         let sound = (1..=settings.layers).contains(&live.depth)
             && live.depth_since <= live.iteration
             && live.iteration <= settings.iterations
+            && live.search.method() == settings.method
             && live.search.dimensions() == Some(2 * live.depth as usize)
             && live.best.cost.len() == layers
             && live.best.mixer.len() == layers;
         if !sound {
             return Err(unreadable("its parts contradict each other".to_owned()));
         }
-        Ok(Self { levels, settings, costs_digest, live })
+        Ok(Self { levels, mixing, settings, costs_digest, live })
     }
 
     /// The state at the best angles so far, ready to be sampled. One evaluation.
     pub fn outcome(&self) -> Outcome {
         let best = &self.live.best;
         let angles = Angles { cost: best.cost.clone(), mixer: best.mixer.clone() };
-        Outcome::new(&self.levels, &self.settings, angles, best.value, self.live.iteration)
+        Outcome::new(&self.levels, &self.mixing, angles, self.settings.elite_fraction, self.live.iteration)
     }
 }
 
-fn prepare(costs: &[f64], settings: &Settings) -> Result<(Levels, String), QaoaError> {
+fn prepare(
+    costs: &[f64],
+    mixing: &Mixing,
+    threads: Threads,
+    settings: &Settings,
+) -> Result<(Levels, String), QaoaError> {
     settings.check()?;
+    let table = !matches!(settings.warm_start, WarmStart::None | WarmStart::Ramp);
+    if table && mixing.scale().is_none() {
+        return Err(QaoaError::SettingOutOfRange {
+            name: "warm_start",
+            given: "a table of angles with Grover's mixer".to_owned(),
+            expected: "none or a ramp; tables are for the mixers x and one-hot".to_owned(),
+        });
+    }
     let most = STATE_BYTES_MAX / AMPLITUDE_BYTES;
     if costs.len() as u64 > most {
         return Err(QaoaError::SettingOutOfRange {
@@ -229,13 +275,17 @@ fn prepare(costs: &[f64], settings: &Settings) -> Result<(Levels, String), QaoaE
     for cost in costs {
         hasher.update(&cost.to_bits().to_le_bytes());
     }
-    Ok((Levels::new(costs)?, hasher.finalize().to_hex().to_string()))
+    mixing.feed(&mut hasher);
+    let mut levels = Levels::new(costs, mixing)?;
+    levels.simulator = levels.simulator.with_threads(threads);
+    Ok((levels, hasher.finalize().to_hex().to_string()))
 }
 
 /// The objective as a function of a point: cost angles, then mixer angles.
-struct Lens<'a> {
+pub(super) struct Lens<'a> {
     levels: &'a Levels,
     settings: &'a Settings,
+    mixing: &'a Mixing,
 }
 
 impl Lens<'_> {
@@ -244,12 +294,58 @@ impl Lens<'_> {
         Angles { cost: cost.to_vec(), mixer: mixer.to_vec() }
     }
 
-    fn value(&self, point: &[f64]) -> f64 {
+    pub fn seed(&self) -> u64 {
+        self.settings.seed
+    }
+
+    /// Exact values may end a search at the optimum; sampled ones may only look like it.
+    fn solved(&self, value: f64) -> bool {
+        self.settings.method != Method::Spsa && value - self.levels.least() <= SOLVED
+    }
+
+    fn warm(&self) -> Option<Vec<f64>> {
+        let (groups, gap) = self.mixing.scale().unwrap_or((1, 1.0));
+        let angles = start(self.settings.warm_start, self.settings.layers as usize, groups, gap)?;
+        Some([angles.cost, angles.mixer].concat())
+    }
+
+    /// The objective as `shots` noisy shots show it: the mean of the cheapest share of them.
+    ///
+    /// Shots outside the set are left out; if all are, the value is the greatest cost.
+    pub fn sampled(&self, point: &[f64], iteration: u32, call: u32) -> f64 {
+        let state = self.levels.simulator.run(&self.angles(point));
+        let draw = Draw {
+            seed: self.settings.seed,
+            purpose: Purpose::Training,
+            counter: u64::from(iteration) << 8 | u64::from(call),
+            noise: self.settings.noise,
+            layers: (point.len() / 2) as u32,
+        };
+        let probabilities = self.levels.probabilities(&state);
+        let samples = draw.samples(&probabilities, self.settings.shots, self.mixing);
+        let value = |design: u32| self.levels.values()[self.levels.level(design as usize)];
+        let mut seen: Vec<(f64, u32)> = samples.counts.iter().map(|&(d, count)| (value(d), count)).collect();
+        seen.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let inside = samples.shots - samples.outside;
+        if inside == 0 {
+            return self.levels.greatest();
+        }
+        let wanted = self.settings.elite_fraction * f64::from(inside);
+        let (mut left, mut total) = (wanted, 0.0);
+        for (value, count) in seen {
+            let share = f64::from(count).min(left);
+            total += share * value;
+            left -= share;
+        }
+        total / wanted
+    }
+
+    pub fn value(&self, point: &[f64]) -> f64 {
         let state = self.levels.simulator.run(&self.angles(point));
         elite(self.levels, &state, self.settings.elite_fraction).value
     }
 
-    fn value_and_gradient(&self, point: &[f64]) -> (f64, Vec<f64>) {
+    pub fn value_and_gradient(&self, point: &[f64]) -> (f64, Vec<f64>) {
         let angles = self.angles(point);
         let state = self.levels.simulator.run(&angles);
         let elite = elite(self.levels, &state, self.settings.elite_fraction);
@@ -269,7 +365,7 @@ impl Lens<'_> {
         Best {
             value,
             mean: simulator.expectation(&state, self.levels.values()),
-            optimum_probability: simulator.probability_at_most(&state, self.levels.values()[0]),
+            optimum_probability: simulator.probability_at_most(&state, self.levels.least()),
             cost: angles.cost,
             mixer: angles.mixer,
         }
@@ -298,7 +394,10 @@ impl Lens<'_> {
                 mixer.push(layer.1);
             }
             let candidate = [cost, mixer].concat();
-            let value = self.value(&candidate);
+            let value = match self.settings.method {
+                Method::Spsa => self.sampled(&candidate, iteration, 128 + guess),
+                _ => self.value(&candidate),
+            };
             if best.as_ref().is_none_or(|(least, _)| value < *least) {
                 best = Some((value, candidate));
             }
@@ -308,38 +407,38 @@ impl Lens<'_> {
 }
 
 /// The mean cost of the best share of the outcomes, and the observable with the same gradient.
-struct Elite {
-    value: f64,
+pub(super) struct Elite {
+    pub value: f64,
     /// `None`: the costs themselves.
     observable: Option<Vec<f64>>,
 }
 
-/// Levels ascend, so the best share is a prefix; the level at its edge counts by the share of it inside.
+/// The best share is a prefix of the amplitudes by cost; the one at its edge counts by the share of it inside.
 ///
 /// The mean is edge - E[max(edge - cost, 0)] / fraction, and as the edge is where that is stationary, the
 /// gradient may treat the edge as fixed (Rockafellar and Uryasev 2000, for the lower tail).
-fn elite(levels: &Levels, state: &State, fraction: f64) -> Elite {
+pub(super) fn elite(levels: &Levels, state: &State, fraction: f64) -> Elite {
     let values = levels.values();
     if fraction >= 1.0 {
         return Elite { value: levels.simulator.expectation(state, values), observable: None };
     }
     let mut inside = 0.0;
-    let mut edge = values[values.len() - 1];
-    for (level, value) in values.iter().enumerate() {
-        inside += levels.multiplicity[level] * state.probability(level);
+    let mut edge = levels.greatest();
+    for level in levels.ascending.iter().map(|level| *level as usize) {
+        inside += levels.designs_of(level) * state.probability(level);
         if inside >= fraction {
-            edge = *value;
+            edge = values[level];
             break;
         }
     }
     let observable: Vec<f64> = values.iter().map(|value| -(edge - value).max(0.0) / fraction).collect();
-    let gained = sum(values.len(), |i| levels.multiplicity[i] * state.probability(i) * observable[i]);
+    let gained = sum(values.len(), |i| levels.designs_of(i) * state.probability(i) * observable[i]);
     Elite { value: edge + gained, observable: Some(observable) }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Lens, Levels, Settings, elite};
+    use super::{Lens, Levels, Mixing, Settings, elite};
     use proptest::prelude::*;
 
     proptest! {
@@ -349,9 +448,9 @@ mod tests {
             angles in prop::collection::vec(-2.0f64..2.0, 6),
             fraction in 0.05f64..1.0,
         ) {
-            let levels = Levels::new(&costs).unwrap();
+            let levels = Levels::new(&costs, &Mixing::Grover).unwrap();
             let settings = Settings { elite_fraction: fraction, ..Settings::default() };
-            let lens = Lens { levels: &levels, settings: &settings };
+            let lens = Lens { levels: &levels, settings: &settings, mixing: &Mixing::Grover };
             let (value, gradient) = lens.value_and_gradient(&angles);
             prop_assert_eq!(value, lens.value(&angles));
             for k in 0..angles.len() {
@@ -371,7 +470,7 @@ mod tests {
     #[test]
     fn the_elite_mean_splits_the_level_at_its_edge() {
         // Four equally likely costs: the best 3/8 are all of the first and half of the second.
-        let levels = Levels::new(&[10.0, 1.0, 4.0, 7.0]).unwrap();
+        let levels = Levels::new(&[10.0, 1.0, 4.0, 7.0], &Mixing::Grover).unwrap();
         let state = levels.simulator.run(&Default::default());
         let mean = |fraction| levels.standard.undo(elite(&levels, &state, fraction).value);
         assert!((mean(0.375) - (1.0 + 4.0 / 2.0) / 1.5).abs() < 1e-12);

@@ -12,6 +12,12 @@ pub enum Purpose {
     Angles,
     /// Shots of the final state.
     Shots,
+    /// Shots that a search is trained on.
+    Training,
+    /// Signs of a simultaneous perturbation.
+    Directions,
+    /// Errors of gates and of readout.
+    Noise,
 }
 
 /// Uniform numbers of one seed, purpose and counter (iteration).
@@ -25,6 +31,9 @@ impl Uniform {
         key[8..16].copy_from_slice(match purpose {
             Purpose::Angles => b"angles..",
             Purpose::Shots => b"shots...",
+            Purpose::Training => b"training",
+            Purpose::Directions => b"signs...",
+            Purpose::Noise => b"noise...",
         });
         let mut generator = ChaCha8Rng::from_seed(key);
         generator.set_stream(counter);

@@ -1,5 +1,7 @@
 //! What an angle search is told, and what can be wrong with it.
 
+use super::start::WarmStart;
+use crate::noise::Noise;
 use serde::{Deserialize, Serialize};
 
 /// Most layers of a search. The gain per layer falls while the angles to find grow by two each.
@@ -8,6 +10,19 @@ pub const SEARCH_LAYERS_MAX: u32 = 64;
 pub const ITERATIONS_MAX: u32 = 10_000_000;
 /// Most shots of one job; backends allow 1e5 to 1e6.
 pub const SHOTS_MAX: u32 = 10_000_000;
+
+/// How the search moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    /// Quasi-Newton steps with exact gradients: fewest steps, possible on a simulator only.
+    #[default]
+    Lbfgs,
+    /// A simplex on exact values: no gradients.
+    NelderMead,
+    /// Simultaneous perturbation on values estimated from `shots` noisy shots, as on a real machine.
+    Spsa,
+}
 
 /// Settings of an angle search; all of them go into the checkpoint.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,11 +39,24 @@ pub struct Settings {
     pub elite_fraction: f64,
     /// Shots drawn from the final state, 1 to [`SHOTS_MAX`].
     pub shots: u32,
+    pub method: Method,
+    pub warm_start: WarmStart,
+    /// Errors of the shots; [`Method::Spsa`] trains on such shots too.
+    pub noise: Noise,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { layers: 3, iterations: 80, seed: 0, elite_fraction: 1.0, shots: 1024 }
+        Self {
+            layers: 3,
+            iterations: 80,
+            seed: 0,
+            elite_fraction: 1.0,
+            shots: 1024,
+            method: Method::Lbfgs,
+            warm_start: WarmStart::None,
+            noise: Noise::NONE,
+        }
     }
 }
 
@@ -52,7 +80,7 @@ impl Settings {
             let expected = "a share above 0 and at most 1".to_owned();
             return refuse("elite_fraction", self.elite_fraction.to_string(), expected);
         }
-        Ok(())
+        self.noise.check()
     }
 }
 

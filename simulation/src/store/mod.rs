@@ -50,6 +50,15 @@ impl Fact {
                 JobEvent::Cancelled => "JobCancelled",
                 JobEvent::Lost => "JobLost",
                 JobEvent::NotSubmitted => "JobNotSubmitted",
+                // Orders along a chain of backends; the jobs of this simulation are the worker's own.
+                JobEvent::Wanted(_) => "JobWanted",
+                JobEvent::Held { .. } => "JobHeld",
+                JobEvent::Kept { .. } => "JobKept",
+                JobEvent::Settled { .. } => "JobSettled",
+                JobEvent::Again { .. } => "JobAgain",
+                JobEvent::FellBack { .. } => "JobFellBack",
+                JobEvent::CancelWanted { .. } => "JobCancelWanted",
+                JobEvent::Recalled { .. } => "JobRecalled",
             },
         }
     }

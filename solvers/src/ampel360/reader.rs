@@ -193,6 +193,14 @@ fn bins(reader: &mut Reader, root: &Node) -> Option<Decision> {
         }
         options.push(DesignOption { id: seats.to_string(), attributes });
     }
+    if items.is_empty() {
+        reader.problem(
+            codes::BINS,
+            root.at,
+            "the capacity was asked for, and the list of passenger bins is empty",
+            "add a bin with its `capacity`, or leave the capacity out",
+        );
+    }
     Some(Decision { name: CAPACITY.into(), options })
 }
 

@@ -31,6 +31,11 @@ pub enum CostError {
          a cost must be finite"
     )]
     TotalNotFinite { design: String, scenario: usize, value: f64 },
+    #[error(
+        "EX-0401: the term `{term}` is {value} for design {design} in scenario {scenario} (counted from 0); \
+         the cost model says `negative: forbidden`"
+    )]
+    TermNegative { term: String, design: String, scenario: usize, value: f64 },
     #[error("EX-0389: the formula of the term `{term}` cannot be evaluated: {reason}")]
     Formula { term: String, reason: String },
 }
@@ -42,6 +47,7 @@ impl CostError {
             CostError::Missing { .. } => codes::MISSING,
             CostError::TermNotFinite { .. } => codes::TERM_NOT_FINITE,
             CostError::TotalNotFinite { .. } => codes::TOTAL_NOT_FINITE,
+            CostError::TermNegative { .. } => codes::TERM_NEGATIVE,
             CostError::Formula { .. } => codes::FORMULA,
         }
     }
@@ -49,31 +55,33 @@ impl CostError {
 
 /// Where a name of a formula gets its value.
 #[derive(Debug, Clone)]
-enum Slot {
+pub(super) enum Slot {
     Attribute(usize),
     Fixed(Column),
 }
 
 #[derive(Debug)]
-struct BoundTerm {
-    name: String,
-    formula: Formula,
-    slots: Vec<Slot>,
+pub(super) struct BoundTerm {
+    pub(super) name: String,
+    pub(super) formula: Formula,
+    pub(super) slots: Vec<Slot>,
 }
 
 /// A figure per decision and option, where stated.
 #[derive(Debug)]
-struct Figures {
-    rule: AttributeRule,
+pub(super) struct Figures {
+    pub(super) rule: AttributeRule,
     /// Decision and its figures by option; only decisions that the rule looks at.
-    by_decision: Vec<(usize, Vec<Option<f64>>)>,
+    pub(super) by_decision: Vec<(usize, Vec<Option<f64>>)>,
 }
 
 /// A cost model whose every name has a meaning.
 #[derive(Debug)]
 pub struct BoundModel {
-    terms: Vec<BoundTerm>,
-    figures: Vec<Figures>,
+    pub(super) terms: Vec<BoundTerm>,
+    pub(super) figures: Vec<Figures>,
+    /// Whether a term below 0 is refused.
+    negative_forbidden: bool,
     scenarios: usize,
     decisions: Vec<(String, Vec<String>)>,
     /// Unit of the cost, as the model states it.
@@ -189,6 +197,7 @@ impl CostModel {
         Ok(BoundModel {
             terms,
             figures,
+            negative_forbidden: self.negative_forbidden,
             scenarios: scenarios.len(),
             unit: self.unit.clone(),
             decisions: space
@@ -323,6 +332,11 @@ impl BoundModel {
         self.terms.iter().map(|term| term.name.as_str())
     }
 
+    /// Number of options by decision.
+    pub(super) fn options(&self) -> Vec<usize> {
+        self.decisions.iter().map(|(_, options)| options.len()).collect()
+    }
+
     /// A design in words, for messages: `{wing: 24, fuselage: 24}`.
     pub fn name_design(&self, design: &[u16]) -> String {
         let parts: Vec<String> = self
@@ -395,13 +409,20 @@ pub struct Columns<'m> {
     /// By term: the bits of the attributes it uses, and what came out.
     kept: Vec<HashMap<Box<[u64]>, Kept>>,
     kept_figures: usize,
+    kept_figures_max: usize,
     attributes: Vec<f64>,
     key: Vec<u64>,
 }
 
 impl<'m> Columns<'m> {
     pub fn new(model: &'m BoundModel) -> Self {
+        Columns::shared(model, 1)
+    }
+
+    /// As [`Columns::new`] for one of `threads` that work side by side: the memory for reuse is divided.
+    pub fn shared(model: &'m BoundModel, threads: usize) -> Self {
         Columns {
+            kept_figures_max: KEPT_FIGURES_MAX / threads.max(1),
             model,
             kept: vec![HashMap::new(); model.terms.len()],
             kept_figures: 0,
@@ -514,11 +535,27 @@ impl<'m> Columns<'m> {
                 value,
             });
         }
+        if self.model.negative_forbidden {
+            let below = match &kept {
+                Kept::Same(x) => (*x < 0.0).then_some((0, *x)),
+                Kept::Each(column) => {
+                    column.iter().position(|x| *x < 0.0).map(|scenario| (scenario, column[scenario]))
+                }
+            };
+            if let Some((scenario, value)) = below {
+                return Err(CostError::TermNegative {
+                    term: bound.name.clone(),
+                    design: self.model.name_design(design),
+                    scenario,
+                    value,
+                });
+            }
+        }
         let size = match &kept {
             Kept::Same(_) => 1,
             Kept::Each(column) => column.len(),
         } + self.key.len();
-        if self.kept_figures + size <= KEPT_FIGURES_MAX {
+        if self.kept_figures + size <= self.kept_figures_max {
             self.kept_figures += size;
             self.kept[term].insert(self.key.as_slice().into(), kept.clone());
         }

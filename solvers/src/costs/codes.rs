@@ -31,6 +31,15 @@ pub const CODES: &[(&str, &str)] = &[
         "A term gives NaN or infinity for a design in a scenario, for example by a division by zero.",
     ),
     ("EX-0400", "The sum of the terms is too large for a number."),
+    (
+        "EX-0401",
+        "A term is below 0 although the cost model says `negative: forbidden`; or `negative` is another word.",
+    ),
+    (
+        "EX-0402",
+        "A term ties decisions together, so that the cost is no sum over decisions and HiGHS cannot be asked.",
+    ),
+    ("EX-0403", "Options times scenarios are too many figures for the program that HiGHS is asked."),
 ];
 
 pub(crate) const COMMON: CommonCodes = CommonCodes {
@@ -56,3 +65,6 @@ pub(crate) const NOT_A_NUMBER: &str = "EX-0397";
 pub(crate) const MISSING: &str = "EX-0398";
 pub(crate) const TERM_NOT_FINITE: &str = "EX-0399";
 pub(crate) const TOTAL_NOT_FINITE: &str = "EX-0400";
+pub(crate) const TERM_NEGATIVE: &str = "EX-0401";
+pub(crate) const COUPLED: &str = "EX-0402";
+pub(crate) const SPREAD: &str = "EX-0403";

@@ -3,6 +3,7 @@
 //! The expression language is exmex's; its value type here is a whole column of figures, so that one
 //! pass through the expression does every scenario and the inner loops are plain loops over numbers.
 
+use super::spread::Spread;
 use super::units::Dimension;
 use super::{FORMULA_BYTES_MAX, FORMULA_DEPTH_MAX};
 use exmex::{BinOp, Express, FlatEx, MakeOperators, MatchLiteral, Operator};
@@ -31,7 +32,7 @@ impl FromStr for Column {
 }
 
 impl Column {
-    fn map(self, f: impl Fn(f64) -> f64) -> Column {
+    pub(super) fn map(self, f: impl Fn(f64) -> f64) -> Column {
         match self {
             Column::Same(x) => Column::Same(f(x)),
             Column::Shared(column) => Column::Own(column.iter().map(|&x| f(x)).collect()),
@@ -44,7 +45,7 @@ impl Column {
         }
     }
 
-    fn zip(self, other: Column, f: impl Fn(f64, f64) -> f64) -> Column {
+    pub(super) fn zip(self, other: Column, f: impl Fn(f64, f64) -> f64) -> Column {
         match (self, other) {
             (Column::Same(a), b) => b.map(|b| f(a, b)),
             (a, Column::Same(b)) => a.map(|a| f(a, b)),
@@ -64,7 +65,8 @@ impl Column {
         }
     }
 
-    fn figures(&self) -> &[f64] {
+    /// One figure for all scenarios, or one each.
+    pub(super) fn figures(&self) -> &[f64] {
         match self {
             Column::Same(x) => std::slice::from_ref(x),
             Column::Shared(column) => column,
@@ -190,8 +192,35 @@ operators!(
     ]
 );
 
+// The same operations as those of the columns, in the same order.
+operators!(
+    SpreadOperators,
+    Spread,
+    [
+        |a, b| a.plus(b, 1.0),
+        |a, b| a.plus(b, -1.0),
+        |a, b| a.times(b, |x, y| x * y),
+        |a, b| a.over(b),
+        |a, b| a.joined(b, f64::powf, "a power"),
+        |a, b| a.joined(b, |x, y| if x.is_nan() || x < y { x } else { y }, "`min`"),
+        |a, b| a.joined(b, |x, y| if x.is_nan() || x > y { x } else { y }, "`max`"),
+    ],
+    [
+        |a| a,
+        |a| a.scaled(-1.0),
+        |a| a.through(f64::abs, "`abs`"),
+        |a| a.through(f64::sqrt, "`sqrt`"),
+        |a| a.through(f64::exp, "`exp`"),
+        |a| a.through(f64::ln, "`ln`"),
+        |a| a.through(f64::log10, "`log10`"),
+        |a| a.through(f64::floor, "`floor`"),
+        |a| a.through(f64::ceil, "`ceil`"),
+    ]
+);
+
 type Compiled = FlatEx<Column, ColumnOperators, Numbers>;
 type UnitCompiled = FlatEx<Dimension, UnitOperators, Numbers>;
+type SpreadCompiled = FlatEx<Spread, SpreadOperators, Numbers>;
 
 /// A compiled formula with the names it uses.
 #[derive(Debug, Clone)]
@@ -243,6 +272,12 @@ impl Formula {
 
     pub fn evaluate(&self, values: &[Column]) -> Result<Column, String> {
         self.compiled.eval(values).map_err(|e| e.to_string())
+    }
+
+    /// The result by decision and option, from the names' figures by decision and option.
+    pub fn spread(&self, names: &[Spread]) -> Result<Spread, String> {
+        let compiled = SpreadCompiled::parse(&self.text).map_err(|e| e.to_string())?;
+        compiled.eval(names).map_err(|e| e.to_string())
     }
 
     /// The unit of the result, from the units of the names.

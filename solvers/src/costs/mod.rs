@@ -6,8 +6,9 @@
 //! scenario. Absent: files, and the choice between designs (`selection`). Start at [`read`], then
 //! [`CostModel::bind`].
 //!
-//! Two things beyond the plain format:
+//! Three things beyond the plain format:
 //! ```yaml
+//! negative: forbidden             # a term below 0 is an error; `allowed` (credits) unless stated
 //! constants: {overhead: 1.3, wage: {value: 95, unit: USD/h}}
 //! factors:                        # attributes that the design-space file does not state
 //!   - key: donor                  # the option's own attribute that chooses the row
@@ -22,11 +23,14 @@
 mod bind;
 mod codes;
 mod formula;
+mod linear;
 mod reader;
+mod spread;
 mod units;
 
 pub use bind::{BoundModel, Columns, CostError};
 pub use codes::CODES;
+pub use linear::{LinearCost, NotLinear, Unusable};
 pub use reader::read;
 
 use crate::scenarios::document::Place;
@@ -45,6 +49,8 @@ pub struct CostModel {
     /// Unit of every term and of the cost, such as `USD`.
     pub unit: Option<String>,
     pub(crate) file: String,
+    /// Whether a term below 0 is an error.
+    pub(crate) negative_forbidden: bool,
     pub(crate) constants: Vec<Constant>,
     pub(crate) factors: Vec<FactorTable>,
     pub(crate) attributes: Vec<AttributeRule>,

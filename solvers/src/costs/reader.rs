@@ -27,7 +27,7 @@ fn model(reader: &mut Reader, text: &str) -> Option<CostModel> {
     reader.keys(
         &root,
         "the cost model",
-        &["costs", "unit", "constants", "factors", "attributes", "terms"],
+        &["costs", "unit", "negative", "constants", "factors", "attributes", "terms"],
         &["costs", "terms"],
     );
     if let Some(version) = root.get("costs")
@@ -42,6 +42,22 @@ fn model(reader: &mut Reader, text: &str) -> Option<CostModel> {
         );
     }
     let unit = root.get("unit").and_then(|n| reader.text(n, "`unit`"));
+    let negative_forbidden = match root.get("negative") {
+        None => false,
+        Some(node) => match reader.text(node, "`negative`").as_deref() {
+            Some("forbidden") => true,
+            Some("allowed") | None => false,
+            Some(other) => {
+                reader.problem(
+                    codes::TERM_NEGATIVE,
+                    node.at,
+                    format!("`negative` is `{other}`"),
+                    "known: allowed, forbidden",
+                );
+                false
+            }
+        },
+    };
     let constants = section(reader, &root, "constants", constant);
     let attributes = section(reader, &root, "attributes", attribute);
     for rule in &attributes {
@@ -67,7 +83,15 @@ fn model(reader: &mut Reader, text: &str) -> Option<CostModel> {
             );
         }
     }
-    Some(CostModel { unit, file: reader.file.clone(), constants, factors, attributes, terms })
+    Some(CostModel {
+        unit,
+        file: reader.file.clone(),
+        negative_forbidden,
+        constants,
+        factors,
+        attributes,
+        terms,
+    })
 }
 
 /// Every entry of an optional mapping, each name checked.

@@ -428,7 +428,7 @@ impl<const W: usize> Plan<W> {
         self.order.len()
     }
 
-    fn bytes(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         let rows: usize = self.pairs.iter().flatten().map(|p| p.rows.len()).sum();
         let masks: usize = self.fits.iter().flatten().map(|f| f.masks.len()).sum();
         let tries: usize = self.tries.iter().map(|t| t.masks.len()).sum();

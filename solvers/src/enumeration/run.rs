@@ -5,13 +5,15 @@
 
 use super::bits::Bits;
 use super::checkpoint::VERSION;
+use super::diverse;
+use super::estimate::Probes;
 use super::plan::Plan;
 use super::search::{Search, Sink, Threshold, units};
 use super::set::Packing;
 use super::sinks::{Best, Counter, First, Found, Keeper, Keys, Picker};
 use super::{
-    Checkpoint, DesignSet, EnumerationError, Flow, KEEP_MAX, LIST_DESIGNS_MAX, Mode, Observer, Options,
-    Outcome, Progress, Ranked, THREADS_MAX, order,
+    Checkpoint, DIVERSE_MAX, DesignSet, EnumerationError, Flow, KEEP_MAX, LIST_DESIGNS_MAX, Mode, Observer,
+    Options, Outcome, Progress, Ranked, THREADS_MAX, order,
 };
 use crate::space::{self, Decimal, Design, DesignSpace};
 use rand_chacha::ChaCha8Rng;
@@ -23,7 +25,7 @@ use std::time::Duration;
 
 /// Units a search is cut into, at least where the space allows: fine enough for progress and for
 /// checkpoints every second, coarse enough that joining them costs nothing.
-const UNITS_WANTED: usize = 1024;
+pub(super) const UNITS_WANTED: usize = 1024;
 
 /// How often the observer is asked when nothing finishes.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -39,10 +41,13 @@ pub fn enumerate(
     observer: &mut dyn Observer,
 ) -> Result<Outcome, EnumerationError> {
     let widest = searchable(space)?;
-    if let Mode::Best { k } | Mode::Sample { k, .. } = options.mode
-        && k > KEEP_MAX
-    {
-        return Err(EnumerationError::TooManyAsked { asked: k, limit: KEEP_MAX });
+    let (asked, limit) = match options.mode {
+        Mode::Best { k } | Mode::Sample { k, .. } => (k, KEEP_MAX),
+        Mode::Diverse { k, .. } => (k, DIVERSE_MAX),
+        Mode::List | Mode::Count => (0, KEEP_MAX),
+    };
+    if asked > limit {
+        return Err(EnumerationError::TooManyAsked { asked, limit });
     }
     match widest {
         0..=64 => Run::<1>::go(space, options, observer),
@@ -53,7 +58,7 @@ pub fn enumerate(
 }
 
 /// Options of the widest decision, if the search can take the space at all.
-fn searchable(space: &DesignSpace) -> Result<usize, EnumerationError> {
+pub(super) fn searchable(space: &DesignSpace) -> Result<usize, EnumerationError> {
     let mut widest = 0;
     for decision in &space.decisions {
         let options = decision.options.len();
@@ -121,24 +126,30 @@ struct Report {
 
 /// What has been joined so far.
 #[derive(Default)]
-struct Joined {
+pub(super) struct Joined {
     unit: usize,
-    count: u128,
-    nodes: u64,
-    found: Found,
+    pub count: u128,
+    pub nodes: u64,
+    pub found: Found,
     best: BinaryHeap<(i64, Vec<u16>)>,
     unit_counts: Vec<u64>,
+    total: Option<u128>,
+    pub confirmed_by: Vec<String>,
+    pub notes: Vec<String>,
+    pub diagram_bytes: usize,
+    pub method: Option<&'static str>,
 }
 
-struct Run<'a, const W: usize> {
-    space: &'a DesignSpace,
-    options: &'a Options,
-    plan: Plan<W>,
-    packing: Packing,
+pub(super) struct Run<'a, const W: usize> {
+    pub space: &'a DesignSpace,
+    pub options: &'a Options,
+    pub plan: Plan<W>,
+    pub packing: Packing,
     keys: Keys,
     units: Vec<Vec<u16>>,
     digest: String,
     threshold: Threshold,
+    pub probes: Option<Probes>,
 }
 
 impl<'a, const W: usize> Run<'a, W> {
@@ -162,7 +173,11 @@ impl<'a, const W: usize> Run<'a, W> {
             let mut search = Search::new(&plan, &never);
             units.sort_by_cached_key(|prefix| (search.bound(prefix), prefix.clone()));
         }
+        // A best search prunes by what it finds, which no probe foresees.
+        let probed = !by_objective && units.len() >= UNITS_WANTED;
+        let probes = probed.then(|| Probes::new(&plan, &units));
         let run = Run {
+            probes,
             space,
             options,
             keys: Keys::new(&plan, &packing),
@@ -173,10 +188,15 @@ impl<'a, const W: usize> Run<'a, W> {
             threshold: Threshold::new(),
         };
         let mut joined = run.resume()?;
+        if let Some(outcome) = run.by_diagram(&mut joined, observer)? {
+            return Ok(outcome);
+        }
         match options.mode {
             Mode::Sample { k, seed } => run.sample(joined, k, seed, observer),
+            Mode::Diverse { k, seed } => run.sample(joined, diverse::pool(k), seed, observer),
             _ => {
                 let whole = run.pass(&mut joined, observer)?;
+                run.confirm(&mut joined, whole, observer)?;
                 run.outcome(joined, whole)
             }
         }
@@ -230,7 +250,7 @@ impl<'a, const W: usize> Run<'a, W> {
                     joined.found.rows = set.bytes().to_vec();
                 }
             }
-            Mode::Sample { .. } => {
+            Mode::Sample { .. } | Mode::Diverse { .. } => {
                 if joined.unit_counts.len() != unit {
                     return Err(wrong("its counts per unit are not whole"));
                 }
@@ -279,7 +299,7 @@ impl<'a, const W: usize> Run<'a, W> {
         let prefix = &self.units[unit];
         let before = search.nodes;
         let (result, whole) = match self.options.mode {
-            Mode::Count | Mode::Sample { .. } => {
+            Mode::Count | Mode::Sample { .. } | Mode::Diverse { .. } => {
                 let mut sink = Counter::default();
                 let whole = search.walk_unit(prefix, &mut sink);
                 (UnitResult::Count(sink.count), whole)
@@ -318,7 +338,7 @@ impl<'a, const W: usize> Run<'a, W> {
         match report.result {
             UnitResult::Count(count) => {
                 joined.count += u128::from(count);
-                if matches!(self.options.mode, Mode::Sample { .. }) {
+                if matches!(self.options.mode, Mode::Sample { .. } | Mode::Diverse { .. }) {
                     joined.unit_counts.push(count);
                 }
             }
@@ -377,12 +397,20 @@ impl<'a, const W: usize> Run<'a, W> {
         Ok(!stopped && enough && joined.unit == self.units.len())
     }
 
-    fn progress(&self, joined: &Joined, pass: u8) -> Progress {
+    pub fn progress(&self, joined: &Joined, pass: u8) -> Progress {
         let found = match self.options.mode {
             Mode::Best { .. } => joined.best.len() as u128,
             _ => joined.count,
         };
-        Progress { units_done: joined.unit as u64, units: self.units.len() as u64, found, pass }
+        Progress {
+            units_done: joined.unit as u64,
+            units: self.units.len() as u64,
+            found,
+            pass,
+            total: joined.total,
+            estimate: self.probes.as_ref().map(|probes| probes.total),
+            estimated_share: self.probes.as_ref().map(|probes| probes.share(joined.unit)),
+        }
     }
 
     /// Gives `jobs` to threads and hands their reports out in the order of the jobs. Once stopped, the
@@ -457,7 +485,7 @@ impl<'a, const W: usize> Run<'a, W> {
     }
 
     /// Two passes: count every unit, then draw ranks and fetch their designs.
-    fn sample(
+    pub fn sample(
         &self,
         mut joined: Joined,
         k: u64,
@@ -469,6 +497,8 @@ impl<'a, const W: usize> Run<'a, W> {
             // Without all counts no draw is uniform, so none is made.
             return self.outcome(joined, false);
         }
+        joined.total = Some(joined.count);
+        self.confirm(&mut joined, true, observer)?;
         let ranks = draw(joined.count, k, seed);
         let mut wanted: BTreeMap<usize, Vec<u64>> = BTreeMap::new();
         let mut rest = ranks.into_iter().peekable();
@@ -500,9 +530,11 @@ impl<'a, const W: usize> Run<'a, W> {
         self.outcome(joined, !stopped)
     }
 
-    fn outcome(&self, mut joined: Joined, whole: bool) -> Result<Outcome, EnumerationError> {
+    pub fn outcome(&self, mut joined: Joined, whole: bool) -> Result<Outcome, EnumerationError> {
         let mut complete = whole;
         let mut count = joined.count;
+        let mut least_distance = None;
+        let memory_bytes = self.memory_bytes(&joined);
         let mut best = Vec::new();
         let mut rows = Vec::new();
         let method = match self.options.mode {
@@ -526,6 +558,20 @@ impl<'a, const W: usize> Run<'a, W> {
                 rows = self.sorted(std::mem::take(&mut joined.found));
                 "exact count, uniform ranks without replacement"
             }
+            Mode::Diverse { k, seed } => {
+                rows = self.sorted(std::mem::take(&mut joined.found));
+                if whole {
+                    let pool = DesignSet::from_rows(self.packing.clone(), rows);
+                    let (set, least) = diverse::choose(&self.packing, &pool, k, seed);
+                    rows = set.bytes().to_vec();
+                    least_distance = least;
+                }
+                if whole && joined.count <= u128::from(diverse::pool(k)) {
+                    "exact count, greedy choice of far designs among all"
+                } else {
+                    "exact count, greedy choice of far designs among a uniform sample"
+                }
+            }
             Mode::Best { .. } => {
                 best = self.ranked(joined.best.into_sorted_vec())?;
                 count = best.len() as u128;
@@ -537,9 +583,23 @@ impl<'a, const W: usize> Run<'a, W> {
             designs: DesignSet::from_rows(self.packing.clone(), rows),
             complete,
             best,
-            method: method.to_string(),
+            method: joined.method.map_or_else(|| method.to_string(), |by| format!("{method}; {by}")),
+            confirmed_by: joined.confirmed_by,
+            notes: joined.notes,
+            memory_bytes,
+            least_distance,
             nodes: joined.nodes,
         })
+    }
+
+    /// Most bytes in use: plan, a walk per thread, units, what was found and its sorted copy, diagram.
+    fn memory_bytes(&self, joined: &Joined) -> u64 {
+        let threads = self.options.threads.clamp(1, THREADS_MAX);
+        let units: usize = self.units.iter().map(|u| u.capacity() * 2 + size_of::<Vec<u16>>()).sum();
+        let kept = joined.found.keys.len() * (2 * 8 + self.packing.stride()) + joined.found.rows.len() * 4;
+        let best = joined.best.len() * (size_of::<(i64, Vec<u16>)>() + self.plan.len() * 2);
+        let walks = threads * self.plan.slots * W * 8;
+        (self.plan.bytes() + units + kept + best * (1 + threads) + walks + joined.diagram_bytes) as u64
     }
 
     fn sorted(&self, mut found: Found) -> Vec<u8> {
@@ -557,7 +617,7 @@ impl<'a, const W: usize> Run<'a, W> {
         rows
     }
 
-    fn ranked(&self, best: Vec<(i64, Vec<u16>)>) -> Result<Vec<Ranked>, EnumerationError> {
+    pub fn ranked(&self, best: Vec<(i64, Vec<u16>)>) -> Result<Vec<Ranked>, EnumerationError> {
         let (Some(objective), Some(plan)) = (&self.space.objective, &self.plan.objective) else {
             return Err(EnumerationError::NoObjective);
         };
@@ -582,7 +642,7 @@ enum FarmEvent {
 }
 
 /// `k` different ranks below `count`, ascending; all of them if there are no more.
-fn draw(count: u128, k: u64, seed: u64) -> BTreeSet<u128> {
+pub(super) fn draw(count: u128, k: u64, seed: u64) -> BTreeSet<u128> {
     if u128::from(k) >= count {
         return (0..count).collect();
     }
@@ -599,7 +659,7 @@ fn draw(count: u128, k: u64, seed: u64) -> BTreeSet<u128> {
 }
 
 /// Uniform in `0 .. bound`, by rejection.
-fn below(random: &mut ChaCha8Rng, bound: u128) -> u128 {
+pub(super) fn below(random: &mut ChaCha8Rng, bound: u128) -> u128 {
     let limit = u128::MAX - u128::MAX % bound;
     loop {
         let wide = u128::from(random.next_u64()) << 64 | u128::from(random.next_u64());

@@ -316,3 +316,35 @@ impl Threshold {
         self.0.fetch_min(to, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::enumeration::sinks::Counter;
+    use crate::space::{Attribute, Decimal, Decision, DesignOption, DesignSpace};
+
+    /// `n` decisions of `options` options, no rules.
+    fn space(n: usize, options: i64) -> DesignSpace {
+        let option = |o: i64| DesignOption {
+            id: format!("o{o}"),
+            attributes: [("mass".to_string(), Attribute::Number(Decimal::whole(o)))].into(),
+        };
+        let decision =
+            |d: usize| Decision { name: format!("d{d}"), options: (0..options).map(option).collect() };
+        let decisions = (0..n).map(decision).collect();
+        DesignSpace { name: "open".into(), decisions, constraints: Vec::new(), objective: None }
+    }
+
+    #[test]
+    fn a_walk_looks_at_the_stop_flag_at_least_every_4096_nodes() {
+        let space = space(12, 9);
+        let plan: Plan<1> = Plan::new(&space, (0..12).collect(), false).unwrap();
+        let stop = AtomicBool::new(true);
+        let mut search = Search::new(&plan, &stop);
+        for walk in 1..=3 {
+            assert!(!search.walk(0, &mut Counter::default()));
+            assert!(search.nodes <= walk * 4096, "{} nodes passed before the stop was seen", search.nodes);
+        }
+    }
+}

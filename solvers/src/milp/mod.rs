@@ -6,12 +6,17 @@
 
 pub mod conflict;
 pub mod describe;
+pub(crate) mod highs;
 mod model;
 pub mod removal;
 mod solve;
 
+pub use highs::version as highs_version;
 pub use model::{SpaceModel, model};
-pub use solve::{Answer, COEFFICIENT_MAX, SolveError, Status, solve};
+pub use solve::{
+    Answer, COEFFICIENT_MAX, Incumbent, Silent, SolveError, SolveObserver, SolveOptions, Solving, Status,
+    solve, solve_with,
+};
 
 use crate::recheck;
 use crate::space::{Decimal, Design, DesignSpace, ExactError, Objective};
@@ -39,6 +44,12 @@ pub struct Optimum {
     pub bound: Option<f64>,
     /// Relative distance of objective and bound.
     pub gap: Option<f64>,
+    /// The observer ended it.
+    pub interrupted: bool,
+    /// Nodes of the tree search; 0 if presolve was enough.
+    pub nodes: u64,
+    /// Whether a starting design was taken.
+    pub started: bool,
 }
 
 /// The best design of `space` by `objective` (usually the space's own; `None` asks for any design).
@@ -52,14 +63,34 @@ pub fn optimum(
     objective: Option<&Objective>,
     seconds_max: Option<f64>,
 ) -> Result<Optimum, MilpError> {
+    optimum_with(space, objective, seconds_max, None, &mut Silent)
+}
+
+/// As [`optimum`], from the design `start` if it is feasible, watched by `observer`, who hears of better
+/// designs (checked) and may end it; then the status is feasible or unknown.
+///
+/// # Errors
+/// As [`optimum`].
+pub fn optimum_with(
+    space: &DesignSpace,
+    objective: Option<&Objective>,
+    seconds_max: Option<f64>,
+    start: Option<&[u16]>,
+    observer: &mut dyn SolveObserver,
+) -> Result<Optimum, MilpError> {
     let model = model(space, objective)?;
-    let answer = solve(&model.program, seconds_max)?;
+    let start = start.map(|design| model.switches(design));
+    let options = SolveOptions { seconds_max, start };
+    let answer = solve_with(&model.program, &options, observer)?;
     let mut optimum = Optimum {
         status: answer.status,
         objective: None,
         design: None,
         bound: answer.bound.filter(|_| objective.is_some()),
         gap: answer.gap.filter(|_| objective.is_some()),
+        interrupted: answer.interrupted,
+        nodes: answer.nodes,
+        started: answer.started,
     };
     let Some(values) = &answer.values else {
         return Ok(optimum);
@@ -89,16 +120,22 @@ pub fn attribute_range(
     missing: Option<Decimal>,
     seconds_max: Option<f64>,
 ) -> Result<(Optimum, Optimum), MilpError> {
-    let toward = |maximise| Objective { attribute: attribute.to_string(), maximise, missing };
-    let low = optimum(space, Some(&toward(false)), seconds_max)?;
-    let high = optimum(space, Some(&toward(true)), seconds_max)?;
-    Ok((low, high))
+    attribute_range_with(space, attribute, missing, seconds_max, &mut Silent)
 }
 
-/// Version of the HiGHS library that is linked, such as `1.15.0`.
-#[allow(unsafe_code)]
-pub fn highs_version() -> String {
-    // SAFETY: Highs_version returns a string constant of the library, closed by zero.
-    let text = unsafe { std::ffi::CStr::from_ptr(highs_sys::Highs_version()) };
-    text.to_string_lossy().into_owned()
+/// As [`attribute_range`], watched by `observer`.
+///
+/// # Errors
+/// As [`optimum`].
+pub fn attribute_range_with(
+    space: &DesignSpace,
+    attribute: &str,
+    missing: Option<Decimal>,
+    seconds_max: Option<f64>,
+    observer: &mut dyn SolveObserver,
+) -> Result<(Optimum, Optimum), MilpError> {
+    let toward = |maximise| Objective { attribute: attribute.to_string(), maximise, missing };
+    let low = optimum_with(space, Some(&toward(false)), seconds_max, None, observer)?;
+    let high = optimum_with(space, Some(&toward(true)), seconds_max, None, observer)?;
+    Ok((low, high))
 }

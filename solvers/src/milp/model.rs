@@ -15,6 +15,8 @@ pub struct SpaceModel {
     pub program: Program,
     /// First column of each decision; its options follow in order.
     pub starts: Vec<usize>,
+    /// Number of option variables; they come first.
+    pub options: usize,
 }
 
 impl SpaceModel {
@@ -26,6 +28,17 @@ impl SpaceModel {
             design.push(u16::try_from(chosen).ok()?);
         }
         Some(design)
+    }
+
+    /// The option variables of a design as a partial solution: column and value. The extra variables are
+    /// left to the solver, which completes it.
+    pub fn switches(&self, design: &[u16]) -> Vec<(usize, i64)> {
+        let ends = self.starts.iter().skip(1).copied().chain([self.options]);
+        let each = self.starts.iter().zip(ends).zip(design);
+        each.flat_map(|((&start, end), &o)| {
+            (start..end).map(move |c| (c, i64::from(c - start == usize::from(o))))
+        })
+        .collect()
     }
 }
 
@@ -234,6 +247,7 @@ pub fn model(space: &DesignSpace, objective: Option<&Objective>) -> Result<Space
             builder.column(format!("{}={}", decision.name, option.id));
         }
     }
+    let options = builder.program.columns.len();
     for (d, decision) in space.decisions.iter().enumerate() {
         let terms = (0..decision.options.len()).map(|o| (builder.x(d, o), 1)).collect();
         builder.row(&decision.name, terms, Some(1), Some(1));
@@ -253,5 +267,5 @@ pub fn model(space: &DesignSpace, objective: Option<&Objective>) -> Result<Space
         builder.program.scale = scale;
         builder.program.maximise = objective.maximise;
     }
-    Ok(SpaceModel { program: builder.program, starts: builder.starts })
+    Ok(SpaceModel { program: builder.program, starts: builder.starts, options })
 }

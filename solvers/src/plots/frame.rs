@@ -69,6 +69,17 @@ pub(super) fn chart<'a, 'b>(
     x: (f64, f64, String),
     y: (f64, f64, String),
 ) -> Result<Canvas<'a, 'b>, PlotError> {
+    chart_with(area, title, x, y, 9)
+}
+
+/// As [`chart`] with about `x_labels` numbers along the x axis.
+pub(super) fn chart_with<'a, 'b>(
+    area: &'a Area<'b>,
+    title: &str,
+    x: (f64, f64, String),
+    y: (f64, f64, String),
+    x_labels: usize,
+) -> Result<Canvas<'a, 'b>, PlotError> {
     area.fill(&WHITE).map_err(drawing)?;
     let mut chart = ChartBuilder::on(area)
         .caption(title, ("sans-serif", 22).into_font().color(&INK))
@@ -86,7 +97,7 @@ pub(super) fn chart<'a, 'b>(
         .configure_mesh()
         .x_desc(x.2)
         .y_desc(y.2)
-        .x_labels(9)
+        .x_labels(x_labels)
         .y_labels(9)
         .x_label_formatter(&move |v| format!("{v:.x_digits$}"))
         .y_label_formatter(&move |v| format!("{v:.y_digits$}"))

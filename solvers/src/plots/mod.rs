@@ -1,4 +1,4 @@
-//! Plots as SVG text: cost distributions, the E-CVaR cloud, the convergence of QAOA.
+//! Plots as SVG text: cost distributions, the frontier of expectation and CVaR, the convergence of QAOA.
 //!
 //! Rule: the same figures give the same bytes, and no font or file of the machine is used. Colours are
 //! those of Okabe and Ito, told apart by people with any kind of colour vision; every mark also differs
@@ -9,7 +9,7 @@ mod convergence;
 mod distribution;
 mod frame;
 
-pub use cloud::{Mark, MarkKind, e_cvar_cloud};
+pub use cloud::{Frontier, Mark, MarkKind, e_cvar_frontier};
 pub use convergence::convergence;
 pub use distribution::{Series, cost_distribution};
 

@@ -7,8 +7,11 @@
 /// measured or computed number, whose rounding nobody vouches for.
 pub(super) const PLACES_MAX: u8 = 9;
 
-/// Largest magnitude: beyond 2^53 a double no longer holds every integer.
-const LARGEST: f64 = 9_007_199_254_740_992.0;
+/// Largest whole number: from 2^53 on two whole numbers share a double.
+const LARGEST: f64 = 9_007_199_254_740_991.0;
+
+/// Largest mantissa of a decimal: with 16 digits two decimals may share a double.
+const LARGEST_SCALED: f64 = 999_999_999_999_999.0;
 
 /// Places that `value` needs, or `None` if it is no such decimal.
 pub(super) fn places(value: f64) -> Option<u8> {
@@ -22,7 +25,8 @@ pub(super) fn scaled(value: f64, places: u8) -> Option<i64> {
     }
     let factor = 10f64.powi(i32::from(places));
     let whole = (value * factor).round();
-    (whole.abs() <= LARGEST && whole / factor == value).then_some(whole as i64)
+    let largest = if places == 0 { LARGEST } else { LARGEST_SCALED };
+    (whole.abs() <= largest && whole / factor == value).then_some(whole as i64)
 }
 
 /// All of `values` on one scale, or the first that does not fit.
@@ -47,5 +51,7 @@ mod tests {
         assert!(common(&[f64::NAN]).is_err());
         assert!(common(&[f64::INFINITY]).is_err());
         assert_eq!(common(&[1e17]), Err(1e17));
+        assert_eq!(common(&[9_007_199_254_740_992.0]), Err(9_007_199_254_740_992.0));
+        assert!(common(&[12_345_678.123_456_79]).is_err());
     }
 }

@@ -1,34 +1,36 @@
 //! Reads `.mps` and `.lp` files through HiGHS into an exact [`Program`].
 //!
-//! Rule: HiGHS only parses; every number is then checked and scaled by us, and a program with anything
-//! but linear rows over bounded integers is refused with all its problems. This is the one place that
-//! opens a file, because HiGHS reads programs by path only. Start at [`read`].
+//! Rule: HiGHS only parses; before it the file is looked at for what HiGHS would let pass (a missing end,
+//! another form), after it every number is checked and scaled by us, and a program with anything but linear
+//! rows over bounded integers is refused with all its problems. A warning of HiGHS refuses the file too: it
+//! means that something was left out or changed. This is the one place that opens a file, because HiGHS
+//! reads programs by path only. Start at [`read`].
 
 use super::{Column, Program, Row, exact};
+use crate::milp::highs::{Instance, Linear};
 use crate::problem::Problem;
 use highs_sys as ffi;
-use std::ffi::CString;
-use std::os::raw::c_void;
 use std::path::Path;
 
 /// Most values of one column: the search walks them.
 const VALUES_MAX: f64 = 1_000_000.0;
 
+/// Largest file: as for design spaces.
+const FILE_BYTES_MAX: u64 = crate::space::FILE_BYTES_MAX as u64;
+
+/// Most digits of a number: with 16, two decimals may be the same double.
+const DIGITS_MAX: usize = 15;
+
+/// Most problems told; a file that is wrong everywhere says so in its first lines.
+const PROBLEMS_MAX: usize = crate::space::PROBLEMS_MAX;
+
 /// What HiGHS holds after reading.
 struct Raw {
     names: Vec<String>,
-    maximise: bool,
-    offset: f64,
-    costs: Vec<f64>,
-    lower: Vec<f64>,
-    upper: Vec<f64>,
-    row_lower: Vec<f64>,
-    row_upper: Vec<f64>,
-    starts: Vec<i32>,
-    indices: Vec<i32>,
-    values: Vec<f64>,
-    integrality: Vec<i32>,
+    row_names: Vec<String>,
+    linear: Linear,
     quadratic: bool,
+    warnings: Vec<String>,
 }
 
 fn problem(file: &str, code: &str, message: String, help: &str) -> Problem {
@@ -45,9 +47,10 @@ fn problem(file: &str, code: &str, message: String, help: &str) -> Problem {
 /// Reads the program in `path`; its ending says the form.
 ///
 /// # Errors
-/// All problems, with codes EX-0330 to EX-0334. HiGHS gives no lines, so the messages name the column or row.
+/// All problems, with codes EX-0330 to EX-0339. HiGHS gives no lines, so the messages name column or row.
 pub fn read(path: &Path) -> Result<Program, Vec<Problem>> {
     let file = path.display().to_string();
+    whole(path, &file).map_err(|problem| vec![problem])?;
     let owned = path.to_path_buf();
     // HiGHS keeps per-thread state; a thread of its own leaves nothing behind.
     let raw = std::thread::spawn(move || load(&owned)).join();
@@ -64,109 +67,122 @@ pub fn read(path: &Path) -> Result<Program, Vec<Problem>> {
     exactly(raw, &file)
 }
 
-/// A HiGHS instance that is destroyed when dropped.
-struct Instance(*mut c_void);
-
-impl Drop for Instance {
-    #[allow(unsafe_code)]
-    fn drop(&mut self) {
-        // SAFETY: the pointer came from Highs_create and is used nowhere after this.
-        unsafe { ffi::Highs_destroy(self.0) }
+/// Whether the file is what its name says, to its end.
+fn whole(path: &Path, file: &str) -> Result<(), Problem> {
+    let ending = path.extension().and_then(|e| e.to_str()).unwrap_or("").to_ascii_lowercase();
+    let (end, comment) = match ending.as_str() {
+        "mps" => ("ENDATA", '*'),
+        "lp" => ("end", '\\'),
+        "gz" => {
+            let message = "the file is packed".to_string();
+            return Err(problem(file, "EX-0335", message, "unpack it first, with gunzip"));
+        }
+        _ => {
+            let message = format!("a program's name ends in .mps or .lp, not in `.{ending}`");
+            return Err(problem(file, "EX-0335", message, "rename it after its form"));
+        }
+    };
+    let unread = |error: std::io::Error| {
+        problem(file, "EX-0330", format!("it cannot be read: {error}"), "check the path and its rights")
+    };
+    let bytes = std::fs::metadata(path).map_err(unread)?.len();
+    if bytes > FILE_BYTES_MAX {
+        let message = format!("it has {bytes} bytes; at most {FILE_BYTES_MAX} are read");
+        return Err(problem(file, "EX-0336", message, "split the program or write fewer digits"));
+    }
+    let bytes = std::fs::read(path).map_err(unread)?;
+    if bytes.starts_with(&[0x1f, 0x8b]) {
+        let message = "the file is packed".to_string();
+        return Err(problem(file, "EX-0335", message, "unpack it first, with gunzip"));
+    }
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let message = format!("the file is not UTF-8 text: {error}");
+        problem(file, "EX-0330", message, "save it as plain text")
+    })?;
+    let mut last = None;
+    for (number, line) in (1u32..).zip(text.lines()) {
+        let code = if ending == "lp" { line.split(comment).next().unwrap_or("") } else { line };
+        if code.trim().is_empty() || (ending == "mps" && line.starts_with(comment)) {
+            continue;
+        }
+        last = Some((number, code.trim().to_string()));
+        // In MPS the first word of a line of numbers is a name.
+        let from = usize::from(ending == "mps");
+        for word in code.split_whitespace().skip(from) {
+            if let Some(what) = doubtful(word, ending == "mps") {
+                let help = "write an integer or a short decimal; no column or row may be called like that";
+                return Err(Problem { line: number, ..problem(file, "EX-0333", what, help) });
+            }
+        }
+    }
+    match last {
+        None => Err(problem(file, "EX-0337", "the file is empty".to_string(), "write a program into it")),
+        Some((_, words)) if words.eq_ignore_ascii_case(end) => Ok(()),
+        Some((line, words)) => {
+            let words: String = words.chars().take(60).collect();
+            let message = format!("the last line is `{words}`, not `{end}`: the file is cut off");
+            let help = format!("fetch or write it again; if it is whole, close it with `{end}`");
+            Err(Problem { line, ..problem(file, "EX-0337", message, &help) })
+        }
     }
 }
 
-#[allow(unsafe_code)]
+/// Numbers that a parser of doubles takes for another one, in words.
+fn doubtful(word: &str, mps: bool) -> Option<String> {
+    let plain = word.trim_start_matches(['+', '-']);
+    if mps && plain.eq_ignore_ascii_case("nan") {
+        return Some(format!("`{word}` is no number"));
+    }
+    if !plain.starts_with(|c: char| c.is_ascii_digit() || c == '.') || word.parse::<f64>().is_err() {
+        return None;
+    }
+    let digits: String =
+        plain.chars().take_while(|c| !matches!(c, 'e' | 'E')).filter(|c| *c != '.').collect();
+    let digits = digits.trim_matches('0').len();
+    (digits > DIGITS_MAX).then(|| format!("`{word}` has {digits} digits; {DIGITS_MAX} are read exactly"))
+}
+
 fn load(path: &Path) -> Result<Raw, String> {
-    let name = CString::new(path.as_os_str().as_encoded_bytes())
-        .map_err(|_| "the path has a zero byte".to_string())?;
-    // SAFETY: create has no preconditions; a null pointer is checked before use.
-    let highs = Instance(unsafe { ffi::Highs_create() });
-    if highs.0.is_null() {
-        return Err("HiGHS could not start".to_string());
-    }
-    // SAFETY: the instance is alive, both strings end with zero; reading does not keep them.
-    let status = unsafe {
-        ffi::Highs_setBoolOptionValue(highs.0, c"output_flag".as_ptr(), 0);
-        ffi::Highs_readModel(highs.0, name.as_ptr())
+    let mut highs = Instance::new()?;
+    let clean = highs.read(path).map_err(|what| {
+        let words = highs_words(&highs);
+        if words.is_empty() { format!("HiGHS: {what}") } else { format!("HiGHS: {}", words.join("; ")) }
+    })?;
+    let linear = highs.linear()?;
+    let named = |row: bool, n: usize| -> Vec<String> {
+        let other = |i| format!("{}-{i}", if row { "row" } else { "column" });
+        (0..n).map(|i| highs.name(row, i).unwrap_or_else(|| other(i))).collect()
     };
-    if status == ffi::STATUS_ERROR {
-        return Err("HiGHS could not read the program".to_string());
+    let mut warnings = highs_words(&highs);
+    if !clean && warnings.is_empty() {
+        warnings.push("HiGHS had a warning and gave no reason".to_string());
     }
-    // SAFETY: queries of a live instance.
-    let (cols, rows, entries, hessian) = unsafe {
-        (
-            ffi::Highs_getNumCol(highs.0),
-            ffi::Highs_getNumRow(highs.0),
-            ffi::Highs_getNumNz(highs.0),
-            ffi::Highs_getHessianNumNz(highs.0),
-        )
-    };
-    let size = |n: i32| usize::try_from(n).map_err(|_| "HiGHS gave a negative size".to_string());
-    let (n, m, z) = (size(cols)?, size(rows)?, size(entries)?);
-    let mut raw = Raw {
-        names: Vec::with_capacity(n),
-        maximise: false,
-        offset: 0.0,
-        costs: vec![0.0; n],
-        lower: vec![0.0; n],
-        upper: vec![0.0; n],
-        row_lower: vec![0.0; m],
-        row_upper: vec![0.0; m],
-        starts: vec![0; m + 1],
-        indices: vec![0; z],
-        values: vec![0.0; z],
-        integrality: vec![0; n],
-        quadratic: hessian > 0,
-    };
-    let (mut num_col, mut num_row, mut num_nz, mut sense) = (0, 0, 0, 0);
-    // SAFETY: every array has the size that the queries above gave; format 2 is by rows, whose starts
-    // are one per row (one more is allocated). HiGHS writes integrality only for integer programs.
-    let status = unsafe {
-        ffi::Highs_getLp(
-            highs.0,
-            ffi::MATRIX_FORMAT_ROW_WISE,
-            &mut num_col,
-            &mut num_row,
-            &mut num_nz,
-            &mut sense,
-            &mut raw.offset,
-            raw.costs.as_mut_ptr(),
-            raw.lower.as_mut_ptr(),
-            raw.upper.as_mut_ptr(),
-            raw.row_lower.as_mut_ptr(),
-            raw.row_upper.as_mut_ptr(),
-            raw.starts.as_mut_ptr(),
-            raw.indices.as_mut_ptr(),
-            raw.values.as_mut_ptr(),
-            raw.integrality.as_mut_ptr(),
-        )
-    };
-    if status == ffi::STATUS_ERROR {
-        return Err("HiGHS could not hand out the program".to_string());
-    }
-    raw.maximise = sense == ffi::OBJECTIVE_SENSE_MAXIMIZE;
-    raw.starts[m] = entries;
-    for column in 0..cols {
-        // HiGHS writes at most kHighsMaximumStringLength (512) bytes with the closing zero.
-        let mut buffer = vec![0u8; 1024];
-        // SAFETY: the buffer is twice as long as the longest name HiGHS writes.
-        let status = unsafe { ffi::Highs_getColName(highs.0, column, buffer.as_mut_ptr().cast()) };
-        let end = buffer.iter().position(|b| *b == 0).unwrap_or(0);
-        let name = String::from_utf8_lossy(&buffer[..end]).into_owned();
-        let unnamed = status == ffi::STATUS_ERROR || name.is_empty();
-        raw.names.push(if unnamed { format!("column-{column}") } else { name });
-    }
-    Ok(raw)
+    Ok(Raw {
+        names: named(false, linear.costs.len()),
+        row_names: named(true, linear.row_lower.len()),
+        quadratic: highs.is_quadratic(),
+        linear,
+        warnings,
+    })
+}
+
+fn highs_words(highs: &Instance) -> Vec<String> {
+    highs.words().iter().map(|w| w.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
 }
 
 fn exactly(raw: Raw, file: &str) -> Result<Program, Vec<Problem>> {
     let mut problems = Vec::new();
+    for words in &raw.warnings {
+        let help = "mend what HiGHS warns of: it left something out or changed it";
+        problems.push(problem(file, "EX-0338", words.clone(), help));
+    }
     if raw.quadratic {
         let message = "the objective is quadratic".to_string();
         problems.push(problem(file, "EX-0334", message, "only linear programs are read"));
     }
-    let mut columns = Vec::with_capacity(raw.names.len());
-    for (c, name) in raw.names.iter().enumerate() {
+    let Raw { names, row_names, linear: raw, .. } = raw;
+    let mut columns = Vec::with_capacity(names.len());
+    for (c, name) in names.iter().enumerate() {
         match raw.integrality[c] {
             ffi::VAR_TYPE_INTEGER => {}
             ffi::VAR_TYPE_CONTINUOUS => {
@@ -184,7 +200,17 @@ fn exactly(raw: Raw, file: &str) -> Result<Program, Vec<Problem>> {
             problems.push(problem(file, "EX-0332", message, "give it finite bounds at most 1,000,000 apart"));
             continue;
         }
+        if low > high {
+            let message =
+                format!("column `{name}` has no whole number from {} to {}", raw.lower[c], raw.upper[c]);
+            problems.push(problem(file, "EX-0332", message, "mend its bounds"));
+            continue;
+        }
         columns.push(Column { name: name.clone(), lower: low as i64, upper: high as i64 });
+    }
+    if columns.is_empty() && problems.is_empty() {
+        let message = "HiGHS found no column in it".to_string();
+        problems.push(problem(file, "EX-0330", message, "check the file's form; sections begin in column 1"));
     }
     let not_exact = |row: &str, value: f64| {
         let message =
@@ -192,20 +218,20 @@ fn exactly(raw: Raw, file: &str) -> Result<Program, Vec<Problem>> {
         problem(file, "EX-0333", message, "write integers or short decimals")
     };
     let mut rows = Vec::with_capacity(raw.row_lower.len());
-    for r in 0..raw.row_lower.len() {
+    for (r, name) in row_names.into_iter().enumerate() {
         let (start, end) = (raw.starts[r] as usize, raw.starts[r + 1] as usize);
         let mut numbers: Vec<f64> = raw.values[start..end].to_vec();
         let bounds = [raw.row_lower[r], raw.row_upper[r]];
         numbers.extend(bounds.iter().filter(|b| b.is_finite()));
         match exact::common(&numbers) {
-            Err(value) => problems.push(not_exact(&format!("row {r}"), value)),
+            Err(value) => problems.push(not_exact(&format!("row `{name}`"), value)),
             Ok((whole, _)) => {
                 let terms = raw.indices[start..end].iter().map(|&c| c as usize).zip(whole.iter().copied());
                 let mut rest = whole[end - start..].iter().copied();
                 let lower = bounds[0].is_finite().then(|| rest.next()).flatten();
                 let upper = bounds[1].is_finite().then(|| rest.next()).flatten();
                 let terms = terms.filter(|(_, a)| *a != 0).collect();
-                rows.push(Row { name: format!("r{r}"), terms, lower, upper });
+                rows.push(Row { name, terms, lower, upper });
             }
         }
     }
@@ -218,9 +244,24 @@ fn exactly(raw: Raw, file: &str) -> Result<Program, Vec<Problem>> {
             (Vec::new(), 0)
         }
     };
+    if problems.is_empty()
+        && let Some(row) = rows.iter().find(|r| !sums_fit(r, &columns))
+    {
+        let message = format!("row `{}` does not fit exact 64-bit sums", row.name);
+        problems.push(problem(file, "EX-0339", message, "use fewer digits or another unit"));
+    }
     if !problems.is_empty() {
+        problems.truncate(PROBLEMS_MAX);
         return Err(problems);
     }
     let offset = costs.pop().unwrap_or(0);
     Ok(Program { name: file.to_string(), columns, rows, costs, offset, scale, maximise: raw.maximise })
+}
+
+fn sums_fit(row: &Row, columns: &[Column]) -> bool {
+    let bounds = [row.lower, row.upper].iter().flatten().map(|b| i128::from(*b).abs()).max().unwrap_or(0);
+    let terms = row.terms.iter().map(|&(c, a)| {
+        i128::from(a).abs() * i128::from(columns[c].lower).abs().max(i128::from(columns[c].upper).abs())
+    });
+    bounds + terms.sum::<i128>() <= i128::from(i64::MAX / 4)
 }

@@ -1,14 +1,25 @@
-//! Programs in bounded integer variables: read exactly, counted by search, optimised by HiGHS.
+//! Programs in bounded integer variables: read exactly, counted by three methods, optimised by HiGHS.
 //!
 //! Rule: a program holds integers only; a file whose numbers are not integers or short decimals is
-//! refused or scaled exactly, never rounded. Start at [`read`] and [`count`].
+//! refused or scaled exactly, never rounded. Start at [`read`] and [`solutions`].
 
+mod choices;
+mod count;
 mod exact;
 mod file;
+mod memo;
 mod search;
+mod watch;
 
+pub use choices::Choices;
+pub(crate) use count::complete;
+pub use count::{
+    BY_CHOICES, BY_COMPONENTS, BY_SEARCH, CONFIRM_NODES, Chosen, CountOptions, KEEP_MAX, Method,
+    ProgramError, RankedSolution, chosen, confirm, count, solutions, within,
+};
 pub use file::read;
-pub use search::{Counted, count};
+pub use memo::{MEMO_BYTES_MAX, MEMO_COLUMNS_MAX};
+pub use search::Counted;
 
 use std::fmt;
 

@@ -2,9 +2,11 @@
 //!
 //! Rule: a solution is counted exactly once; when no row can break any more, the free columns are
 //! multiplied out at once. Branching takes the equation with the fewest open columns, which for
-//! exact-cover programs is the usual smallest-choice rule. Absent: clocks; `stop` is asked now and then.
+//! exact-cover programs is the usual smallest-choice rule. Absent: clocks, threads.
 
 use super::Program;
+use super::count::{BY_SEARCH, ProgramError};
+use super::watch::Signals;
 use std::collections::VecDeque;
 
 /// What counting gave.
@@ -14,12 +16,29 @@ pub struct Counted {
     pub count: u128,
     pub complete: bool,
     pub nodes: u64,
-    /// The first `keep` solutions of the search, sorted; one value per column.
+    /// The first `keep` solutions that the search met, sorted; one value per column.
     pub solutions: Vec<Vec<i64>>,
+    /// In words.
+    pub method: String,
+    /// The method that gave the same count, if one could within its budget.
+    pub confirmed_by: Option<String>,
+    /// Bytes of stored counts; 0 for methods that store none.
+    pub stored_bytes: usize,
 }
 
-/// Nodes between two questions whether to stop.
-const ASK_EVERY: u64 = 1024;
+impl Counted {
+    pub(super) fn none() -> Self {
+        Counted {
+            count: 0,
+            complete: true,
+            nodes: 0,
+            solutions: Vec::new(),
+            method: BY_SEARCH.to_string(),
+            confirmed_by: None,
+            stored_bytes: 0,
+        }
+    }
+}
 
 /// `sum of terms <= bound`, one side of a row.
 struct Side {
@@ -46,40 +65,33 @@ struct Search<'a> {
     undecided: usize,
     out: Counted,
     keep: usize,
-    stop: &'a mut dyn FnMut() -> bool,
+    nodes_max: u64,
+    signals: &'a Signals,
 }
 
-/// Counts the solutions of `program` and keeps the first `keep` of them; `stop` ends it early.
-///
-/// # Errors
-/// A row whose sums do not fit 64 bits, in words.
-pub fn count(program: &Program, keep: usize, stop: &mut dyn FnMut() -> bool) -> Result<Counted, String> {
+/// Walks all of `program`; the caller has checked that its bounds do not cross and its sums fit.
+pub(super) fn run(
+    program: &Program,
+    keep: usize,
+    nodes_max: u64,
+    signals: &Signals,
+) -> Result<Counted, ProgramError> {
     let n = program.columns.len();
     let lower: Vec<i64> = program.columns.iter().map(|c| c.lower).collect();
     let upper: Vec<i64> = program.columns.iter().map(|c| c.upper).collect();
-    let mut out = Counted { count: 0, complete: true, nodes: 0, solutions: Vec::new() };
-    if lower.iter().zip(&upper).any(|(l, u)| l > u) {
-        return Ok(out);
-    }
+    let mut out = Counted::none();
     let mut sides = Vec::new();
     for row in &program.rows {
         let equation = row.lower.is_some() && row.lower == row.upper;
         for (bound, sign) in [(row.upper, 1), (row.lower.map(i64::wrapping_neg), -1)] {
             let Some(bound) = bound else { continue };
             let terms: Vec<(usize, i64)> = row.terms.iter().map(|&(c, a)| (c, a * sign)).collect();
-            let (mut least, mut most, mut size) = (0i128, 0i128, i128::from(bound).abs());
+            let (mut least, mut most) = (0, 0);
             for &(c, a) in &terms {
-                let (x, y) = (i128::from(a) * i128::from(lower[c]), i128::from(a) * i128::from(upper[c]));
-                least += x.min(y);
-                most += x.max(y);
-                size += x.abs().max(y.abs());
-            }
-            // A quarter of the range keeps every difference of the propagation exact.
-            if size > i128::from(i64::MAX / 4) {
-                return Err(format!("row `{}` does not fit exact 64-bit sums", row.name));
+                least += (a * lower[c]).min(a * upper[c]);
+                most += (a * lower[c]).max(a * upper[c]);
             }
             let open = terms.iter().filter(|(c, _)| lower[*c] < upper[*c]).count();
-            let (least, most) = (least as i64, most as i64);
             sides.push(Side { terms, bound, least, most, open, demands: equation || sign < 0 });
         }
     }
@@ -91,10 +103,22 @@ pub fn count(program: &Program, keep: usize, stop: &mut dyn FnMut() -> bool) -> 
     let queue = (0..sides.len()).collect();
     let queued = vec![true; sides.len()];
     out.solutions.reserve(keep.min(1024));
-    let mut search =
-        Search { sides, uses, lower, upper, trail: Vec::new(), queue, queued, undecided, out, keep, stop };
+    let mut search = Search {
+        sides,
+        uses,
+        lower,
+        upper,
+        trail: Vec::new(),
+        queue,
+        queued,
+        undecided,
+        out,
+        keep,
+        nodes_max,
+        signals,
+    };
     if search.propagate() {
-        search.out.complete = search.walk();
+        search.out.complete = search.walk(1.0)?;
     }
     search.out.solutions.sort();
     Ok(search.out)
@@ -188,35 +212,40 @@ impl Search<'_> {
         terms.max_by_key(|(c, a)| (a.abs(), self.uses[*c].len(), usize::MAX - c)).map(|(c, _)| *c)
     }
 
-    /// False if it was stopped.
-    fn walk(&mut self) -> bool {
+    /// False if it was stopped. `share` of the whole search lies below.
+    fn walk(&mut self, share: f64) -> Result<bool, ProgramError> {
         self.out.nodes += 1;
-        if self.out.nodes.is_multiple_of(ASK_EVERY) && (self.stop)() {
-            return false;
+        if self.signals.stopped() || self.out.nodes > self.nodes_max {
+            return Ok(false);
         }
         let keeping = self.out.solutions.len() < self.keep;
         if self.undecided == 0 && !keeping {
-            let free = self.lower.iter().zip(&self.upper);
-            self.out.count += free.map(|(l, u)| (u - l + 1) as u128).product::<u128>();
-            return true;
+            let mut widths = self.lower.iter().zip(&self.upper).map(|(l, u)| (u - l) as u128 + 1);
+            let here = widths.try_fold(1u128, |n, width| n.checked_mul(width));
+            let here = here.and_then(|n| n.checked_add(self.out.count));
+            self.out.count = here.ok_or(ProgramError::TooMany)?;
+            self.signals.advance(share, self.out.count);
+            return Ok(true);
         }
         let Some(column) = self.branch() else {
             self.out.count += 1;
             if keeping {
                 self.out.solutions.push(self.lower.clone());
             }
-            return true;
+            self.signals.advance(share, self.out.count);
+            return Ok(true);
         };
         let (lower, upper) = (self.lower[column], self.upper[column]);
+        let share = share / ((upper - lower) as f64 + 1.0);
         for value in lower..=upper {
             let mark = self.trail.len();
             self.set(column, value, value);
-            let go_on = !self.propagate() || self.walk();
+            let go_on = if self.propagate() { self.walk(share) } else { Ok(true) };
             self.undo(mark);
-            if !go_on {
-                return false;
+            if !go_on? {
+                return Ok(false);
             }
         }
-        true
+        Ok(true)
     }
 }

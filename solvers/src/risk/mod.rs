@@ -30,6 +30,32 @@ pub enum RiskError {
     ProbabilitiesDoNotSumToOne { sum: f64 },
 }
 
+/// Code and explanation, for `executingctl explain`.
+pub const CODES: &[(&str, &str)] = &[
+    ("EX-0430", "A CVaR level lies outside [0, 1). At level a, CVaR is the mean of the worst 1 - a share."),
+    ("EX-0431", "A risk weight is negative, NaN or infinite."),
+    ("EX-0432", "There is no scenario, so there is no risk to speak of."),
+    ("EX-0433", "There are more costs than probabilities, or fewer."),
+    ("EX-0434", "A cost is NaN or infinite."),
+    ("EX-0435", "A probability is negative, above 1 or NaN."),
+    ("EX-0436", "Probabilities do not sum to 1 within 1e-9. They are never rescaled silently."),
+];
+
+impl RiskError {
+    /// The stable code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            RiskError::LevelOutOfRange { .. } => "EX-0430",
+            RiskError::WeightOutOfRange { .. } => "EX-0431",
+            RiskError::NoScenarios => "EX-0432",
+            RiskError::LengthsDiffer { .. } => "EX-0433",
+            RiskError::CostNotFinite { .. } => "EX-0434",
+            RiskError::ProbabilityOutOfRange { .. } => "EX-0435",
+            RiskError::ProbabilitiesDoNotSumToOne { .. } => "EX-0436",
+        }
+    }
+}
+
 /// Average of the worst `1 - level` share of equally likely `costs`, in the unit of the costs.
 ///
 /// A boundary scenario counts with the share of it that lies in the tail, so the result is

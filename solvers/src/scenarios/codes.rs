@@ -21,7 +21,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("EX-0361", "A variable has no distribution, or more than one."),
     ("EX-0362", "A correlation names a variable that does not exist, names one twice, or repeats a pair."),
     ("EX-0363", "A correlation lies outside -1 to 1."),
-    ("EX-0364", "The correlations contradict each other: their matrix is not positive definite."),
+    ("EX-0364", "The correlations contradict each other: their matrix is not positive semidefinite."),
     ("EX-0365", "The sampling method is not random, latin-hypercube or sobol."),
     ("EX-0366", "Too many scenarios, variables or figures; for sobol also a count beyond 65,536."),
     ("EX-0367", "The table of the scenario file is not there."),

@@ -27,6 +27,8 @@ pub use reader::read;
 pub use set::{ScenarioSet, Variable};
 pub use table::read_table;
 
+pub(crate) use sampling::{open_unit, stream};
+
 use distribution::Distribution;
 
 /// Most scenarios of one set. At a level of 0.999 still 1,000 of them are in the tail.

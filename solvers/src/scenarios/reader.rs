@@ -460,7 +460,7 @@ fn correlations(reader: &mut Reader, node: Option<&Node>, names: &[String]) -> O
         reader.problem(
             codes::NOT_POSITIVE_DEFINITE,
             node.at,
-            "these correlations contradict each other: their matrix is not positive definite",
+            "these correlations contradict each other: their matrix is not positive semidefinite",
             "no joint distribution has them all; bring some of them nearer to 0",
         );
     }

@@ -110,10 +110,15 @@ fn stratify(column: &mut [f64], rng: &mut ChaCha8Rng) {
     }
 }
 
-/// Lower triangular `L` with `L * transpose(L) = matrix`, or `None` if it is not positive definite.
+/// Lower triangular `L` with `L * transpose(L) = matrix`, or `None` if it is not positive semidefinite.
+///
+/// A variable that is wholly determined by those before it (a correlation of 1, say) gets a zero pivot.
 pub(super) fn cholesky(matrix: &[Vec<f64>]) -> Option<Vec<Vec<f64>>> {
     /// Below this a pivot is rounding: 256 variables lose at most about 256 units in the last place.
     const PIVOT_MIN: f64 = 1e-12;
+    /// What a zero pivot may leave of a correlation below it: a semidefinite matrix leaves at most the
+    /// root of the pivot times the root of a diagonal of 1.
+    const REST_MAX: f64 = 1e-6;
     let n = matrix.len();
     let mut factor = vec![vec![0.0; n]; n];
     for i in 0..n {
@@ -121,10 +126,15 @@ pub(super) fn cholesky(matrix: &[Vec<f64>]) -> Option<Vec<Vec<f64>>> {
             let inner: f64 = (0..j).map(|k| factor[i][k] * factor[j][k]).sum();
             let rest = matrix[i][j] - inner;
             factor[i][j] = if i == j {
-                if rest < PIVOT_MIN {
+                if rest < -PIVOT_MIN {
                     return None;
                 }
-                rest.sqrt()
+                if rest < PIVOT_MIN { 0.0 } else { rest.sqrt() }
+            } else if factor[j][j] == 0.0 {
+                if rest.abs() > REST_MAX {
+                    return None;
+                }
+                0.0
             } else {
                 rest / factor[j][j]
             };
@@ -155,6 +165,9 @@ mod tests {
                 assert!((got - matrix[i][j]).abs() < 1e-15);
             }
         }
-        assert!(cholesky(&[vec![1.0, 1.0], vec![1.0, 1.0]]).is_none());
+        let one = cholesky(&[vec![1.0, 1.0], vec![1.0, 1.0]]).unwrap();
+        assert_eq!(one, [[1.0, 0.0], [1.0, 0.0]]);
+        assert!(cholesky(&[vec![1.0, 1.0, 0.5], vec![1.0, 1.0, -0.5], vec![0.5, -0.5, 1.0]]).is_none());
+        assert!(cholesky(&[vec![1.0, 0.9, -0.9], vec![0.9, 1.0, 0.9], vec![-0.9, 0.9, 1.0]]).is_none());
     }
 }

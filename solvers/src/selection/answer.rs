@@ -1,5 +1,6 @@
 //! From figures to the answer: the choice, its runners-up, the frontier, the sensitivity.
 
+use super::frontier::{self, Supported};
 use super::terms::{Comparison, compare};
 use super::{Evaluator, Figures, Question, SelectionError, TIE_TOLERANCE, names};
 use crate::risk::{CvarLevel, RiskWeight};
@@ -62,8 +63,13 @@ pub struct Selection {
     pub runners_up: Vec<Ranked>,
     /// The choice if only the expectation counted.
     pub risk_neutral: Ranked,
-    /// Designs that none beats in both expectation and CVaR, by rising expectation.
+    /// Designs that none beats in both expectation and CVaR, by rising expectation; the first 1,000.
     pub frontier: Vec<Ranked>,
+    /// How many designs the whole frontier has.
+    pub frontier_size: usize,
+    /// The corners of the frontier's lower convex hull, by rising expectation: the designs that are the
+    /// choice for some risk weight, and for which. All others of the frontier are the choice for none.
+    pub hull: Vec<Supported>,
     pub sensitivity: Vec<Cell>,
     /// Chosen against the risk-neutral choice (where it is another) and against the runner-up.
     pub comparisons: Vec<Comparison>,
@@ -134,6 +140,22 @@ pub fn choose(
         }
     }
 
+    let cvar: Vec<f64> = figures.cvar.iter().skip(level).step_by(width).copied().collect();
+    let mut frontier = frontier::pareto(&figures.expected, &cvar);
+    let frontier_size = frontier.len();
+    let hull = frontier::hull(&figures.expected, &cvar, &frontier)
+        .into_iter()
+        .map(|corner| Supported {
+            design: names(evaluator.space, &evaluator.designs[corner.index]),
+            index: corner.index,
+            expected: figures.expected[corner.index],
+            cvar: cvar[corner.index],
+            weight_from: corner.from,
+            weight_to: corner.to,
+        })
+        .collect();
+    frontier.truncate(FRONTIER_MAX);
+
     let mut comparisons = Vec::new();
     if neutral.index != chosen.index {
         comparisons.push(compare(
@@ -185,7 +207,9 @@ pub fn choose(
         risk_weight: weight,
         unit: evaluator.model.unit.clone(),
         tie: Tie { size: tied.len(), indices: tied.into_iter().take(TIED_NAMED_MAX).collect() },
-        frontier: frontier(figures, level).into_iter().map(ranked).collect(),
+        frontier: frontier.into_iter().map(ranked).collect(),
+        frontier_size,
+        hull,
         risk_neutral: neutral,
         runners_up,
         sensitivity,
@@ -208,26 +232,4 @@ fn best(figures: &Figures, level: usize, weight: RiskWeight) -> Vec<usize> {
         .fold(f64::INFINITY, f64::min);
     let reach = least + least.abs() * TIE_TOLERANCE;
     (0..figures.len()).filter(|&index| objective(figures, index, level, weight) <= reach).collect()
-}
-
-/// Designs that no other beats in expectation without being worse in CVaR, by rising expectation.
-fn frontier(figures: &Figures, level: usize) -> Vec<usize> {
-    let width = figures.levels.len();
-    let cvar = |index: usize| figures.cvar[index * width + level];
-    let mut order: Vec<usize> = (0..figures.len()).collect();
-    order.sort_unstable_by(|&a, &b| {
-        figures.expected[a].total_cmp(&figures.expected[b]).then(cvar(a).total_cmp(&cvar(b))).then(a.cmp(&b))
-    });
-    let mut frontier: Vec<usize> = Vec::new();
-    for index in order {
-        let better = frontier.last().is_none_or(|&last| {
-            let least = cvar(last);
-            cvar(index) < least - least.abs() * TIE_TOLERANCE
-        });
-        if better {
-            frontier.push(index);
-        }
-    }
-    frontier.truncate(FRONTIER_MAX);
-    frontier
 }

@@ -7,9 +7,21 @@ use crate::scenarios::ScenarioSet;
 use crate::space::{Design, DesignSpace};
 use serde::{Deserialize, Serialize};
 use std::ops::{ControlFlow, Range};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Designs between two calls of the observer: about a millisecond at 1,000 scenarios.
 const DESIGNS_PER_REPORT: usize = 64;
+
+/// Most threads of one evaluation.
+pub const THREADS_MAX: usize = 256;
+
+/// `range` cut into at most `parts` pieces of nearly equal length, in order.
+pub(super) fn shares(range: Range<usize>, parts: usize) -> impl Iterator<Item = Range<usize>> {
+    let step = range.len().div_ceil(parts.max(1)).max(1);
+    let end = range.end;
+    let ends_empty = range.is_empty().then_some(range.clone());
+    range.step_by(step).map(move |start| start..(start + step).min(end)).chain(ends_empty)
+}
 
 /// Hears how far an evaluation is, and may stop it.
 pub trait Observer {
@@ -106,6 +118,10 @@ impl<'a> Evaluator<'a> {
         self.designs
     }
 
+    pub fn scenarios(&self) -> &'a ScenarioSet {
+        self.scenarios
+    }
+
     pub fn model(&self) -> &BoundModel {
         &self.model
     }
@@ -120,6 +136,68 @@ impl<'a> Evaluator<'a> {
         levels: &[CvarLevel],
         observer: &mut dyn Observer,
     ) -> Result<Figures, SelectionError> {
+        self.share(range, levels, 1, observer)
+    }
+
+    /// As [`Evaluator::evaluate`] by `threads` at once, a share of the range each, joined in order.
+    ///
+    /// The figures, and the error of the first design that has one, are the same for any number of
+    /// threads. `observer` hears the designs done by all of them, from any thread. Memory: a few columns
+    /// of scenarios per thread and what [`Columns`] keeps; never designs x scenarios.
+    ///
+    /// # Errors
+    /// As [`Evaluator::evaluate`].
+    pub fn evaluate_threads(
+        &self,
+        range: Range<usize>,
+        levels: &[CvarLevel],
+        threads: usize,
+        observer: &(dyn Fn(usize, usize) -> ControlFlow<()> + Sync),
+    ) -> Result<Figures, SelectionError> {
+        let range = range.start.min(self.designs.len())..range.end.min(self.designs.len());
+        let total = range.len();
+        let threads = threads.clamp(1, THREADS_MAX).min(total.max(1));
+        let done = AtomicUsize::new(0);
+        let shares: Vec<Result<Figures, SelectionError>> = std::thread::scope(|scope| {
+            let running: Vec<_> = shares(range, threads)
+                .map(|share| {
+                    let done = &done;
+                    scope.spawn(move || {
+                        let mut before = 0;
+                        let mut watch = |now: usize, _: usize| {
+                            let all = done.fetch_add(now - before, Ordering::Relaxed) + now - before;
+                            before = now;
+                            observer(all, total)
+                        };
+                        self.share(share, levels, threads, &mut watch)
+                    })
+                })
+                .collect();
+            running
+                .into_iter()
+                .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+                .collect()
+        });
+        let mut whole: Option<Figures> = None;
+        for share in shares {
+            let share = share?;
+            match &mut whole {
+                None => whole = Some(share),
+                Some(whole) => {
+                    whole.append(share);
+                }
+            }
+        }
+        whole.ok_or(SelectionError::NoDesigns)
+    }
+
+    fn share(
+        &self,
+        range: Range<usize>,
+        levels: &[CvarLevel],
+        threads: usize,
+        observer: &mut dyn Observer,
+    ) -> Result<Figures, SelectionError> {
         let range = range.start.min(self.designs.len())..range.end.min(self.designs.len());
         let total_designs = range.len();
         let mut figures = Figures {
@@ -129,7 +207,7 @@ impl<'a> Evaluator<'a> {
             value_at_risk: Vec::with_capacity(total_designs * levels.len()),
             cvar: Vec::with_capacity(total_designs * levels.len()),
         };
-        let mut columns = Columns::new(&self.model);
+        let mut columns = Columns::shared(&self.model, threads);
         let mut losses = Losses::default();
         let mut total = vec![0.0; self.scenarios.len()];
         for (done, design) in self.designs[range].iter().enumerate() {

@@ -4,14 +4,22 @@
 //! and every scenario, sums in a fixed order, and says so when designs tie instead of dressing a tie up
 //! as a choice: the lowest canonical design is taken and the size of the tie reported. Absent: finding
 //! the feasible designs (`enumeration`), files. Start at [`select`]; for sets too large for one
-//! breath, [`Evaluator::evaluate`] range by range and then [`choose`].
+//! breath, [`Evaluator::evaluate`] range by range and then [`choose`]; for spaces too large to list,
+//! [`milp::least`]. [`stability`] says how far the scenarios themselves carry the choice.
 
 mod answer;
 mod evaluate;
+mod frontier;
+pub mod milp;
+mod stability;
 mod terms;
 
 pub use answer::{Cell, Ranked, Selection, Tie, choose};
-pub use evaluate::{Evaluator, Figures, Observer};
+pub use evaluate::{Evaluator, Figures, Observer, THREADS_MAX};
+pub use frontier::Supported;
+pub use stability::{
+    CANDIDATES, Gap, REPLICATES, REPLICATES_MAX, Resampling, Stability, Win, replicates_max, stability,
+};
 pub use terms::{Comparison, TermDifference};
 
 use crate::costs::{CostError, CostModel};
@@ -93,8 +101,40 @@ pub enum SelectionError {
     Risk(#[from] RiskError),
     #[error("stopped by the observer after {done} designs")]
     Stopped { done: usize },
+    #[error("{what} is {given}; expected {expected}")]
+    Resampling { what: &'static str, given: u64, expected: String },
     #[error("the figures cover {covered} of {designs} designs; evaluate the rest first")]
     Incomplete { covered: usize, designs: usize },
+}
+
+/// Code and explanation, for `executingctl explain`.
+pub const CODES: &[(&str, &str)] = &[
+    ("EX-0437", "There is no feasible design to choose from."),
+    (
+        "EX-0438",
+        "A list of designs is not in ascending canonical order, or names an option that is not there.",
+    ),
+    ("EX-0439", "The choice was stopped before every design was looked at."),
+    ("EX-0440", "The figures do not cover every design and level."),
+    ("EX-0441", "The number of bootstrap replicates or candidates is out of range."),
+    ("EX-0442", "HiGHS failed on the program of the choice, or its answer did not hold when it was checked."),
+    ("EX-0443", "An option whose cost is not finite can be chosen, so the choice by HiGHS is refused."),
+];
+
+impl SelectionError {
+    /// The stable code; of several problems the first one's.
+    pub fn code(&self) -> &str {
+        match self {
+            SelectionError::NoDesigns => "EX-0437",
+            SelectionError::NotCanonical { .. } => "EX-0438",
+            SelectionError::Model(problems) => problems.first().map_or("EX-0389", |p| p.code.as_str()),
+            SelectionError::Cost(error) => error.code(),
+            SelectionError::Risk(error) => error.code(),
+            SelectionError::Stopped { .. } => "EX-0439",
+            SelectionError::Incomplete { .. } => "EX-0440",
+            SelectionError::Resampling { .. } => "EX-0441",
+        }
+    }
 }
 
 /// Chooses among `designs`: least expectation plus weighted CVaR.

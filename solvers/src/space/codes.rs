@@ -111,6 +111,20 @@ pub const CODES: &[(&str, &str)] = &[
         "The program has a part that is not a linear row (quadratic objective, semi-continuous column).",
     ),
     (
+        "EX-0335",
+        "The file is no .mps or .lp file, or it is packed. Rename it after its form, or unpack it with gunzip.",
+    ),
+    ("EX-0336", "The program file is too large. Split the program or write fewer digits."),
+    (
+        "EX-0337",
+        "The program file is empty or cut off: an .mps file ends with ENDATA, an .lp file with end. Fetch or write it again.",
+    ),
+    (
+        "EX-0338",
+        "HiGHS warned while it read the program: something was left out or changed. Mend what it names, such as a coefficient below 1e-12 or a negative upper bound without a lower one.",
+    ),
+    ("EX-0339", "A row's sums do not fit exact 64-bit arithmetic. Use fewer digits or another unit."),
+    (
         "EX-0340",
         "The set of designs is not readable: neither JSON with `designs` or `best`, nor the compact form of this space.",
     ),

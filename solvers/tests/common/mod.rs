@@ -42,6 +42,8 @@ pub fn random_space(seed: u64) -> DesignSpace {
     let mut dice = Dice::new(seed);
     let n = 2 + dice.below(4) as usize;
     let most = [0, 0, 20, 10, 6, 4][n];
+    // In some spaces every option states every number.
+    let stated = if dice.chance(30) { 100 } else { 85 };
     let decisions: Vec<Decision> = (0..n)
         .map(|d| {
             // Now and then one decision is wider than a machine word.
@@ -49,7 +51,7 @@ pub fn random_space(seed: u64) -> DesignSpace {
                 if n == 2 && d == 1 && dice.chance(15) { 70 } else { 1 + dice.below(most) as usize };
             Decision {
                 name: format!("decision-{d}"),
-                options: (0..options).map(|o| random_option(&mut dice, o)).collect(),
+                options: (0..options).map(|o| random_option(&mut dice, o, stated)).collect(),
             }
         })
         .collect();
@@ -67,10 +69,10 @@ pub fn random_space(seed: u64) -> DesignSpace {
     space
 }
 
-fn random_option(dice: &mut Dice, o: usize) -> DesignOption {
+fn random_option(dice: &mut Dice, o: usize, stated: u64) -> DesignOption {
     let mut attributes = BTreeMap::new();
     for name in NUMBERS {
-        if dice.chance(85) {
+        if dice.chance(stated) {
             attributes.insert(name.to_string(), Attribute::Number(dice.decimal(-4, 9)));
         }
     }
@@ -100,10 +102,16 @@ fn random_rule(dice: &mut Dice, space: &DesignSpace) -> Rule {
     let n = space.decisions.len();
     let attribute = NUMBERS[dice.below(3) as usize].to_string();
     let decisions = dice.some(n, 1);
-    let missing = Some(dice.decimal(-2, 5));
+    // A stand-in may only be left out where every option states its own number.
+    let stated = |&d: &usize| {
+        space.decisions[d].options.iter().all(|o| NUMBERS.iter().all(|name| o.attributes.contains_key(*name)))
+    };
+    let missing = dice.decimal(-2, 5);
+    let missing = (!decisions.iter().all(stated) || dice.chance(50)).then_some(missing);
     match dice.below(10) {
         0 | 1 => {
-            let decisions = dice.some(n, 1);
+            let mut decisions = dice.some(n, 1);
+            decisions.truncate(4);
             let share = 30 + dice.below(65);
             let mut tuples: Vec<Vec<u16>> = vec![Vec::new()];
             for &d in &decisions {
@@ -130,10 +138,15 @@ fn random_rule(dice: &mut Dice, space: &DesignSpace) -> Rule {
             let test = if dice.chance(60) {
                 EachTest::Within(random_range(dice, -4, 9))
             } else {
-                EachTest::Equals(Attribute::Number(Decimal::whole(3)))
+                EachTest::Equals(match dice.below(4) {
+                    0 => Attribute::Text("maker".to_string()),
+                    1 => Attribute::Flag(true),
+                    _ => Attribute::Number(Decimal::whole(3)),
+                })
             };
             let attribute = if matches!(test, EachTest::Equals(_)) { "donor".to_string() } else { attribute };
-            let decisions = vec![decisions[0]];
+            let mut decisions = decisions;
+            decisions.truncate(1 + dice.below(2) as usize);
             Rule::Each { attribute, decisions, test, missing_ignored: dice.chance(50) }
         }
         4 => Rule::Same { attribute: "donor".into(), decisions, max: dice.below(3) as u32 },

@@ -7,7 +7,10 @@
 mod answer;
 mod check;
 mod enumerate;
+mod enumerate_program;
+mod explain;
 mod input;
+mod keeping;
 mod optimum;
 mod progress;
 mod qaoa;
@@ -36,6 +39,8 @@ enum Verb {
     Enumerate(enumerate::Arguments),
     /// The optimum by HiGHS, re-checked exactly.
     Optimum(optimum::Arguments),
+    /// What each constraint removes, what contradicts, what to relax by how much.
+    Explain(explain::Arguments),
     /// Re-check a list of designs against the space by code that shares nothing with the search.
     Check(check::Arguments),
     /// Choose the design of least expected cost plus weighted CVaR.
@@ -57,6 +62,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().verb {
         Verb::Enumerate(arguments) => enumerate::run(&arguments),
         Verb::Optimum(arguments) => optimum::run(&arguments),
+        Verb::Explain(arguments) => explain::run(&arguments),
         Verb::Check(arguments) => check::run(&arguments),
         Verb::Select(arguments) => return select::run(&arguments),
         Verb::Qaoa(arguments) => return qaoa::run(&arguments),

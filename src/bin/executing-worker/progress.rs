@@ -50,7 +50,12 @@ impl Watch {
             ProgressBar::new(STEPS).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
         });
         bar.set_position((progress.fraction() * STEPS as f64) as u64);
-        bar.set_message(format!("{} designs", progress.found));
+        let of = match (progress.total, progress.estimate) {
+            (Some(total), _) => format!(" of {total}"),
+            (None, Some(guess)) => format!(" (a guess: {:.1e} in all)", guess.designs),
+            (None, None) => String::new(),
+        };
+        bar.set_message(format!("{} designs{of}", progress.found));
     }
 }
 

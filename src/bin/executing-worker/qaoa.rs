@@ -1,6 +1,7 @@
 //! `executing-worker qaoa FILE`: expectation and optimum probability of a QAOA problem file at its angles.
 
-use quantum::problem::{Problem, evaluate};
+use quantum::problem::{Problem, evaluate_on};
+use quantum::threads::{THREADS_MAX, Threads};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,6 +11,9 @@ use std::time::Instant;
 pub struct Arguments {
     /// A QAOA problem file (JSON, version 1).
     pub file: PathBuf,
+    /// Threads of the simulation; all processors if not stated. The answer does not depend on it.
+    #[arg(long)]
+    pub threads: Option<usize>,
 }
 
 /// Exit codes: 3 if the file is not there, 8 if it is no problem, 1 if the answer cannot be written.
@@ -32,8 +36,18 @@ pub fn run(arguments: &Arguments) -> ExitCode {
             return ExitCode::from(8);
         }
     };
+    let count = arguments.threads.unwrap_or_else(|| {
+        std::thread::available_parallelism().map_or(1, |count| count.get().min(THREADS_MAX))
+    });
+    let threads = match Threads::new(count) {
+        Ok(threads) => threads,
+        Err(error) => {
+            eprintln!("error[EX-0511]: --threads: {error}");
+            return ExitCode::from(8);
+        }
+    };
     let started = Instant::now();
-    let found = evaluate(&problem);
+    let found = evaluate_on(&problem, &threads);
     let object = serde_json::json!({
         "expectation": found.expectation,
         "optimum_probability": found.optimum_probability,

@@ -182,6 +182,11 @@ pub enum Verb {
         #[arg(value_enum)]
         shell: Shell,
     },
+    /// The man page, or all of them into a directory
+    Man {
+        #[arg(value_name = "DIR")]
+        directory: Option<PathBuf>,
+    },
 }
 
 /// Kinds of fault.

@@ -1,138 +1,72 @@
-//! Completion scripts for shells, from the command line's own definition.
+//! Completion scripts and man pages, from the command line's own definition.
 //!
-//! Rule: what the parser knows is completed, and nothing else; a new verb needs no change here.
+//! Rule: what the parser knows is completed and described, and nothing else; a new verb needs no change here.
 
 use crate::args::{Cli, Shell};
-use crate::output;
-use clap::{Arg, Command, CommandFactory};
-use std::fmt::Write as _;
+use crate::context::{Outcome, refusal};
+use clap::{Command, CommandFactory};
+use std::io::{self, Write};
+use std::path::Path;
 
 /// Writes the script for `shell` to stdout.
-pub fn print(shell: Shell) {
+pub fn print(shell: Shell) -> Outcome {
+    written(io::stdout().lock().write_all(&script(shell)), "the script")
+}
+
+fn script(shell: Shell) -> Vec<u8> {
+    let shell = match shell {
+        Shell::Bash => clap_complete::Shell::Bash,
+        Shell::Zsh => clap_complete::Shell::Zsh,
+        Shell::Fish => clap_complete::Shell::Fish,
+    };
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "executingctl", &mut script);
+    script
+}
+
+/// Writes the page of the program to stdout, or one page per verb into `directory`.
+pub fn man(directory: Option<&Path>) -> Outcome {
+    let Some(directory) = directory else {
+        let mut page = Vec::new();
+        let made = clap_mangen::Man::new(Cli::command()).render(&mut page);
+        return written(made.and_then(|()| io::stdout().lock().write_all(&page)), "the page");
+    };
+    let shown = directory.display().to_string();
+    let made = std::fs::create_dir_all(directory).and_then(|()| {
+        for (name, page) in pages()? {
+            std::fs::write(directory.join(name), page)?;
+        }
+        Ok(())
+    });
+    written(made, &shown)
+}
+
+/// Every page: file name and text. Verbs of drills have none.
+fn pages() -> io::Result<Vec<(String, Vec<u8>)>> {
+    fn collect(command: &Command, name: &str, pages: &mut Vec<(String, Vec<u8>)>) -> io::Result<()> {
+        let mut page = Vec::new();
+        clap_mangen::Man::new(command.clone().name(name.to_owned())).render(&mut page)?;
+        pages.push((format!("{name}.1"), page));
+        for verb in command.get_subcommands().filter(|verb| !verb.is_hide_set() && verb.get_name() != "help")
+        {
+            collect(verb, &format!("{name}-{}", verb.get_name()), pages)?;
+        }
+        Ok(())
+    }
     let mut command = Cli::command();
     command.build();
-    output::line(script(&command, shell).trim_end());
+    let mut pages = Vec::new();
+    collect(&command, "executingctl", &mut pages)?;
+    Ok(pages)
 }
 
-fn script(command: &Command, shell: Shell) -> String {
-    match shell {
-        Shell::Bash => bash(command),
-        // zsh reads the completions of bash through a module of its own.
-        Shell::Zsh => format!("autoload -U +X bashcompinit && bashcompinit\n{}", bash(command)),
-        Shell::Fish => fish(command),
+fn written(result: io::Result<()>, what: &str) -> Outcome {
+    match result {
+        Ok(()) => Ok(0),
+        // Whoever reads through `head` has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(0),
+        Err(error) => Err(refusal("EX-0013", 75, format!("{what} could not be written: {error}"))),
     }
-}
-
-fn bash(command: &Command) -> String {
-    let name = command.get_name();
-    let verbs = verbs(command);
-    let names: Vec<_> = verbs.iter().map(|verb| verb.get_name()).collect();
-    let mut text = format!(
-        "_{name}() {{\n    local word=${{COMP_WORDS[COMP_CWORD]}} before=${{COMP_WORDS[COMP_CWORD-1]}} verb= i\n"
-    );
-    text += "    case $before in\n";
-    for arg in options(command) {
-        let values: Vec<_> = arg.get_possible_values().iter().map(|v| v.get_name().to_owned()).collect();
-        if !values.is_empty() && arg.get_action().takes_values() {
-            let _ = writeln!(
-                text,
-                "        {}) COMPREPLY=($(compgen -W '{}' -- \"$word\")); return;;",
-                flags(arg).join("|"),
-                values.join(" ")
-            );
-        }
-    }
-    let _ = writeln!(text, "    esac\n    for ((i = 1; i < COMP_CWORD; i++)); do");
-    let _ = writeln!(
-        text,
-        "        case ${{COMP_WORDS[i]}} in {}) verb=${{COMP_WORDS[i]}}; break;; esac",
-        names.join("|")
-    );
-    text += "    done\n    case $verb in\n";
-    let _ = writeln!(
-        text,
-        "        '') COMPREPLY=($(compgen -W '{} {}' -- \"$word\"));;",
-        names.join(" "),
-        all_flags(command)
-    );
-    for verb in &verbs {
-        let words = format!("{} {}", all_flags(verb), values_of(verb).join(" "));
-        let _ = writeln!(
-            text,
-            "        {}) COMPREPLY=($(compgen -W '{}' -- \"$word\") $(compgen -f -- \"$word\"));;",
-            verb.get_name(),
-            words.trim()
-        );
-    }
-    let _ = write!(text, "    esac\n}}\ncomplete -o filenames -F _{name} {name}\n");
-    text
-}
-
-fn fish(command: &Command) -> String {
-    let name = command.get_name();
-    let mut text = String::new();
-    for verb in verbs(command) {
-        let about = verb.get_about().map(ToString::to_string).unwrap_or_default().replace('\'', "\\'");
-        let _ = writeln!(
-            text,
-            "complete -c {name} -n __fish_use_subcommand -f -a {} -d '{about}'",
-            verb.get_name()
-        );
-        let seen = format!("'__fish_seen_subcommand_from {}'", verb.get_name());
-        for value in values_of(verb) {
-            let _ = writeln!(text, "complete -c {name} -n {seen} -f -a {value}");
-        }
-        for arg in options(verb).filter(|arg| !arg.is_global_set()) {
-            let _ = writeln!(text, "complete -c {name} -n {seen}{}", fish_option(arg));
-        }
-    }
-    for arg in options(command) {
-        let _ = writeln!(text, "complete -c {name}{}", fish_option(arg));
-    }
-    text
-}
-
-fn fish_option(arg: &Arg) -> String {
-    let mut text = String::new();
-    if let Some(short) = arg.get_short() {
-        let _ = write!(text, " -s {short}");
-    }
-    if let Some(long) = arg.get_long() {
-        let _ = write!(text, " -l {long}");
-    }
-    if arg.get_action().takes_values() {
-        text += " -r";
-        let values: Vec<_> = arg.get_possible_values().iter().map(|v| v.get_name().to_owned()).collect();
-        if !values.is_empty() {
-            let _ = write!(text, " -f -a '{}'", values.join(" "));
-        }
-    }
-    text
-}
-
-fn verbs(command: &Command) -> Vec<&Command> {
-    command.get_subcommands().filter(|verb| !verb.is_hide_set()).collect()
-}
-
-fn options(command: &Command) -> impl Iterator<Item = &Arg> {
-    command.get_arguments().filter(|arg| !arg.is_positional() && !arg.is_hide_set())
-}
-
-fn flags(arg: &Arg) -> Vec<String> {
-    let long = arg.get_long().map(|long| format!("--{long}"));
-    long.into_iter().chain(arg.get_short().map(|short| format!("-{short}"))).collect()
-}
-
-fn all_flags(command: &Command) -> String {
-    options(command).flat_map(flags).collect::<Vec<_>>().join(" ")
-}
-
-/// Words that may follow a verb: verbs of its own, or the values of its arguments.
-fn values_of(verb: &Command) -> Vec<String> {
-    let own = verbs(verb).into_iter().map(|verb| verb.get_name().to_owned());
-    let arguments = verb.get_arguments().filter(|arg| arg.is_positional());
-    let values = arguments.flat_map(Arg::get_possible_values).map(|value| value.get_name().to_owned());
-    own.chain(values).collect()
 }
 
 #[cfg(test)]
@@ -140,19 +74,16 @@ mod tests {
     use super::*;
     use std::process::Command as Process;
 
-    fn built() -> Command {
-        let mut command = Cli::command();
-        command.build();
-        command
-    }
-
     /// What bash offers for a line whose last word is being written.
     fn offered(words: &[&str]) -> Option<Vec<String>> {
         let line: String = words.iter().map(|word| format!(" '{word}'")).collect();
+        let before = if words.len() > 1 { words[words.len() - 2] } else { "executingctl" };
         let script = format!(
-            "{}\nCOMP_WORDS=(executingctl{line}); COMP_CWORD={}; _executingctl; printf '%s\\n' \"${{COMPREPLY[@]}}\"",
-            script(&built(), Shell::Bash),
-            words.len()
+            "{}\nCOMP_WORDS=(executingctl{line}); COMP_CWORD={}; _executingctl executingctl '{}' '{before}'; \
+             printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+            String::from_utf8(script(Shell::Bash)).unwrap(),
+            words.len(),
+            words[words.len() - 1],
         );
         let output = Process::new("bash").args(["--norc", "-c", &script]).output().ok()?;
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -166,19 +97,26 @@ mod tests {
             return;
         };
         assert_eq!(verbs, ["emergency-stop", "emergency-clear"]);
-        assert_eq!(offered(&["-o", "y"]).unwrap(), ["yaml"]);
-        assert_eq!(offered(&["-o", "json", "submit", "--wa"]).unwrap(), ["--wait"]);
+        assert!(offered(&["list", "--output", "y"]).unwrap().contains(&"yaml".to_owned()));
+        assert_eq!(offered(&["submit", "--wa"]).unwrap(), ["--wait"]);
         assert_eq!(offered(&["journal", "ver"]).unwrap(), ["verify"]);
-        assert!(offered(&["inj"]).unwrap().iter().all(String::is_empty), "a hidden verb is offered");
     }
 
     #[test]
-    fn every_script_knows_every_verb() {
-        for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-            let text = script(&built(), shell);
-            for verb in verbs(&built()) {
+    fn every_script_and_every_page_knows_every_verb() {
+        let command = Cli::command();
+        let verbs: Vec<_> = command.get_subcommands().filter(|verb| !verb.is_hide_set()).collect();
+        let pages = pages().unwrap();
+        for verb in verbs {
+            for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+                let text = String::from_utf8(script(shell)).unwrap();
                 assert!(text.contains(verb.get_name()), "{shell:?} does not know {}", verb.get_name());
             }
+            let name = format!("executingctl-{}.1", verb.get_name());
+            let page = pages.iter().find(|(found, _)| *found == name);
+            let text = String::from_utf8_lossy(&page.unwrap_or_else(|| panic!("{name} is missing")).1);
+            assert!(text.contains(".SH SYNOPSIS") && text.contains(".SH DESCRIPTION"), "{text}");
+            assert!(verb.get_about().is_some(), "{} does not say what it does", verb.get_name());
         }
     }
 }

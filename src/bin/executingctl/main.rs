@@ -64,10 +64,8 @@ async fn perform(cli: &Cli) -> Outcome {
         Verb::Journal(verb) => return store::journal(&context, verb).await,
         Verb::Audit(verb) => return store::audit(&context, verb).await,
         Verb::Gc { dry_run } => return store::tidy(&context, &Request::Gc { dry_run: *dry_run }).await,
-        Verb::Completions { shell } => {
-            completions::print(*shell);
-            return Ok(0);
-        }
+        Verb::Completions { shell } => return completions::print(*shell),
+        Verb::Man { directory } => return completions::man(directory.as_deref()),
         Verb::List { workflow, phase, limit } => {
             Request::List { workflow: workflow.clone(), phase: phase.clone(), limit: *limit }
         }

@@ -139,7 +139,7 @@ pub fn explain(out: Output, code: &str) -> Outcome {
 }
 
 fn paragraph(code: &str) -> Option<&'static str> {
-    let rooms = [solvers::space::CODES, solvers::scenarios::CODES, solvers::costs::CODES, quantum::CODES];
+    let rooms = [solvers::space::CODES, solvers::scenarios::CODES, solvers::costs::CODES, quantum::CODES, quantum::backends::CODES];
     let mut codes = rooms.into_iter().flatten();
     codes.find(|(known, _)| *known == code).map(|(_, meaning)| *meaning)
 }

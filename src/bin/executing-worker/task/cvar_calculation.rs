@@ -4,18 +4,24 @@
 //! `optimal_config.json` (nothing in it differs from run to run). Facts: `objective`, `expected`,
 //! `cvar`, `tie_size`, level and weight with their sources, and those of the set.
 //!
+//! Parameter `milp_seconds` (above 0, at most a day): HiGHS searches the whole space beside the scan, for so
+//! long; `cvar_metrics.json` then holds its design and a bound on what any design can cost. It matters
+//! where the feasible set is not complete. The choice stays the scan's.
+//!
 //! `risk_metrics.bin`: `EXRISK1\n`, count (8 bytes), level, risk weight (8 bytes each), then expectation and
 //! CVaR per design in canonical order; all little end first, figures as doubles.
 
 use super::json::{self, Facts};
 use super::work::Work;
-use super::{fail, feasible, money, subject};
+use super::{fail, feasible, money, params, subject};
 use engine::run::StageError;
 use serde_json::{Value, json};
 use solvers::risk::RiskWeight;
-use solvers::selection::{Figures, Question, choose};
+use solvers::selection::{Figures, Question, Selection, choose, milp};
 
 const MAGIC: &[u8; 8] = b"EXRISK1\n";
+/// Longest search by HiGHS: a day, as for a stage of the longest workflow.
+const MILP_SECONDS_MAX: f64 = 86_400.0;
 /// Designs listed with their figures in the metrics.
 const BEST_LISTED: usize = 100;
 
@@ -35,6 +41,8 @@ pub fn run(work: &mut Work) -> Result<Facts, StageError> {
     };
     let selection = choose(&evaluator, &figures, &question).map_err(fail::selection)?;
 
+    work.check()?;
+    let whole_space = whole_space(work, &money, &risk, &selection)?;
     let mut best = vec![json!({
         "design": selection.design,
         "index": selection.index,
@@ -60,6 +68,7 @@ pub fn run(work: &mut Work) -> Result<Facts, StageError> {
         "objective": spread(&money::objectives(&figures, risk.weight)),
         "best": best,
         "tie": selection.tie,
+        "whole_space": whole_space,
         "figures": money.sources(),
         "tasks": work.request.tasks,
     });
@@ -93,6 +102,32 @@ pub fn run(work: &mut Work) -> Result<Facts, StageError> {
         "risk_weight_source": risk.weight_source,
     })));
     Ok(facts)
+}
+
+/// What HiGHS says about the whole space, if it is asked.
+fn whole_space(
+    work: &mut Work,
+    money: &money::Money,
+    risk: &money::Risk,
+    chosen: &Selection,
+) -> Result<Value, StageError> {
+    let Some(seconds) = work.params.number("milp_seconds")? else {
+        return Ok(json!({"reason": "no `milp_seconds` was given, so HiGHS was not asked"}));
+    };
+    if !(seconds > 0.0 && seconds <= MILP_SECONDS_MAX) {
+        let expected = format!("a number of seconds above 0, at most {MILP_SECONDS_MAX}");
+        return Err(params::wrong("milp_seconds", &seconds.to_string(), &expected));
+    }
+    work.progress(0.96, || "asking HiGHS about the whole space".to_owned());
+    let found =
+        milp::least(&money.space, &money.scenarios, &money.model, risk.level, risk.weight, Some(seconds))
+            .map_err(|error| fail::permanent("EX-0511", error.to_string()))?;
+    work.check()?;
+    let mut told = json::of(&found);
+    // The gap of the design that the scan chose, whatever HiGHS found itself.
+    told["gap_of_chosen"] = found.bound.map(|bound| (chosen.objective - bound).max(0.0)).into();
+    told["seconds_max"] = seconds.into();
+    Ok(told)
 }
 
 /// Least, mean and greatest.

@@ -6,8 +6,8 @@ use super::{fail, json};
 use engine::run::StageError;
 use serde_json::Value;
 use solvers::enumeration::{
-    Checkpoint, DesignSet, Flow, Mode, Observer, Options, Outcome, Packing, Progress, enumerate,
-    feasible_set_digest,
+    Checkpoint, DIAGRAM_BYTES_MAX, DesignSet, EnumerationError, Flow, Mode, Observer, Options, Outcome,
+    Packing, Progress, enumerate, feasible_set_digest,
 };
 use solvers::space::{Design, DesignSpace};
 
@@ -59,7 +59,12 @@ impl<'w> Watch<'w> {
 impl Observer for Watch<'_> {
     fn progress(&mut self, progress: &Progress) -> Flow {
         let (found, what) = (progress.found, self.what);
-        self.work.progress(progress.fraction(), || format!("{what}: {found} designs"));
+        let of = match (progress.total, progress.estimate) {
+            (Some(total), _) => format!(" of {total}"),
+            (None, Some(guess)) => format!(" (a guess: {:.1e} in all)", guess.designs),
+            (None, None) => String::new(),
+        };
+        self.work.progress(progress.fraction(), || format!("{what}: {found} designs{of}"));
         self.over = self.found_max.is_some_and(|most| progress.found > most);
         if self.over || self.error.is_some() || self.work.is_cancelled() {
             Flow::Stop
@@ -79,18 +84,44 @@ impl Observer for Watch<'_> {
     }
 }
 
+/// Room for a decision diagram: a quarter of what the attempt may use.
+fn diagram_bytes(work: &Work) -> usize {
+    let of_limit = usize::try_from(work.request.memory_bytes_max / 4).unwrap_or(usize::MAX);
+    if of_limit == 0 { DIAGRAM_BYTES_MAX } else { of_limit.min(DIAGRAM_BYTES_MAX) }
+}
+
+/// What a search is to do beyond its mode.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Wish {
+    /// More designs than this end it.
+    pub found_max: Option<u128>,
+    /// Room for the diagram that counts again; 0 for no second count.
+    pub confirm_bytes_max: usize,
+}
+
 /// Runs one search under a [`Watch`].
 pub fn search(
     work: &mut Work,
     space: &DesignSpace,
     mode: Mode,
     resume: Option<Checkpoint>,
-    found_max: Option<u128>,
+    wish: Wish,
     what: &'static str,
 ) -> Result<(Outcome, bool), StageError> {
-    let options = Options { threads: work.threads(), resume, ..Options::new(mode) };
-    let mut watch = Watch { found_max, checkpoints: true, ..Watch::new(work, what) };
-    let outcome = enumerate(space, &options, &mut watch).map_err(fail::search)?;
+    let confirm = wish.confirm_bytes_max > 0;
+    let bytes_max = if confirm { wish.confirm_bytes_max } else { usize::MAX };
+    let options = Options {
+        threads: work.threads(),
+        resume,
+        confirm,
+        diagram_bytes_max: diagram_bytes(work).min(bytes_max),
+        ..Options::new(mode)
+    };
+    let mut watch = Watch { found_max: wish.found_max, checkpoints: true, ..Watch::new(work, what) };
+    let outcome = enumerate(space, &options, &mut watch).map_err(|error| match error {
+        EnumerationError::MethodsDiffer { .. } => fail::permanent("EX-0513", error.to_string()),
+        _ => fail::search(error),
+    })?;
     let over = watch.verdict()?;
     Ok((outcome, over))
 }
@@ -101,7 +132,7 @@ pub const HERE_DESIGNS_MAX: u128 = 20_000_000;
 /// Finds the set: `feasible_set.bin`, `feasible_set.json`, the input `feasible_set`, or a search.
 ///
 /// # Errors
-/// EX-0512 if it is empty, EX-0511 if a file is no set of this space.
+/// EX-0512 if it is empty, EX-0511 if a file is no set of this space, EX-0523 if there are too many.
 pub fn load(work: &mut Work, subject: &Subject) -> Result<Feasible, StageError> {
     let found = match stored(work, subject)? {
         Some(found) => found,
@@ -111,12 +142,12 @@ pub fn load(work: &mut Work, subject: &Subject) -> Result<Feasible, StageError> 
                 &subject.space,
                 Mode::List,
                 None,
-                Some(HERE_DESIGNS_MAX),
+                Wish { found_max: Some(HERE_DESIGNS_MAX), confirm_bytes_max: 0 },
                 "feasible set enumerated here",
             )?;
             if over {
                 return Err(fail::permanent(
-                    "EX-0511",
+                    "EX-0523",
                     format!(
                         "there are more than {HERE_DESIGNS_MAX} feasible designs; run feasible-set-generation first, \
                          which takes the best or a sample of them"

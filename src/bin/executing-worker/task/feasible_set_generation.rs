@@ -4,10 +4,12 @@
 //! `enumeration_metrics.json` (speed differs between runs). Parameters: `list_max` (default 5,000,000):
 //! a larger set is not listed; then the `keep` (default 10,000) best by the objective, or without an
 //! objective a uniform sample of as many, stand for it and `complete` is false; `best` (default 20) names
-//! how many are ranked in the metrics; `checkpoint_ms`. Facts: `feasible_configurations_found`,
+//! how many are ranked in the metrics; `checkpoint_ms`. A list is counted again by a decision diagram where
+//! that fits `confirm_bytes_max` (default 64 MiB, some tenths of a second; 0 leaves it out), and
+//! `confirmed_by` says so; that every design keeps every rule is checked by `result-validation`. Facts: `feasible_configurations_found`,
 //! `feasible_set_complete`, `feasible_set_digest`. An empty set is EX-0512 with the conflict.
 
-use super::feasible::{Watch, search, set_digest};
+use super::feasible::{Watch, Wish, search, set_digest};
 use super::json::{self, Facts};
 use super::work::Work;
 use super::{fail, subject};
@@ -27,6 +29,8 @@ struct Found {
     complete: bool,
     method: String,
     nodes: u64,
+    confirmed_by: Vec<String>,
+    notes: Vec<String>,
 }
 
 pub fn run(work: &mut Work) -> Result<Facts, StageError> {
@@ -55,6 +59,8 @@ pub fn run(work: &mut Work) -> Result<Facts, StageError> {
         "count": json::count(found.count),
         "listed": found.set.len(),
         "method": found.method,
+        "confirmed_by": found.confirmed_by,
+        "notes": found.notes,
         "combinations": space.combinations().map(json::count),
         "best": ranked,
         "tasks": work.request.tasks,
@@ -82,21 +88,25 @@ fn generate(work: &mut Work, space: &DesignSpace, resume: Option<Checkpoint>) ->
     let reached = resume.as_ref().map(|checkpoint| checkpoint.mode);
     let of = |mode: Mode| resume.clone().filter(|checkpoint| checkpoint.mode == mode);
     if reached.is_none_or(|mode| mode == Mode::List) {
-        let resume = of(Mode::List);
+        let confirm_bytes_max = work.params.whole("confirm_bytes_max", 64 << 20, 0, 1 << 40)?;
+        let wish = Wish {
+            found_max: Some(list_max),
+            confirm_bytes_max: usize::try_from(confirm_bytes_max).unwrap_or(usize::MAX),
+        };
         let (outcome, over) =
-            search(work, space, Mode::List, resume, Some(list_max), "listing the feasible set")?;
+            search(work, space, Mode::List, of(Mode::List), wish, "listing the feasible set")?;
         if !over {
             return Ok(listed(outcome));
         }
     }
     if space.objective.is_none() {
         let mode = Mode::Sample { k: keep, seed: work.request.seed };
-        let (outcome, _) = search(work, space, mode, of(mode), None, "counting and sampling")?;
+        let (outcome, _) = search(work, space, mode, of(mode), Wish::default(), "counting and sampling")?;
         return Ok(Found { complete: false, ..listed(outcome) });
     }
     let mode = Mode::Best { k: keep };
-    let (best, _) = search(work, space, mode, of(mode), None, "finding the best")?;
-    let (counted, _) = search(work, space, Mode::Count, of(Mode::Count), None, "counting")?;
+    let (best, _) = search(work, space, mode, of(mode), Wish::default(), "finding the best")?;
+    let (counted, _) = search(work, space, Mode::Count, of(Mode::Count), Wish::default(), "counting")?;
     let mut designs: Vec<_> = best.best.into_iter().map(|ranked| ranked.design).collect();
     designs.sort_unstable();
     let mut set = DesignSet::new(Packing::new(space));
@@ -107,6 +117,8 @@ fn generate(work: &mut Work, space: &DesignSpace, resume: Option<Checkpoint>) ->
         complete: false,
         method: format!("{}; {}", best.method, counted.method),
         nodes: best.nodes + counted.nodes,
+        confirmed_by: counted.confirmed_by,
+        notes: counted.notes,
     })
 }
 
@@ -116,6 +128,8 @@ fn listed(outcome: Outcome) -> Found {
         complete: outcome.complete,
         method: outcome.method,
         nodes: outcome.nodes,
+        confirmed_by: outcome.confirmed_by,
+        notes: outcome.notes,
         set: outcome.designs,
     }
 }
@@ -147,7 +161,9 @@ fn listing(space: &DesignSpace, found: &Found, digest: &str) -> Vec<u8> {
         let end = if index + 1 == shown { "\n" } else { ",\n" };
         text.push_str(&format!("    {}{end}", json::compact(&space.design_json(&design))));
     }
-    text.push_str(&format!("  ],\n  \"digest\": \"{digest}\",\n  \"listed\": {shown},\n"));
+    let confirmed_by = json::compact(&json!(found.confirmed_by));
+    text.push_str(&format!("  ],\n  \"confirmed_by\": {confirmed_by},\n"));
+    text.push_str(&format!("  \"digest\": \"{digest}\",\n  \"listed\": {shown},\n"));
     text.push_str(&format!("  \"method\": {}\n}}\n", Value::from(found.method.as_str())));
     text.into_bytes()
 }

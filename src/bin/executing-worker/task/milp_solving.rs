@@ -2,6 +2,7 @@
 //!
 //! Output: `milp_report.json`. Parameters: `solve_seconds_max` (default 30, per solver run),
 //! `attributes` (whose least and greatest sum is asked for; default those that sum constraints limit).
+//! Better designs and bounds are told as progress; a cancel ends HiGHS at its next callback.
 //! An infeasible space is EX-0512 with a minimal conflicting set. Facts: `milp_feasible`, `highs_version`.
 
 use super::json::{self, Facts};
@@ -9,7 +10,8 @@ use super::work::Work;
 use super::{fail, subject};
 use engine::run::StageError;
 use serde_json::{Value, json};
-use solvers::milp::{self, MilpError, Optimum, Status};
+use solvers::enumeration::Flow;
+use solvers::milp::{self, MilpError, Optimum, SolveObserver, Solving, Status};
 use solvers::space::{Attribute, Decimal, DesignSpace, Rule};
 use std::collections::BTreeSet;
 
@@ -20,18 +22,20 @@ pub fn run(work: &mut Work) -> Result<Facts, StageError> {
     let space = &subject.space;
     let seconds = work.params.number("solve_seconds_max")?.unwrap_or(SECONDS_DEFAULT);
     work.progress(0.0, || "HiGHS: is there a design".to_owned());
-    let feasibility = match milp::optimum(space, None, Some(seconds)) {
+    let feasibility = match milp::optimum_with(space, None, Some(seconds), None, &mut Watch::new(work, 0.0)) {
         Ok(optimum) if optimum.status == Status::Infeasible => return Err(fail::infeasible(space)),
         Ok(optimum) => shown(space, &optimum),
         Err(error) => refused(&error),
     };
+    work.check()?;
     let highs_feasible = feasibility["status"] == "optimal" || feasibility["status"] == "feasible";
 
     let mut objective = Value::Null;
     if let Some(stated) = &space.objective {
         work.check()?;
         work.progress(0.2, || "HiGHS: optimum of the objective".to_owned());
-        objective = match milp::optimum(space, Some(stated), Some(seconds)) {
+        let mut watch = Watch::new(work, 0.2);
+        objective = match milp::optimum_with(space, Some(stated), Some(seconds), None, &mut watch) {
             Ok(optimum) => shown(space, &optimum),
             Err(error) => refused(&error),
         };
@@ -48,7 +52,9 @@ pub fn run(work: &mut Work) -> Result<Facts, StageError> {
         work.progress(done, || format!("HiGHS: range of the sum of {attribute}"));
         // Where some option states no figure the sum counts it as 0, and the report says so.
         let missing = (!stated_everywhere(space, attribute)).then_some(Decimal { mantissa: 0, scale: 0 });
-        let mut entry = match milp::attribute_range(space, attribute, missing, Some(seconds)) {
+        let mut watch = Watch::new(work, done);
+        let mut entry = match milp::attribute_range_with(space, attribute, missing, Some(seconds), &mut watch)
+        {
             Ok((least, greatest)) => json!({
                 "least": shown(space, &least),
                 "greatest": shown(space, &greatest),
@@ -59,6 +65,7 @@ pub fn run(work: &mut Work) -> Result<Facts, StageError> {
         entry["missing_counts_as_zero"] = missing.is_some().into();
         sums.push(entry);
     }
+    work.check()?;
     let report = json!({
         "highs_version": milp::highs_version(),
         "feasibility": feasibility,
@@ -72,6 +79,33 @@ pub fn run(work: &mut Work) -> Result<Facts, StageError> {
         "milp_feasible": if highs_feasible { json!(true) } else { json!("not-evaluated") },
         "highs_version": milp::highs_version(),
     })))
+}
+
+/// Tells the daemon how far HiGHS is and passes on its cancel.
+struct Watch<'w> {
+    work: &'w mut Work,
+    /// Share of the stage that lies before this run.
+    done: f64,
+    incumbents: u64,
+}
+
+impl<'w> Watch<'w> {
+    fn new(work: &'w mut Work, done: f64) -> Self {
+        Self { work, done, incumbents: 0 }
+    }
+}
+
+impl SolveObserver for Watch<'_> {
+    fn solving(&mut self, solving: &Solving) -> Flow {
+        self.incumbents += u64::from(solving.incumbent.is_some());
+        let (incumbents, nodes) = (self.incumbents, solving.nodes);
+        if solving.bound.is_some() {
+            let bound = solving.bound.map_or(String::new(), |b| format!(", bound {b}"));
+            self.work
+                .progress(self.done, || format!("HiGHS: {incumbents} better designs, {nodes} nodes{bound}"));
+        }
+        if self.work.is_cancelled() { Flow::Stop } else { Flow::Continue }
+    }
 }
 
 fn shown(space: &DesignSpace, optimum: &Optimum) -> Value {

@@ -15,7 +15,7 @@ use solvers::costs::{self, CostModel};
 use solvers::problem::Problem;
 use solvers::risk::{CvarLevel, RiskWeight};
 use solvers::scenarios::{self, ScenarioSet, Variable};
-use solvers::selection::{Evaluator, Figures};
+use solvers::selection::{Evaluator, Figures, SelectionError};
 use solvers::space::{Attribute, Decimal, Design, DesignSpace};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -208,49 +208,38 @@ pub fn figures(
     to: f64,
 ) -> Result<Figures, StageError> {
     let total = evaluator.designs().len();
-    let share = total.div_ceil(work.threads()).max(1);
-    let done = AtomicUsize::new(0);
-    let parts = std::thread::scope(|scope| {
-        let shares: Vec<_> = (0..total)
-            .step_by(share)
-            .map(|start| {
-                let (done, pipe) = (&done, work.shared_pipe());
-                scope.spawn(move || {
-                    let mut before = 0;
-                    let mut watch = |now: usize, _: usize| {
-                        done.fetch_add(now - before, Ordering::Relaxed);
-                        before = now;
-                        if pipe.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-                    };
-                    evaluator.evaluate(start..start + share, levels, &mut watch)
-                })
-            })
-            .collect();
-        while shares.iter().any(|share| !share.is_finished()) {
+    let threads = work.threads();
+    watched(work, (from, to), "designs evaluated", |observer| {
+        evaluator.evaluate_threads(0..total, levels, threads, observer)
+    })
+}
+
+/// Runs `compute` on a thread of its own, telling the daemon how far it is and ending it on a cancel.
+pub fn watched<T: Send>(
+    work: &mut Work,
+    (from, to): (f64, f64),
+    what: &str,
+    compute: impl FnOnce(&(dyn Fn(usize, usize) -> ControlFlow<()> + Sync)) -> Result<T, SelectionError> + Send,
+) -> Result<T, StageError> {
+    let (done, total) = (AtomicUsize::new(0), AtomicUsize::new(1));
+    let pipe = work.shared_pipe();
+    let watch = |now: usize, of: usize| {
+        done.fetch_max(now, Ordering::Relaxed);
+        total.store(of.max(1), Ordering::Relaxed);
+        if pipe.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    let outcome = std::thread::scope(|scope| {
+        let running = scope.spawn(|| compute(&watch));
+        while !running.is_finished() {
             std::thread::sleep(LOOK_EVERY);
-            let done = done.load(Ordering::Relaxed);
+            let (done, total) = (done.load(Ordering::Relaxed), total.load(Ordering::Relaxed));
             work.progress(from + (to - from) * done as f64 / total as f64, || {
-                format!("{done} of {total} designs evaluated")
+                format!("{done} of {total} {what}")
             });
         }
-        shares.into_iter().map(|share| share.join()).collect::<Vec<_>>()
+        running.join()
     });
-    let mut all: Option<Figures> = None;
-    for part in parts {
-        let part = part.unwrap_or_else(|panic| std::panic::resume_unwind(panic)).map_err(fail::selection)?;
-        match &mut all {
-            None => all = Some(part),
-            Some(all) => {
-                if !all.append(part) {
-                    return Err(fail::transient(
-                        "EX-0501",
-                        "figures do not join; a defect of the worker".into(),
-                    ));
-                }
-            }
-        }
-    }
-    all.ok_or_else(|| fail::permanent("EX-0512", "there is no feasible design to evaluate".to_owned()))
+    outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic)).map_err(fail::selection)
 }
 
 /// Expectation plus weighted CVaR of every design, for figures of one level.

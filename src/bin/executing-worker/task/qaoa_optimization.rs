@@ -1,18 +1,27 @@
-//! `qaoa-optimization`: QAOA with the Grover mixer over the feasible set, on the worker's own simulator.
+//! `qaoa-optimization`: QAOA over the feasible set, on the worker's own simulator.
 //!
 //! Outputs: `qaoa_result.json`, `convergence.svg`. Parameters: `layers` (3), `iterations` (60), `shots`
-//! (1024), `elite_fraction` (1), and those of the costs. A checkpoint holds the search and its history,
-//! at most one per `checkpoint_ms`; going on from it gives the same bytes. Facts: `qaoa_objective`,
-//! `qaoa_optimum_probability`.
+//! (1024), `elite_fraction` (1), `mixer` (grover, one-hot), `optimiser` (lbfgs, nelder-mead, spsa),
+//! `warm_start` (none, ramp, sherrington-kirkpatrick, cubic-max-cut), `noise` ({depolarising, readout}, 0
+//! each), and those of the costs. A checkpoint holds the search and its history, at most one per
+//! `checkpoint_ms`; going on from it gives the same bytes. Facts: `qaoa_objective`,
+//! `qaoa_optimum_probability`. The result says what it is: a simulation, of which encoding, with which
+//! errors, how far from the exact answer, and whether guessing would have done as well.
 
 use super::json::{self, Facts};
 use super::work::Work;
-use super::{fail, feasible, money, subject};
+use super::{fail, feasible, money, params, subject};
 use engine::run::StageError;
+use quantum::noise::Noise;
 use quantum::qaoa::comparison::{random_best_expected, random_hit_probability};
-use quantum::qaoa::{Optimiser, QaoaError, Settings};
+use quantum::qaoa::{Method, Mixing, Optimiser, QaoaError, Settings, WarmStart};
+use quantum::simulator::one_hot::Groups;
+use quantum::threads::Threads;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
+use solvers::space::{Design, DesignSpace};
+use std::sync::Arc;
 
 /// The search as its own checkpoint writes it, and what it reported after every iteration.
 #[derive(Serialize, Deserialize)]
@@ -31,14 +40,28 @@ pub fn run(work: &mut Work) -> Result<Facts, StageError> {
         seed: work.request.seed,
         elite_fraction: work.params.number("elite_fraction")?.unwrap_or(1.0),
         shots: work.params.whole("shots", 1_024, 1, 10_000_000)? as u32,
+        method: word(work, "optimiser", "lbfgs, nelder-mead or spsa", Method::default())?,
+        warm_start: word(
+            work,
+            "warm_start",
+            "none, ramp, sherrington-kirkpatrick or cubic-max-cut",
+            WarmStart::default(),
+        )?,
+        noise: noise(work)?,
     };
+    let mixer: Mixer = word(work, "mixer", "grover or one-hot", Mixer::Grover)?;
     settings.check().map_err(|error| qaoa(&error))?;
     let found = feasible::load(work, &subject)?;
     let evaluator = money.evaluator(&found.designs)?;
     let figures = money::figures(work, &evaluator, &[risk.level], 0.0, 0.4)?;
     let costs = money::objectives(&figures, risk.weight);
 
-    let (mut search, mut history) = begin(work, &costs, &settings)?;
+    let mixing = mixing(mixer, &subject.space, &found.designs)?;
+    let parts = match &mixing {
+        Mixing::OneHot(groups) => groups.components(),
+        _ => 1,
+    };
+    let (mut search, mut history) = begin(work, &costs, &mixing, &settings)?;
     loop {
         work.check()?;
         let now = search.progress();
@@ -57,7 +80,7 @@ pub fn run(work: &mut Work) -> Result<Facts, StageError> {
         }
     }
     let outcome = search.outcome();
-    let samples = outcome.sample(settings.shots, settings.seed);
+    let samples = outcome.sample_noisy(settings.shots, settings.seed, settings.noise);
     let best = samples
         .best(&costs)
         .and_then(|(index, cost)| Some((index as usize, cost, found.designs.get(index as usize)?)));
@@ -66,11 +89,21 @@ pub fn run(work: &mut Work) -> Result<Facts, StageError> {
     };
     let unit = evaluator.model().unit.clone().unwrap_or_default();
     let exact = costs.iter().copied().fold(f64::INFINITY, f64::min);
+    let hit = random_hit_probability(&costs, settings.shots, cost);
     let result = json!({
         "source": "simulator",
         "backend": "simulator",
         "simulated": true,
-        "encoding": "one amplitude per feasible design, Grover mixer; needs no qubits on the simulator",
+        // A simulator has none; a machine's results compare within one calibration only.
+        "calibration": null,
+        "encoding": encoding(&mixing),
+        "mixer": mixing.name(),
+        // One-hot mixers move only within such a part; more than one limits what a search can reach.
+        "mixer_components": parts,
+        "optimiser": settings.method,
+        "warm_start": settings.warm_start,
+        "noise": settings.noise,
+        "shots_outside_feasible_set": samples.outside,
         "designs": found.designs.len(),
         "complete": found.complete,
         "layers": settings.layers,
@@ -94,8 +127,11 @@ pub fn run(work: &mut Work) -> Result<Facts, StageError> {
             "expected": figures.expected[index],
             "cvar": figures.cvar[index],
         },
-        // What as many uniform guesses would have done.
-        "random_hit_probability": random_hit_probability(&costs, settings.shots, cost),
+        "exact_objective": exact,
+        "gap_to_exact": gap(exact, cost),
+        // What as many uniform guesses would have done: more likely than not as well, or not.
+        "random_would_have_done_as_well": hit >= 0.5,
+        "random_hit_probability": hit,
         "random_best_expected": random_best_expected(&costs, settings.shots),
         "cvar_level": risk.level,
         "risk_weight": risk.weight,
@@ -117,15 +153,80 @@ pub fn run(work: &mut Work) -> Result<Facts, StageError> {
 }
 
 /// From the checkpoint if it fits these costs and settings, else from the start.
-fn begin(work: &Work, costs: &[f64], settings: &Settings) -> Result<(Optimiser, Vec<f64>), StageError> {
+fn begin(
+    work: &Work,
+    costs: &[f64],
+    mixing: &Mixing,
+    settings: &Settings,
+) -> Result<(Optimiser, Vec<f64>), StageError> {
+    let threads = Threads::new(work.threads().clamp(1, quantum::threads::THREADS_MAX))
+        .unwrap_or_else(|_| Threads::one());
     if let Some(saved) = work.resume_bytes().and_then(|b| serde_json::from_slice::<Saved>(&b).ok())
-        && let Ok(search) = Optimiser::resume(costs, settings.clone(), saved.search.as_bytes())
+        && let Ok(search) = Optimiser::resume_over(
+            costs,
+            mixing.clone(),
+            threads.clone(),
+            settings.clone(),
+            saved.search.as_bytes(),
+        )
     {
         return Ok((search, saved.history));
     }
-    let search = Optimiser::new(costs, settings.clone()).map_err(|error| qaoa(&error))?;
+    let search = Optimiser::over(costs, mixing.clone(), threads, settings.clone());
+    let search = search.map_err(|error| qaoa(&error))?;
     let history = vec![search.progress().objective];
     Ok((search, history))
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Mixer {
+    Grover,
+    OneHot,
+}
+
+fn mixing(mixer: Mixer, space: &DesignSpace, designs: &[Design]) -> Result<Mixing, StageError> {
+    if mixer == Mixer::Grover {
+        return Ok(Mixing::Grover);
+    }
+    let sizes: Vec<u32> = space.decisions.iter().map(|d| d.options.len() as u32).collect();
+    let choices: Vec<Vec<u32>> =
+        designs.iter().map(|design| design.iter().map(|choice| u32::from(*choice)).collect()).collect();
+    match Groups::listed(&sizes, &choices) {
+        Ok(groups) => Ok(Mixing::OneHot(Arc::new(groups))),
+        Err(error) => Err(fail::permanent("EX-0514", format!("mixer one-hot: {error}"))),
+    }
+}
+
+fn encoding(mixing: &Mixing) -> &'static str {
+    match mixing {
+        Mixing::Grover => "one amplitude per feasible design, Grover mixer; needs no qubits on the simulator",
+        Mixing::OneHot(_) => {
+            "one amplitude per feasible design, complete-graph mixer per decision within the feasible set"
+        }
+        Mixing::X { .. } => "one qubit per bit, X mixer",
+    }
+}
+
+/// A parameter that is one of some words.
+fn word<T: DeserializeOwned>(work: &Work, name: &str, expected: &str, default: T) -> Result<T, StageError> {
+    let Some(text) = work.params.text(name)? else { return Ok(default) };
+    serde_json::from_value(Value::String(text.to_owned())).map_err(|_| params::wrong(name, text, expected))
+}
+
+/// `noise`, an object of probabilities; [`Settings::check`] knows their range.
+fn noise(work: &Work) -> Result<Noise, StageError> {
+    let Some(value) = work.params.get("noise") else { return Ok(Noise::NONE) };
+    serde_json::from_value(value.clone()).map_err(|error| {
+        let expected = "an object with `depolarising` and `readout`, each a probability from 0 to 1";
+        params::wrong("noise", &value.to_string(), &format!("{expected} ({error})"))
+    })
+}
+
+/// Excess over the exact optimum, as a share of it; in cost where that is 0.
+fn gap(exact: f64, objective: f64) -> f64 {
+    let excess = objective - exact;
+    if exact == 0.0 { excess } else { excess / exact.abs() }
 }
 
 fn qaoa(error: &QaoaError) -> StageError {

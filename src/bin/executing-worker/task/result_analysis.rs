@@ -1,18 +1,27 @@
-//! `result-analysis`: QAOA's pick against the exact choice, runners-up, sensitivity, plots.
+//! `result-analysis`: QAOA's pick against the exact choice, runners-up, sensitivity, stability, plots.
 //!
 //! Outputs: `risk_analysis.json`, `optimization_metrics.json`, `frontier.svg`, `cost_distribution.svg`.
 //! Without `qaoa_result.json` the comparison says so. Facts: `optimization_score` (exact optimum over the
 //! chosen objective, 1 when they are equal), `gap_to_exact` (QAOA's excess over the exact optimum, as
-//! a share of it), `tie_size`.
+//! a share of it), `tie_size`, `stability` (share of the bootstrap's replicates with the same choice).
+//!
+//! Parameters: `bootstrap`, how often the scenarios are drawn again (0 to 100,000; 100 unless there are too
+//! many scenarios for that), `bootstrap_candidates`, how many of the best designs take part (at least 2;
+//! 10,000 or what takes about a second), `bootstrap_seed` (the run's seed unless stated).
 
 use super::json::{self, Facts};
 use super::work::Work;
 use super::{fail, feasible, money, subject};
 use engine::run::StageError;
 use serde_json::{Value, json};
-use solvers::plots::{self, Mark, MarkKind, Series};
-use solvers::selection::{Question, TIE_TOLERANCE, choose};
+use solvers::plots::{self, Frontier, Mark, MarkKind, Series};
+use solvers::selection::{
+    Evaluator, Figures, Question, REPLICATES_MAX, Resampling, Stability, TIE_TOLERANCE, choose, stability,
+};
 use solvers::space::Design;
+
+/// Most candidates of the bootstrap: more than any feasible set that is listed.
+const CANDIDATES_MAX: u64 = 1_000_000_000;
 
 pub fn run(work: &mut Work) -> Result<Facts, StageError> {
     let subject = subject::read(work)?;
@@ -22,8 +31,10 @@ pub fn run(work: &mut Work) -> Result<Facts, StageError> {
     let question = Question::new(risk.level, risk.weight);
     let levels = question.levels();
     let evaluator = money.evaluator(&found.designs)?;
-    let figures = money::figures(work, &evaluator, &levels, 0.0, 0.8)?;
+    let figures = money::figures(work, &evaluator, &levels, 0.0, 0.6)?;
     let selection = choose(&evaluator, &figures, &question).map_err(fail::selection)?;
+    work.check()?;
+    let stability = bootstrap(work, &evaluator, &figures, &question)?;
     work.check()?;
     work.progress(0.85, || "comparing".to_owned());
 
@@ -79,6 +90,12 @@ pub fn run(work: &mut Work) -> Result<Facts, StageError> {
         "gap_to_exact": gap,
         "sensitivity": selection.sensitivity,
         "frontier": selection.frontier,
+        "frontier_size": selection.frontier_size,
+        "hull": selection.hull,
+        "stability": match &stability {
+            Some(stability) => json::of(stability),
+            None => json!({"reason": "`bootstrap` is 0, so the scenarios were not drawn again"}),
+        },
         "comparisons": selection.comparisons,
         "tie": selection.tie,
         "words": selection.words,
@@ -111,29 +128,61 @@ pub fn run(work: &mut Work) -> Result<Facts, StageError> {
         Mark { kind: MarkKind::RiskNeutral, index: neutral },
     ];
     marks.extend(pick.map(|index| Mark { kind: MarkKind::Qaoa, index }));
-    let frontier: Vec<usize> = selection.frontier.iter().map(|ranked| ranked.index).collect();
+    let all: Vec<usize> = selection.frontier.iter().map(|ranked| ranked.index).collect();
+    let corners: Vec<usize> = selection.hull.iter().map(|corner| corner.index).collect();
+    let frontier = Frontier { all: &all, corners: &corners };
     let percent = 100.0 * risk.level.get();
     let plot =
-        plots::e_cvar_cloud(&figures.expected, &cvar, &frontier, &marks, percent, &unit).map_err(drawn)?;
+        plots::e_cvar_frontier(&figures.expected, &cvar, frontier, &marks, percent, &unit).map_err(drawn)?;
     work.write("frontier.svg", plot.as_bytes())?;
     let probability = &money.scenarios.probability;
     let chosen_costs = evaluator.costs(selection.index).map_err(fail::selection)?;
-    let neutral_costs = evaluator.costs(neutral).map_err(fail::selection)?;
-    let other = (neutral != selection.index).then_some(Series {
-        label: "risk-neutral choice",
-        costs: &neutral_costs,
-        probability,
-    });
+    let mut others = Vec::new();
+    if let Some(next) = selection.runners_up.first() {
+        let both = if next.index == neutral { "runner-up and risk-neutral choice" } else { "runner-up" };
+        others.push((both, evaluator.costs(next.index).map_err(fail::selection)?));
+    }
+    if neutral != selection.index && selection.runners_up.first().is_none_or(|next| next.index != neutral) {
+        others.push(("risk-neutral choice", evaluator.costs(neutral).map_err(fail::selection)?));
+    }
+    let others: Vec<Series> =
+        others.iter().map(|(label, costs)| Series { label, costs, probability }).collect();
     let series = Series { label: "chosen", costs: &chosen_costs, probability };
-    let plot = plots::cost_distribution(series, other, risk.level, &unit).map_err(drawn)?;
+    let plot = plots::cost_distribution(series, &others, risk.level, &unit).map_err(drawn)?;
     work.write("cost_distribution.svg", plot.as_bytes())?;
 
     let mut facts = json::facts(json!({
         "optimization_score": score,
         "tie_size": selection.tie.size,
     }));
+    if let Some(stability) = &stability {
+        facts.insert("stability".into(), stability.share_same_choice.into());
+    }
     facts.insert("gap_to_exact".into(), gap.map_or_else(|| "not-evaluated".into(), Value::from));
     Ok(facts)
+}
+
+/// The choice with the scenarios drawn again, unless the parameters say not to.
+fn bootstrap(
+    work: &mut Work,
+    evaluator: &Evaluator,
+    figures: &Figures,
+    question: &Question,
+) -> Result<Option<Stability>, StageError> {
+    let seed = work.params.whole("bootstrap_seed", work.request.seed, 0, u64::MAX)?;
+    let usual = Resampling::usual(seed, evaluator.scenarios().len());
+    let most = REPLICATES_MAX as u64;
+    let replicates = work.params.whole("bootstrap", usual.replicates as u64, 0, most)? as usize;
+    let candidates = work.params.whole("bootstrap_candidates", usual.candidates as u64, 2, CANDIDATES_MAX)?;
+    if replicates == 0 {
+        return Ok(None);
+    }
+    let resampling =
+        Resampling { replicates, candidates: candidates as usize, threads: work.threads(), seed };
+    money::watched(work, (0.6, 0.85), "designs chosen from again", |observer| {
+        stability(evaluator, figures, question, &resampling, observer)
+    })
+    .map(Some)
 }
 
 fn drawn(error: plots::PlotError) -> StageError {

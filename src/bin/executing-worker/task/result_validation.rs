@@ -11,7 +11,7 @@ use super::subject::{self, Subject};
 use super::work::Work;
 use engine::run::StageError;
 use serde_json::{Value, json};
-use solvers::enumeration::{Mode, Options, enumerate};
+use solvers::enumeration::{Method, Mode, Options, enumerate};
 use solvers::recheck::{recheck, violations};
 use solvers::space::DesignSpace;
 
@@ -124,7 +124,7 @@ fn counts(
     if !found.complete {
         return Ok(json!({"reason": "the set is not complete, so its size proves nothing"}));
     }
-    let options = Options { threads: work.threads(), ..Options::new(Mode::Count) };
+    let options = Options { threads: work.threads(), method: Method::Search, ..Options::new(Mode::Count) };
     let mut watch = Watch::new(work, "counting again");
     let counted = enumerate(space, &options, &mut watch).map_err(fail::search)?;
     watch.verdict()?;

@@ -1,0 +1,275 @@
+//! Orders led with the journal: begun, found again after a restart, led to their end.
+//!
+//! Rule: one stage has one live order at most. An attempt that finds an order of an earlier attempt for the
+//! same job leads it on; for another job it is ended first. The result of an ended order is used again as
+//! long as it is stored. Start at [`Office::order`].
+
+use super::desks::Desks;
+use crate::clock::Clock;
+use crate::records::{self, Principal, RecordError};
+use futures::future::BoxFuture;
+use journal::{AppendError, Appended, Artefacts, Digest, Journal, NewRecord};
+use quantum::backends::order::{Command, End, Fallback, Order, Shell, Soon, lead};
+use quantum::backends::{
+    Amount, Backend, BackendError, BudgetEntry, JobEvent, JobKey, JobResult, JobSpec, Reason, Wanted,
+};
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Schema of the events of an order; 1 were those of jobs alone.
+pub const ORDER_SCHEMA: u16 = 2;
+/// Records of one order: a job has about ten, and few are bought.
+const RECORDS_MAX: usize = 10_000;
+
+/// Appends a batch and says when it is durable; the daemon's waits out a full disk.
+pub type Append =
+    Arc<dyn Fn(Vec<NewRecord>) -> BoxFuture<'static, Result<Appended, AppendError>> + Send + Sync>;
+
+/// Why an order is not led.
+#[derive(Debug, thiserror::Error)]
+pub enum OfficeError {
+    #[error("the journal takes nothing: {0}")]
+    Append(#[from] AppendError),
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    #[error("the job cannot be written down: {0}")]
+    Job(String),
+}
+
+/// What a stage asks for.
+#[derive(Debug, Clone)]
+pub struct Wish {
+    pub run: String,
+    /// Full path of the stage.
+    pub stage: String,
+    /// Fence of the attempt.
+    pub fence: u64,
+    pub job: JobSpec,
+    /// Backends in the order in which they are asked.
+    pub chain: Vec<String>,
+    /// Longest time until the exact answer has to do.
+    pub wait_ms: u64,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    pub end: End,
+    pub fallbacks: Vec<Fallback>,
+    /// Keys of jobs that a person must look after.
+    pub lost: Vec<JobKey>,
+    /// The result, where there is one.
+    pub result: Option<JobResult>,
+    /// Stream of the order in the journal.
+    pub stream: String,
+}
+
+/// Everything that leading takes.
+#[derive(Clone)]
+pub struct Office {
+    pub journal: Journal,
+    pub append: Append,
+    pub artefacts: Arc<Artefacts>,
+    pub clock: Clock,
+    pub desks: Desks,
+    /// Waits are divided by this: 1, but for drills.
+    pub hurry: u64,
+}
+
+impl std::fmt::Debug for Office {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Office").field("desks", &self.desks).finish_non_exhaustive()
+    }
+}
+
+impl Office {
+    /// Leads an order for `wish` to its end. `cancel` gives the reason if a person or the emergency stop wants
+    /// it ended.
+    ///
+    /// # Errors
+    /// [`OfficeError`]; the order stays as the journal has it.
+    pub async fn order(
+        &self,
+        wish: &Wish,
+        cancel: impl Future<Output = String> + Unpin,
+    ) -> Result<Ended, OfficeError> {
+        let bytes = serde_json::to_vec(&wish.job).map_err(|error| OfficeError::Job(error.to_string()))?;
+        let spec = Digest::of(&bytes).to_string();
+        let stage = records::job_stream(&wish.run, &wish.stage);
+        for (stream, _) in self.journal.streams(&format!("{stage}@")) {
+            let Some((mut order, records)) = self.read(&stream)? else { continue };
+            let same = order.order().spec == spec;
+            let mut room = self.room(&wish.run, stream.clone(), records, &order);
+            match order.end() {
+                Some(End::Done { digest, .. }) if same => {
+                    if let Some(result) = self.kept(digest) {
+                        return Ok(ended(&order, stream, Some(result)));
+                    }
+                }
+                Some(_) => {}
+                None if same => return self.go_on(order, stream, &wish.job, room, cancel).await,
+                None => {
+                    let wish_to_end = std::future::ready("its stage asks for another job".to_owned());
+                    lead(&mut order, &wish.job, &mut room, wish_to_end).await?;
+                }
+            }
+        }
+        let stream = format!("{stage}@{}", wish.fence);
+        let wanted = Wanted {
+            spec,
+            shots: wish.job.shots,
+            outcomes: wish.job.outcomes(),
+            key: stream.clone(),
+            chain: self.desks.candidates(&wish.chain, &wish.job).await,
+            deadline_ms: self.clock.now_ms().saturating_add(wish.wait_ms),
+        };
+        let order = Order::wanted(self.clock.now_ms(), wanted.clone());
+        let mut room = self.room(&wish.run, stream.clone(), self.journal.stream_len(&stream), &order);
+        let time_ms = room.journal(&[JobEvent::Wanted(Box::new(wanted.clone()))]).await?;
+        self.go_on(Order::wanted(time_ms, wanted), stream, &wish.job, room, cancel).await
+    }
+
+    async fn go_on(
+        &self,
+        mut order: Order,
+        stream: String,
+        job: &JobSpec,
+        mut room: Room,
+        cancel: impl Future<Output = String> + Unpin,
+    ) -> Result<Ended, OfficeError> {
+        let end = lead(&mut order, job, &mut room, cancel).await?;
+        let result = match &end {
+            End::Done { digest, .. } => self.kept(digest),
+            _ => None,
+        };
+        Ok(ended(&order, stream, result))
+    }
+
+    fn room(&self, run: &str, stream: String, records: u64, order: &Order) -> Room {
+        // What is settled first after a restart was held there.
+        let at = order.candidate().map(|candidate| candidate.backend.clone());
+        let seed = self.journal.head().position ^ self.clock.now_ms().rotate_left(32);
+        Room { office: self.clone(), run: run.to_owned(), stream, records, at, counter: seed }
+    }
+
+    fn kept(&self, digest: &str) -> Option<JobResult> {
+        let bytes = self.artefacts.get(&digest.parse().ok()?).ok()?;
+        serde_json::from_slice(&bytes).ok()
+    }
+
+    /// The order of a stream; `None` for jobs of before there were orders.
+    ///
+    /// # Errors
+    /// A record that cannot be read.
+    pub fn read(&self, stream: &str) -> Result<Option<(Order, u64)>, RecordError> {
+        let page = self.journal.read_stream(stream, 1, RECORDS_MAX);
+        let page = page.map_err(|error| RecordError::Unreadable(error.to_string()))?;
+        let mut order: Option<Order> = None;
+        for record in &page {
+            let event: JobEvent = records::decode(record, ORDER_SCHEMA)?;
+            match (&mut order, event) {
+                (None, JobEvent::Wanted(wanted)) => order = Some(Order::wanted(record.time_ms, *wanted)),
+                (Some(order), event) => order.apply(record.time_ms, &event),
+                (None, _) => {}
+            }
+        }
+        Ok(order.map(|order| (order, page.len() as u64)))
+    }
+}
+
+fn ended(order: &Order, stream: String, result: Option<JobResult>) -> Ended {
+    let end = order.end().cloned().unwrap_or(End::Exact);
+    Ended { end, fallbacks: order.fallbacks().to_vec(), lost: order.lost().to_vec(), result, stream }
+}
+
+/// The shell of one order.
+struct Room {
+    office: Office,
+    run: String,
+    stream: String,
+    records: u64,
+    /// Backend of the present job: whose budget its entries go to.
+    at: Option<String>,
+    counter: u64,
+}
+
+impl Shell for Room {
+    type Error = OfficeError;
+
+    fn now_ms(&self) -> u64 {
+        self.office.clock.now_ms()
+    }
+
+    fn random(&mut self) -> u64 {
+        // Only spreads waits; nothing that is stored depends on it.
+        self.counter = self.counter.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        self.counter >> 16
+    }
+
+    fn journal<'a>(&'a mut self, events: &'a [JobEvent]) -> Soon<'a, Result<u64, OfficeError>> {
+        Box::pin(async move {
+            let mut batch = Vec::with_capacity(events.len() + 1);
+            let mut entries = Vec::new();
+            for (i, event) in events.iter().enumerate() {
+                let (stream, have) = (self.stream.clone(), self.records + i as u64);
+                let by = Principal::system();
+                batch.push(records::record(stream, have, "QuantumJob", ORDER_SCHEMA, event, &by)?);
+                let entry = match event {
+                    JobEvent::Held { key, hold } => {
+                        let run = self.run.clone();
+                        BudgetEntry::Held { job: key.0.clone(), run, amount: *hold }
+                    }
+                    JobEvent::Settled { key, spent } => {
+                        BudgetEntry::Settled { job: key.0.clone(), spent: *spent }
+                    }
+                    _ => continue,
+                };
+                if let Some(backend) = self.at.clone() {
+                    batch.push(Desks::budget_record(&backend, &entry)?);
+                    entries.push((backend, entry));
+                }
+            }
+            let appended = (self.office.append)(batch).await?;
+            self.records += events.len() as u64;
+            for (backend, entry) in &entries {
+                self.office.desks.book(backend, appended.time_ms, entry);
+            }
+            Ok(appended.time_ms)
+        })
+    }
+
+    fn sleep(&self, ms: u64) -> Soon<'static, ()> {
+        Box::pin(tokio::time::sleep(Duration::from_millis(ms / self.office.hurry.max(1))))
+    }
+
+    fn hold(&mut self, backend: &str, key: &JobKey, amount: &Amount) -> Result<(), Reason> {
+        let now = self.now_ms();
+        self.office.desks.hold(backend, &self.run, key, amount, now)
+    }
+
+    fn backend(&self, name: &str) -> Option<Arc<dyn Backend>> {
+        self.office.desks.backend(name)
+    }
+
+    fn keep<'a>(&'a mut self, result: &'a JobResult) -> Soon<'a, Result<String, String>> {
+        Box::pin(async move {
+            let bytes = serde_json::to_vec(result).map_err(|error| error.to_string())?;
+            let artefacts = Arc::clone(&self.office.artefacts);
+            let stored = tokio::task::spawn_blocking(move || artefacts.put(&bytes)).await;
+            let stored = stored.map_err(|error| error.to_string())?;
+            stored.map(|digest| digest.to_string()).map_err(|error| error.to_string())
+        })
+    }
+
+    fn heard(&mut self, backend: &str, error: Option<&BackendError>) {
+        let now = self.now_ms();
+        self.office.desks.heard(backend, error, now);
+    }
+
+    fn about_to(&mut self, order: &Order, _: &Command) {
+        if let Some(candidate) = order.candidate() {
+            self.at = Some(candidate.backend.clone());
+        }
+    }
+}
