@@ -5,8 +5,9 @@
 
 use crate::scheduler::{Freed, Scheduler};
 use actix::{Actor, Context, Handler, Message, Supervised};
-use engine::placement::{Ask, Capacity, Grant, LeaseKey, Ledger};
+use engine::placement::{Ask, Capacity, Grant, LeaseKey, Ledger, Policy, Resource, Why};
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 use supervisors::ActorRef;
 
 /// Requests for resources that may wait; every run can have several stages asking at once.
@@ -17,11 +18,27 @@ pub const RESOURCES_MAILBOX: usize = 4096;
 pub struct ResourceManager {
     ledger: Ledger,
     scheduler: Arc<OnceLock<ActorRef<Scheduler>>>,
+    /// The newest time that was told, and when: releases come without one.
+    told: (u64, Instant),
 }
 
 impl ResourceManager {
     pub fn new(capacity: Capacity, scheduler: Arc<OnceLock<ActorRef<Scheduler>>>) -> Self {
-        Self { ledger: Ledger::new(capacity), scheduler }
+        Self::with_policy(capacity, Policy::default(), scheduler)
+    }
+
+    /// With quotas, weights, budgets, reservations and limits beside the capacity.
+    pub fn with_policy(
+        capacity: Capacity,
+        policy: Policy,
+        scheduler: Arc<OnceLock<ActorRef<Scheduler>>>,
+    ) -> Self {
+        Self { ledger: Ledger::with_policy(capacity, policy), scheduler, told: (0, Instant::now()) }
+    }
+
+    fn now_ms(&self) -> u64 {
+        let (at_ms, told) = self.told;
+        at_ms.saturating_add(u64::try_from(told.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
 
     fn tell_freed(&self) {
@@ -54,6 +71,8 @@ pub struct Place {
 pub struct Placement {
     pub grants: Vec<Grant>,
     pub never: Vec<(LeaseKey, String)>,
+    /// Why everything else waits.
+    pub waits: Vec<(LeaseKey, Why)>,
 }
 
 impl Handler<Place> for ResourceManager {
@@ -61,15 +80,15 @@ impl Handler<Place> for ResourceManager {
 
     fn handle(&mut self, message: Place, _: &mut Self::Context) -> Placement {
         journal::failpoint!("resources.before-place");
-        let mut placement = Placement::default();
-        let mut asks = Vec::with_capacity(message.asks.len());
-        for ask in message.asks {
-            match self.ledger.can_ever_fit(&ask.demand) {
-                Ok(()) => asks.push(ask),
-                Err(why) => placement.never.push((ask.key, why.to_string())),
-            }
-        }
-        placement.grants = self.ledger.place(&mut asks, message.now_ms);
+        self.told = (message.now_ms, Instant::now());
+        let asks = message.asks;
+        let outcome = self.ledger.place_all(&asks, message.now_ms);
+        let key = |at: usize| asks[at].key.clone();
+        let placement = Placement {
+            never: outcome.never.iter().map(|(at, why)| (key(*at), why.to_string())).collect(),
+            waits: outcome.waits.into_iter().map(|wait| (key(wait.ask), wait.why)).collect(),
+            grants: outcome.grants,
+        };
         journal::failpoint!("resources.after-place");
         placement
     }
@@ -87,7 +106,7 @@ impl Handler<Release> for ResourceManager {
 
     fn handle(&mut self, message: Release, _: &mut Self::Context) {
         journal::failpoint!("resources.before-release");
-        if self.ledger.release(&message.key) {
+        if self.ledger.release_at(&message.key, self.now_ms()) {
             journal::failpoint!("resources.after-release");
             self.tell_freed();
         }
@@ -105,7 +124,10 @@ impl Handler<ReleaseRun> for ResourceManager {
     type Result = ();
 
     fn handle(&mut self, message: ReleaseRun, _: &mut Self::Context) {
-        if self.ledger.release_run(&message.run) > 0 {
+        let now_ms = self.now_ms();
+        let counts = self.ledger.policy().max_parallel_workflows.is_some();
+        // Where runs are counted, one that ends makes room even if it holds nothing.
+        if self.ledger.release_run_at(&message.run, now_ms) > 0 || counts {
             self.tell_freed();
         }
     }
@@ -125,5 +147,41 @@ impl Handler<Look> for ResourceManager {
 
     fn handle(&mut self, _: Look, _: &mut Self::Context) -> LedgerView {
         LedgerView(self.ledger.clone())
+    }
+}
+
+/// New rules for what is granted from now on.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct SetPolicy {
+    pub policy: Policy,
+}
+
+impl Handler<SetPolicy> for ResourceManager {
+    type Result = ();
+
+    fn handle(&mut self, message: SetPolicy, _: &mut Self::Context) {
+        self.ledger.set_policy(message.policy, self.now_ms());
+        self.tell_freed();
+    }
+}
+
+/// An operator takes a resource out of use, or back into it; leases run to their end.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Drain {
+    pub resource: Resource,
+    pub on: bool,
+}
+
+impl Handler<Drain> for ResourceManager {
+    type Result = ();
+
+    fn handle(&mut self, message: Drain, _: &mut Self::Context) {
+        if message.on {
+            self.ledger.drain(message.resource);
+        } else if self.ledger.undrain(&message.resource) {
+            self.tell_freed();
+        }
     }
 }

@@ -11,7 +11,7 @@ use crate::stages::{self, Executor, Work};
 use crate::{deployer, quantum_proxy, resources, scheduler, solver_worker};
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, Supervised, WrapFuture};
 use engine::definition::StageIndex;
-use engine::placement::Ask;
+use engine::placement::{Ask, Owner};
 use engine::run::{Command, Event, Fence, Input, Refusal, Run, StageState};
 use journal::{AppendError, Appended};
 use std::collections::{BTreeMap, VecDeque};
@@ -449,8 +449,13 @@ impl RunActor {
                 let told = self.directory.scheduler.tell(scheduler::Enqueue {
                     ask: Ask {
                         key: (self.id.clone(), stage.0),
+                        owner: Owner {
+                            user: run.submitted_by().to_owned(),
+                            workflow: run.definition().workflow.clone(),
+                        },
                         demand,
                         slot: stages::slot(spec.kind),
+                        money_micro_usd: 0,
                         priority: *priority,
                         asked_ms: since_ms,
                     },

@@ -8,7 +8,7 @@ use crate::run_actor::Drive;
 use crate::shared::Shared;
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, Supervised, WrapFuture};
 use engine::definition::{Attempt, StageIndex};
-use engine::placement::{Ask, LeaseKey};
+use engine::placement::{Ask, HOUR_MS, LeaseKey, Why};
 use engine::run::{ErrorClass, Input, StageError};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -29,6 +29,8 @@ struct Waiting {
     attempt: Attempt,
     turn: u64,
     report_to: Teller<Drive>,
+    /// What the newest placement said; none before the first.
+    why: Option<Why>,
 }
 
 /// The actor round the queue of asks.
@@ -41,11 +43,21 @@ pub struct Scheduler {
     look_again: bool,
     /// There is no room on disk; a timer runs that looks again.
     held: bool,
+    /// A timer runs that looks when a budget or reservation is over.
+    timed: bool,
 }
 
 impl Scheduler {
     pub fn new(resources: ActorRef<ResourceManager>, shared: Shared) -> Self {
-        Self { queue: BTreeMap::new(), resources, shared, asking: false, look_again: false, held: false }
+        Self {
+            queue: BTreeMap::new(),
+            resources,
+            shared,
+            asking: false,
+            look_again: false,
+            held: false,
+            timed: false,
+        }
     }
 
     fn show_depth(&self) {
@@ -76,7 +88,7 @@ impl Scheduler {
         let now_ms = self.shared.clock.now_ms();
         let resources = self.resources.clone();
         let answer = async move { resources.ask(Place { asks, now_ms }, ASK_TIMEOUT).await };
-        ctx.spawn(answer.into_actor(self).map(|answer, actor, ctx| {
+        ctx.spawn(answer.into_actor(self).map(move |answer, actor, ctx| {
             actor.asking = false;
             match answer {
                 Ok(placement) => {
@@ -86,6 +98,7 @@ impl Scheduler {
                     for (key, why) in placement.never {
                         actor.refuse(&key, &why);
                     }
+                    actor.note_waits(placement.waits, now_ms, ctx);
                 }
                 Err(error) => {
                     tracing::warn!(%error, "The resource manager did not answer.");
@@ -97,6 +110,31 @@ impl Scheduler {
                 actor.place(ctx);
             }
         }));
+    }
+
+    /// Keeps the reasons, and looks again when the first of those that time alone takes away is over.
+    fn note_waits(&mut self, waits: Vec<(LeaseKey, Why)>, now_ms: u64, ctx: &mut Context<Self>) {
+        let mut until_ms = None;
+        for (key, why) in waits {
+            let at = match &why {
+                Why::Budget { until_ms, .. } | Why::Reserved { until_ms, .. } => Some(*until_ms),
+                _ => None,
+            };
+            until_ms = until_ms.into_iter().chain(at).min();
+            if let Some(waiting) = self.queue.get_mut(&key) {
+                waiting.why = Some(why);
+            }
+        }
+        if let Some(until_ms) = until_ms
+            && !std::mem::replace(&mut self.timed, true)
+        {
+            // A reservation may also be changed; an hour bounds how late that is seen.
+            let pause = until_ms.saturating_sub(now_ms).clamp(1, HOUR_MS);
+            ctx.run_later(Duration::from_millis(pause), |actor, ctx| {
+                actor.timed = false;
+                actor.place(ctx);
+            });
+        }
     }
 
     fn deliver(&mut self, key: &LeaseKey, placed_on: String, ctx: &mut Context<Self>) {
@@ -150,6 +188,7 @@ impl Supervised for Scheduler {
         // The answer of a question asked before the panic will not come.
         self.asking = false;
         self.held = false;
+        self.timed = false;
     }
 }
 
@@ -169,7 +208,8 @@ impl Handler<Enqueue> for Scheduler {
 
     fn handle(&mut self, message: Enqueue, ctx: &mut Self::Context) {
         let Enqueue { ask, attempt, turn, report_to } = message;
-        let before = self.queue.insert(ask.key.clone(), Waiting { ask, attempt, turn, report_to });
+        let why = self.queue.get(&ask.key).and_then(|waiting| waiting.why.clone());
+        let before = self.queue.insert(ask.key.clone(), Waiting { ask, attempt, turn, report_to, why });
         journal::failpoint!("scheduler.enqueued");
         self.show_depth();
         if before.is_none_or(|before| before.attempt != attempt || before.turn != turn) {
@@ -237,5 +277,26 @@ impl Handler<Look> for Scheduler {
 
     fn handle(&mut self, _: Look, _: &mut Self::Context) -> Asks {
         Asks(self.queue.values().map(|waiting| waiting.ask.clone()).collect())
+    }
+}
+
+/// For `explain`: why the stages of a run wait, as the newest placement saw it.
+#[derive(Debug, Message)]
+#[rtype(result = "Reasons")]
+pub struct Explain {
+    pub run: String,
+}
+
+/// Answer to [`Explain`]: the ask and its reason; `Ledger::sentence` puts it into words.
+#[derive(Debug, actix::MessageResponse)]
+pub struct Reasons(pub Vec<(Ask, Option<Why>)>);
+
+impl Handler<Explain> for Scheduler {
+    type Result = Reasons;
+
+    fn handle(&mut self, message: Explain, _: &mut Self::Context) -> Reasons {
+        let of_run = self.queue.range((message.run.clone(), 0)..);
+        let of_run = of_run.take_while(|((run, _), _)| *run == message.run);
+        Reasons(of_run.map(|(_, waiting)| (waiting.ask.clone(), waiting.why.clone())).collect())
     }
 }

@@ -9,7 +9,7 @@ use crate::judge::Verdict;
 use crate::store::{Batch, Fact, Record, Stream};
 use crate::world::World;
 use engine::definition::{Attempt, StageIndex, StageKind};
-use engine::placement::{Ask, SlotKind};
+use engine::placement::{Ask, Owner, SlotKind};
 use engine::run::{Command, Decision, Event, Fence, Input, Run, StageState};
 use std::collections::BTreeMap;
 
@@ -332,7 +332,12 @@ impl World {
                 if kind == StageKind::QaoaOptimization {
                     demand.backend = Some(BACKEND.to_owned());
                 }
-                let ask = Ask { key: (id(run), stage.0), demand, slot, priority, asked_ms: now_ms };
+                let owner = Owner {
+                    user: shell.run.submitted_by().to_owned(),
+                    workflow: shell.run.definition().workflow.clone(),
+                };
+                let key = (id(run), stage.0);
+                let ask = Ask { key, owner, demand, slot, money_micro_usd: 0, priority, asked_ms: now_ms };
                 shell.turn += 1;
                 let turn = shell.turn;
                 shell.asked.insert(stage.0, turn);
