@@ -31,7 +31,7 @@ def instances():
     if shared.is_dir():
         known = json.loads((shared / "expected.json").read_text())
         names = ["cfg-e2.json", "cfg-e4.json", "cfg-e6.json", "cfg-e9.json"]
-        names += ["domino6.mps", "queens10.mps", "p0033.mps", "stein27.mps"]
+        names += ["domino6.mps", "domino8.mps", "queens10.mps", "p0033.mps", "stein27.mps", "cfg-e4.mps"]
         found = []
         for name in names:
             stem, kind = name.rsplit(".", 1)
