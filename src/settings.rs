@@ -5,6 +5,7 @@
 //! what is not honoured. Absent: what only one workflow needs (that belongs into the workflow).
 
 mod foreign;
+pub mod roles;
 mod supervision;
 
 use serde::{Deserialize, Serialize};
@@ -56,6 +57,10 @@ pub struct Settings {
     /// Strategy, intensity and period of the groups of the supervision tree: `executing`, `workers`,
     /// `backends`, `runs`.
     pub supervision: Supervision,
+    /// Whether `cpu_cores` may be more than the machine has: for stages that mostly wait.
+    pub cpu_overcommit: bool,
+    /// Users (`name`) and groups (`@name`) to roles: viewer, operator, approver, admin.
+    pub roles: roles::Roles,
     /// Log filter as in `RUST_LOG`.
     pub log: String,
     /// Keys of an accepted foreign file that this version does not honour.
@@ -155,6 +160,8 @@ impl Default for Settings {
             disk_pause_below_mib: None,
             disk_resume_from_mib: None,
             supervision: Supervision::default(),
+            cpu_overcommit: false,
+            roles: roles::Roles::default(),
             log: "info".to_owned(),
             not_honoured: Vec::new(),
         }
@@ -242,7 +249,11 @@ impl Settings {
             return wrong(faults.join("\nerror[EX-0022]: "));
         }
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
-        if self.cpu_cores == 0 || self.cpu_cores > cores {
+        self.roles.check()?;
+        if self.cpu_cores > SLOTS_MAX {
+            self.cpu_cores = SLOTS_MAX;
+        }
+        if self.cpu_cores == 0 || (self.cpu_cores > cores && !self.cpu_overcommit) {
             self.cpu_cores = cores;
         }
         let memory = machine_memory_mib();

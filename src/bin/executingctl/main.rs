@@ -5,6 +5,7 @@
 mod args;
 mod completions;
 mod context;
+mod control;
 mod doctor;
 mod inputs;
 mod offline;
@@ -72,7 +73,10 @@ async fn perform(cli: &Cli) -> Outcome {
         Verb::Show { run: id } => Request::Show { run: run(id) },
         Verb::Pin { run: id, reason } => Request::Pin { run: run(id), reason: reason.clone() },
         Verb::Unpin { run: id, reason } => Request::Unpin { run: run(id), reason: reason.clone() },
-        Verb::Pause { run: id } => Request::Pause { run: run(id) },
+        Verb::Pause { run: id, now } => Request::Pause { run: run(id), now: *now },
+        Verb::Reset { run: id, to } => Request::Reset { run: run(id), to: to.clone() },
+        Verb::Clone(args) => control::clone(args),
+        Verb::Signal(args) => control::signal(args),
         Verb::Resume { run: id } => Request::Resume { run: run(id) },
         Verb::Cancel { run: id } => Request::Cancel { run: run(id) },
         Verb::Retry { run: id, from } => Request::Retry { run: run(id), from: from.clone() },

@@ -94,6 +94,8 @@ fn prepare(args: &Submit) -> Result<Prepared, ErrorReply> {
         inputs: BTreeMap::new(),
         key: args.key.clone(),
         again: None,
+        deadline: args.deadline.clone(),
+        clone_of: None,
     };
     Ok(Prepared { submission, files, warnings })
 }
@@ -109,7 +111,7 @@ mod tests {
 
     fn args(file: &Path, set: &[(&str, &str)]) -> Submit {
         let set = set.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
-        Submit { file: file.to_owned(), workflow: None, set, key: None, wait: false }
+        Submit { file: file.to_owned(), workflow: None, set, key: None, deadline: None, wait: false }
     }
 
     #[test]

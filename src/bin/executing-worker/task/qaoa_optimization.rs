@@ -63,7 +63,6 @@ pub fn run(work: &mut Work) -> Result<Facts, StageError> {
     };
     let (mut search, mut history) = begin(work, &costs, &mixing, &settings)?;
     loop {
-        work.check()?;
         let now = search.progress();
         if now.finished {
             break;
@@ -78,6 +77,7 @@ pub fn run(work: &mut Work) -> Result<Facts, StageError> {
             let saved = Saved { history: history.clone(), search };
             work.checkpoint(&serde_json::to_vec(&saved).unwrap_or_default())?;
         }
+        work.check()?;
     }
     let outcome = search.outcome();
     let samples = outcome.sample_noisy(settings.shots, settings.seed, settings.noise);
