@@ -3,11 +3,15 @@
 //! Rule: reading verbs never wait for an actor's mailbox when the board or the journal knows the answer;
 //! changing verbs go to the one actor that owns the thing. Start at [`DaemonService::call`].
 
+mod batch;
 mod changes;
+mod dead;
 mod follow;
 mod housekeeping;
+mod overview;
 mod queries;
 mod replies;
+mod timetable;
 mod tree;
 mod uploads;
 
@@ -20,6 +24,7 @@ use actors::housekeeper::Housekeeper;
 use actors::orchestrator::Orchestrator;
 use actors::releases::Releases;
 use actors::shared::Shared;
+use actors::timetable::Timekeeper;
 use engine::limits::REASON_BYTES_MAX;
 use engine::placement::Capacity;
 use engine::protocol::{ErrorReply, Request};
@@ -41,6 +46,7 @@ struct Inner {
     orchestrator: ActorRef<Orchestrator>,
     health: ActorRef<Health>,
     housekeeper: ActorRef<Housekeeper>,
+    timetable: ActorRef<Timekeeper>,
     root: SupervisorRef,
     capacity: Capacity,
     releases: Releases,
@@ -70,6 +76,7 @@ impl DaemonService {
                 orchestrator: tree.orchestrator.clone(),
                 health: tree.health.clone(),
                 housekeeper: tree.housekeeper.clone(),
+                timetable: tree.timetable.clone(),
                 root: tree.root.clone(),
                 capacity: tree.capacity.clone(),
                 releases,
@@ -102,7 +109,14 @@ impl Inner {
             Request::Have { digest } => uploads::have(&self, &digest)?,
             Request::Upload { digest, bytes } => return uploads::begin(&self, &digest, bytes),
             Request::Submit(submission) => changes::submit(&self, who, submission).await?,
-            Request::List { workflow, phase, limit } => queries::list(&self, workflow, phase, limit),
+            Request::List(asked) => batch::list(&self, &asked)?,
+            Request::Batch(asked) => batch::batch(&self, who, asked).await?,
+            Request::Dead { filter, limit, after } => {
+                dead::list(&self, &filter, limit, after.as_deref()).await?
+            }
+            Request::DeadDismiss { run, reason } => dead::dismiss(&self, &who, run, reason).await?,
+            Request::Overview => overview::overview(&self).await?,
+            Request::Schedule(asked) => timetable::schedule(&self, &who, asked).await?,
             Request::Show { run } => queries::show(&self, &run)?,
             Request::Events { run, from } => queries::events(&self, &run, from)?,
             Request::Follow { run, from } => return follow::follow(self, run, from),

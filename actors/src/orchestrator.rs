@@ -246,7 +246,9 @@ impl Handler<Submit> for Orchestrator {
                 warnings: workflow.warnings.clone(),
             };
             if known.content != *content {
-                let _ = reply.send(Err(SubmitError::KeyReused { key: key.clone(), run: known.run.clone() }));
+                let (key, run) = (key.clone(), known.run.clone());
+                let differs = submit::differences(&self.shared, &run, &workflow, &prepared.inputs);
+                let _ = reply.send(Err(SubmitError::KeyReused { key, run, differs }));
             } else if let Some(waiting) = &mut known.waiting {
                 waiting.push((reply, accepted));
             } else {
@@ -408,6 +410,24 @@ impl Handler<Control> for Orchestrator {
         {
             tracing::warn!(run, "A run's mailbox is full; the request was answered busy.");
         }
+    }
+}
+
+/// Would this submission be taken? Answered with the definition that a run of it would have.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Check {
+    pub submission: Submission,
+    pub reply: oneshot::Sender<Result<engine::definition::Definition, SubmitError>>,
+}
+
+impl Handler<Check> for Orchestrator {
+    type Result = ();
+
+    fn handle(&mut self, message: Check, _: &mut Self::Context) {
+        let Check { submission, reply } = message;
+        let prepared = submit::prepare(&self.shared, &self.catalog, &mut self.cache, &submission);
+        let _ = reply.send(prepared.map(|prepared| prepared.workflow.definition.clone()));
     }
 }
 
