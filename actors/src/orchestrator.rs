@@ -225,7 +225,9 @@ impl Handler<Submit> for Orchestrator {
     fn handle(&mut self, message: Submit, _: &mut Self::Context) {
         let Submit { submission, by, reply } = message;
         journal::failpoint!("orchestrator.before-prepare");
-        let prepared = match submit::prepare(&self.shared, &self.catalog, &mut self.cache, &submission) {
+        let backends: Vec<String> = self.directory.backends.keys().cloned().collect();
+        let prepared = submit::prepare(&self.shared, &self.catalog, &mut self.cache, &submission, &backends);
+        let prepared = match prepared {
             Ok(prepared) => prepared,
             Err(error) => {
                 let _ = reply.send(Err(error));

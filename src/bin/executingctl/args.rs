@@ -110,8 +110,19 @@ pub enum Verb {
     },
     /// Capacity and leases
     Resources,
-    /// Quantum backends and their breakers
+    /// Quantum backends: breakers, drains, queues, budgets
     Backends,
+    /// Test, drain or resume one quantum backend
+    #[command(subcommand)]
+    Backend(BackendVerb),
+    /// Quantum jobs, newest last
+    Jobs {
+        #[arg(long)]
+        run: Option<String>,
+        /// reserved, submitting, submitted, queued, running, fetching, done, failed, cancelled, lost, or open
+        #[arg(long)]
+        state: Option<String>,
+    },
     /// The supervision tree
     Tree {
         /// Show it again every second
@@ -263,6 +274,25 @@ pub enum JournalVerb {
     Backup { directory: PathBuf },
     /// Drop now what forgotten runs have left in the journal
     Compact,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum BackendVerb {
+    /// Ask it what it is, and run a job of one qubit and few shots where that costs nothing
+    Test {
+        name: String,
+        /// Run the job although it costs money
+        #[arg(long)]
+        spend: bool,
+    },
+    /// Take no further jobs; those that are there end by themselves
+    Drain {
+        name: String,
+        #[arg(long)]
+        reason: String,
+    },
+    /// Take jobs again
+    Resume { name: String },
 }
 
 #[derive(Debug, Subcommand)]

@@ -19,7 +19,7 @@ mod summary;
 mod tree;
 mod watch;
 
-use args::{Cli, FaultName, Verb};
+use args::{BackendVerb, Cli, FaultName, Verb};
 use clap::Parser;
 use context::{Context, Outcome, refusal};
 use engine::protocol::{FaultKind, Request};
@@ -80,6 +80,14 @@ async fn perform(cli: &Cli) -> Outcome {
         Verb::EmergencyClear { reason } => Request::EmergencyClear { reason: reason.clone() },
         Verb::Resources => Request::Resources,
         Verb::Backends => Request::Backends,
+        Verb::Backend(BackendVerb::Test { name, spend }) => {
+            Request::BackendTest { name: name.clone(), spend: *spend }
+        }
+        Verb::Backend(BackendVerb::Drain { name, reason }) => {
+            Request::BackendDrain { name: name.clone(), reason: reason.clone() }
+        }
+        Verb::Backend(BackendVerb::Resume { name }) => Request::BackendResume { name: name.clone() },
+        Verb::Jobs { run, state } => Request::Jobs { run: run.clone(), state: state.clone() },
         Verb::Deployments => Request::Deployments,
         Verb::Rollback { release } => Request::Rollback { release: release.clone() },
         Verb::Inject { child, fault, seconds } => Request::Inject {
