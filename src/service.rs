@@ -3,6 +3,7 @@
 //! Rule: reading verbs never wait for an actor's mailbox when the board or the journal knows the answer;
 //! changing verbs go to the one actor that owns the thing. Start at [`DaemonService::call`].
 
+mod backends;
 mod batch;
 mod changes;
 mod dead;
@@ -22,6 +23,7 @@ use actors::directory::Directory;
 use actors::health::Health;
 use actors::housekeeper::Housekeeper;
 use actors::orchestrator::Orchestrator;
+use actors::quantum_proxy::Office;
 use actors::releases::Releases;
 use actors::shared::Shared;
 use actors::timetable::Timekeeper;
@@ -49,6 +51,7 @@ struct Inner {
     timetable: ActorRef<Timekeeper>,
     root: SupervisorRef,
     capacity: Capacity,
+    office: Office,
     releases: Releases,
     settings: Settings,
     /// Emergency stops in force that the journal does not hold yet.
@@ -79,6 +82,7 @@ impl DaemonService {
                 timetable: tree.timetable.clone(),
                 root: tree.root.clone(),
                 capacity: tree.capacity.clone(),
+                office: tree.office.clone(),
                 releases,
                 settings,
                 stops_unrecorded: Cell::new(0),
@@ -124,7 +128,13 @@ impl Inner {
             Request::Result { run } => queries::artefacts(&self, &run)?,
             Request::Artifact { run, name } => return queries::artefact(&self, &run, &name),
             Request::Resources => queries::resources(&self).await?,
-            Request::Backends => queries::backends(&self),
+            Request::Backends => backends::show(&self),
+            Request::BackendTest { name, spend } => backends::test(&self, &name, spend).await?,
+            Request::BackendDrain { name, reason } => {
+                backends::drain(&self, &who, &name, Some(reason)).await?
+            }
+            Request::BackendResume { name } => backends::drain(&self, &who, &name, None).await?,
+            Request::Jobs { run, state } => backends::jobs(&self, run, state).await?,
             Request::Tree => tree::show(&self).await,
             Request::Health => queries::health(&self).await?,
             Request::Explain { run } => queries::explain(&self, &run).await?,

@@ -4,6 +4,7 @@
 //! programme's `orchestrator-config.yaml` is accepted as it is: [`foreign`] maps what it can and lists
 //! what is not honoured. Absent: what only one workflow needs (that belongs into the workflow).
 
+pub mod backends;
 mod foreign;
 mod supervision;
 
@@ -56,6 +57,8 @@ pub struct Settings {
     /// Strategy, intensity and period of the groups of the supervision tree: `executing`, `workers`,
     /// `backends`, `runs`.
     pub supervision: Supervision,
+    /// Quantum backends beside the simulator, by name.
+    pub backends: backends::Backends,
     /// Log filter as in `RUST_LOG`.
     pub log: String,
     /// Keys of an accepted foreign file that this version does not honour.
@@ -155,6 +158,7 @@ impl Default for Settings {
             disk_pause_below_mib: None,
             disk_resume_from_mib: None,
             supervision: Supervision::default(),
+            backends: backends::Backends::new(),
             log: "info".to_owned(),
             not_honoured: Vec::new(),
         }
@@ -237,7 +241,8 @@ impl Settings {
                 self.worker_memory_mib
             ));
         }
-        let faults = self.supervision.faults();
+        let mut faults = self.supervision.faults();
+        faults.extend(backends::faults(&self.backends));
         if !faults.is_empty() {
             return wrong(faults.join("\nerror[EX-0022]: "));
         }

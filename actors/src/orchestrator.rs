@@ -61,6 +61,11 @@ impl std::fmt::Debug for Orchestrator {
 }
 
 impl Orchestrator {
+    fn prepare(&mut self, submission: &Submission) -> Result<submit::Prepared, SubmitError> {
+        let backends: Vec<String> = self.directory.backends.keys().cloned().collect();
+        submit::prepare(&self.shared, &self.catalog, &mut self.cache, submission, &backends)
+    }
+
     pub fn new(
         shared: Shared,
         directory: Directory,
@@ -225,7 +230,8 @@ impl Handler<Submit> for Orchestrator {
     fn handle(&mut self, message: Submit, _: &mut Self::Context) {
         let Submit { submission, by, reply } = message;
         journal::failpoint!("orchestrator.before-prepare");
-        let prepared = match submit::prepare(&self.shared, &self.catalog, &mut self.cache, &submission) {
+        let prepared = self.prepare(&submission);
+        let prepared = match prepared {
             Ok(prepared) => prepared,
             Err(error) => {
                 let _ = reply.send(Err(error));
@@ -426,7 +432,7 @@ impl Handler<Check> for Orchestrator {
 
     fn handle(&mut self, message: Check, _: &mut Self::Context) {
         let Check { submission, reply } = message;
-        let prepared = submit::prepare(&self.shared, &self.catalog, &mut self.cache, &submission);
+        let prepared = self.prepare(&submission);
         let _ = reply.send(prepared.map(|prepared| prepared.workflow.definition.clone()));
     }
 }

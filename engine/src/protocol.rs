@@ -171,13 +171,33 @@ pub enum Request {
         fault: FaultKind,
     },
     Doctor,
+    /// Asks a quantum backend what it is, and buys a job of few shots where that costs nothing or `spend`.
+    BackendTest {
+        name: String,
+        spend: bool,
+    },
+    /// A backend takes no further jobs.
+    BackendDrain {
+        name: String,
+        reason: String,
+    },
+    BackendResume {
+        name: String,
+    },
+    /// Quantum jobs, of a run, in a state (or `open`).
+    Jobs {
+        run: Option<String>,
+        state: Option<String>,
+    },
 }
 
 impl Request {
     /// What a person gives as the reason of this request, if it takes one.
     pub fn reason(&self) -> Option<&str> {
         match self {
-            Self::EmergencyStop { reason } | Self::DeadDismiss { reason, .. } => Some(reason),
+            Self::EmergencyStop { reason }
+            | Self::DeadDismiss { reason, .. }
+            | Self::BackendDrain { reason, .. } => Some(reason),
             Self::Approve { reason, .. }
             | Self::Reject { reason, .. }
             | Self::EmergencyClear { reason }

@@ -235,11 +235,6 @@ pub(super) async fn resources(inner: &Inner) -> Result<Value, ErrorReply> {
     }))
 }
 
-pub(super) fn backends(inner: &Inner) -> Value {
-    let backends: Vec<Value> = inner.shared.board.breakers().into_values().collect();
-    json!({ "backends": backends, "capacity": inner.capacity.backends })
-}
-
 pub(super) async fn health(inner: &Inner) -> Result<Value, ErrorReply> {
     let report = inner
         .health

@@ -3,6 +3,7 @@
 //! Rule: nothing is stored here but the embedded example's inputs; whatever is wrong with the
 //! submission is reported all at once.
 
+use crate::quantum_proxy::{ChainError, check_chains};
 use crate::records;
 use crate::shared::Shared;
 use engine::definition::{self, Definition, Library, LoadRequest, Problem, StageIndex, StageKind};
@@ -36,7 +37,9 @@ pub enum SubmitError {
     InputName(String),
     #[error("input {name} ({digest}) was not uploaded; upload it first")]
     NotUploaded { name: String, digest: String },
-    #[error("key {key} was used for {run} with other content: {differs}. Use another key, or submit the same")]
+    #[error(
+        "key {key} was used for {run} with other content: {differs}. Use another key, or submit the same"
+    )]
     KeyReused { key: String, run: String, differs: String },
     #[error("{open} runs are open, which is the limit; try later")]
     Busy { open: usize },
@@ -50,6 +53,8 @@ pub enum SubmitError {
     UnknownRun(String),
     #[error("{0} has no stage that only computes; there is nothing to compute again")]
     NothingComputes(String),
+    #[error("stage {stage}: {error}")]
+    Backend { stage: String, error: ChainError },
 }
 
 /// A submission that can become a run.
@@ -150,7 +155,21 @@ pub fn content_digest(definition: &[u8], inputs: &[ArtefactRef], seed: u64) -> S
     hasher.finalize().to_hex().to_string()
 }
 
+/// `backends` are the names of those that are set up.
 pub(super) fn prepare(
+    shared: &Shared,
+    catalog: &Catalog,
+    cache: &mut Cache,
+    submission: &Submission,
+    backends: &[String],
+) -> Result<Prepared, SubmitError> {
+    let prepared = read_whole(shared, catalog, cache, submission)?;
+    check_chains(&prepared.workflow.definition, backends)
+        .map_err(|(stage, error)| SubmitError::Backend { stage, error })?;
+    Ok(prepared)
+}
+
+fn read_whole(
     shared: &Shared,
     catalog: &Catalog,
     cache: &mut Cache,

@@ -129,11 +129,22 @@ pub enum Verb {
         #[arg(short, long)]
         watch: bool,
     },
-    /// Quantum backends and their breakers
+    /// Quantum backends: breakers, drains, queues, budgets
     Backends {
         /// Show it again every second
         #[arg(short, long)]
         watch: bool,
+    },
+    /// Test, drain or resume one quantum backend
+    #[command(subcommand)]
+    Backend(BackendVerb),
+    /// Quantum jobs, newest last
+    Jobs {
+        #[arg(long)]
+        run: Option<String>,
+        /// reserved, submitting, submitted, queued, running, fetching, done, failed, cancelled, lost, or open
+        #[arg(long)]
+        state: Option<String>,
     },
     /// The supervision tree
     Tree {
@@ -445,6 +456,25 @@ pub enum JournalVerb {
 }
 
 #[derive(Debug, Subcommand)]
+pub enum BackendVerb {
+    /// Ask it what it is, and run a job of one qubit and few shots where that costs nothing
+    Test {
+        name: String,
+        /// Run the job although it costs money
+        #[arg(long)]
+        spend: bool,
+    },
+    /// Take no further jobs; those that are there end by themselves
+    Drain {
+        name: String,
+        #[arg(long)]
+        reason: String,
+    },
+    /// Take jobs again
+    Resume { name: String },
+}
+
+#[derive(Debug, Subcommand)]
 pub enum AuditVerb {
     /// Check every record, the chain and the head
     Verify {
@@ -557,10 +587,14 @@ mod tests {
     #[test]
     fn runs_are_named_or_matched_and_never_neither_or_both() {
         for verb in ["pause", "resume", "cancel", "retry", "dead retry"] {
-            for right in ["run-1", "run-1 run-2", "--all", "--phase failed --user ada", "--older-than 7d --yes"] {
+            for right in
+                ["run-1", "run-1 run-2", "--all", "--phase failed --user ada", "--older-than 7d --yes"]
+            {
                 assert!(parse(&format!("executingctl {verb} {right}")).is_ok(), "{verb} {right}");
             }
-            for wrong in ["", "--yes", "--dry-run", "run-1 --all", "run-1 --phase failed", "--older-than soon"] {
+            for wrong in
+                ["", "--yes", "--dry-run", "run-1 --all", "run-1 --phase failed", "--older-than soon"]
+            {
                 assert!(parse(&format!("executingctl {verb} {wrong}")).is_err(), "{verb} {wrong}");
             }
         }

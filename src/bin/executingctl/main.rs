@@ -25,7 +25,7 @@ mod tree;
 mod verbs;
 mod watch;
 
-use args::{Cli, FaultName, Verb};
+use args::{BackendVerb, Cli, FaultName, Verb};
 use clap::FromArgMatches;
 use context::{Context, Outcome, refusal};
 use engine::protocol::{BatchAct, FaultKind, Request};
@@ -103,6 +103,14 @@ async fn perform(cli: &Cli) -> Outcome {
         Verb::Unpin { run: id, reason } => Request::Unpin { run: run(id), reason: reason.clone() },
         Verb::EmergencyStop { reason } => Request::EmergencyStop { reason: reason.clone() },
         Verb::EmergencyClear { reason } => Request::EmergencyClear { reason: reason.clone() },
+        Verb::Backend(BackendVerb::Test { name, spend }) => {
+            Request::BackendTest { name: name.clone(), spend: *spend }
+        }
+        Verb::Backend(BackendVerb::Drain { name, reason }) => {
+            Request::BackendDrain { name: name.clone(), reason: reason.clone() }
+        }
+        Verb::Backend(BackendVerb::Resume { name }) => Request::BackendResume { name: name.clone() },
+        Verb::Jobs { run, state } => Request::Jobs { run: run.clone(), state: state.clone() },
         Verb::Deployments => Request::Deployments,
         Verb::Rollback { release } => Request::Rollback { release: release.clone() },
         Verb::Inject { child, fault, seconds } => Request::Inject {

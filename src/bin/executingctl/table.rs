@@ -147,7 +147,8 @@ pub fn rows(columns: &[String], rows: &[Vec<String>], width: Option<usize>) -> S
             .collect();
         let lines = cells.iter().map(Vec::len).max().unwrap_or(1);
         for i in 0..lines {
-            let part: Vec<String> = cells.iter().map(|cell| cell.get(i).cloned().unwrap_or_default()).collect();
+            let part: Vec<String> =
+                cells.iter().map(|cell| cell.get(i).cloned().unwrap_or_default()).collect();
             line(&part, "");
         }
     }
@@ -203,7 +204,8 @@ mod tests {
     }
 
     fn wide() -> (Vec<String>, Vec<Vec<String>>) {
-        let columns = strings(&["run", "workflow", "phase", "user", "submitted", "ended", "message", "pinned"]);
+        let columns =
+            strings(&["run", "workflow", "phase", "user", "submitted", "ended", "message", "pinned"]);
         let row = strings(&[
             "run-000001",
             "a-workflow-with-a-name-that-has-no-end-but-this-one",
