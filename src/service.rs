@@ -3,12 +3,17 @@
 //! Rule: reading verbs never wait for an actor's mailbox when the board or the journal knows the answer;
 //! changing verbs go to the one actor that owns the thing. Start at [`DaemonService::call`].
 
+mod backends;
+mod batch;
 mod changes;
+mod dead;
 mod follow;
 mod housekeeping;
+mod overview;
 mod queries;
 mod replies;
 mod steer;
+mod timetable;
 mod tree;
 mod uploads;
 
@@ -20,8 +25,10 @@ use actors::directory::Directory;
 use actors::health::Health;
 use actors::housekeeper::Housekeeper;
 use actors::orchestrator::Orchestrator;
+use actors::quantum_proxy::Office;
 use actors::releases::Releases;
 use actors::shared::Shared;
+use actors::timetable::Timekeeper;
 use engine::limits::REASON_BYTES_MAX;
 use engine::placement::Capacity;
 use engine::protocol::{ErrorReply, Request};
@@ -43,8 +50,10 @@ struct Inner {
     orchestrator: ActorRef<Orchestrator>,
     health: ActorRef<Health>,
     housekeeper: ActorRef<Housekeeper>,
+    timetable: ActorRef<Timekeeper>,
     root: SupervisorRef,
     capacity: Capacity,
+    office: Office,
     releases: Releases,
     settings: Settings,
     /// Emergency stops in force that the journal does not hold yet.
@@ -72,8 +81,10 @@ impl DaemonService {
                 orchestrator: tree.orchestrator.clone(),
                 health: tree.health.clone(),
                 housekeeper: tree.housekeeper.clone(),
+                timetable: tree.timetable.clone(),
                 root: tree.root.clone(),
                 capacity: tree.capacity.clone(),
+                office: tree.office.clone(),
                 releases,
                 settings,
                 stops_unrecorded: Cell::new(0),
@@ -110,7 +121,14 @@ impl Inner {
             Request::Have { digest } => uploads::have(&self, &digest)?,
             Request::Upload { digest, bytes } => return uploads::begin(&self, &digest, bytes),
             Request::Submit(submission) => changes::submit(&self, who, submission).await?,
-            Request::List { workflow, phase, limit } => queries::list(&self, workflow, phase, limit),
+            Request::List(asked) => batch::list(&self, &asked)?,
+            Request::Batch(asked) => batch::batch(&self, who, asked).await?,
+            Request::Dead { filter, limit, after } => {
+                dead::list(&self, &filter, limit, after.as_deref()).await?
+            }
+            Request::DeadDismiss { run, reason } => dead::dismiss(&self, &who, run, reason).await?,
+            Request::Overview => overview::overview(&self).await?,
+            Request::Schedule(asked) => timetable::schedule(&self, &who, asked).await?,
             Request::Show { run } => queries::show(&self, &run)?,
             Request::Events { run, from } => queries::events(&self, &run, from)?,
             Request::Follow { run, from } => return follow::follow(self, run, from),
@@ -118,7 +136,13 @@ impl Inner {
             Request::Result { run } => queries::artefacts(&self, &run)?,
             Request::Artifact { run, name } => return queries::artefact(&self, &run, &name),
             Request::Resources => queries::resources(&self).await?,
-            Request::Backends => queries::backends(&self),
+            Request::Backends => backends::show(&self),
+            Request::BackendTest { name, spend } => backends::test(&self, &name, spend).await?,
+            Request::BackendDrain { name, reason } => {
+                backends::drain(&self, &who, &name, Some(reason)).await?
+            }
+            Request::BackendResume { name } => backends::drain(&self, &who, &name, None).await?,
+            Request::Jobs { run, state } => backends::jobs(&self, run, state).await?,
             Request::Tree => tree::show(&self).await,
             Request::Health => queries::health(&self).await?,
             Request::Explain { run } => queries::explain(&self, &run).await?,

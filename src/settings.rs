@@ -4,6 +4,7 @@
 //! programme's `orchestrator-config.yaml` is accepted as it is: [`foreign`] maps what it can and lists
 //! what is not honoured. Absent: what only one workflow needs (that belongs into the workflow).
 
+pub mod backends;
 mod foreign;
 pub mod roles;
 mod supervision;
@@ -61,6 +62,8 @@ pub struct Settings {
     pub cpu_overcommit: bool,
     /// Users (`name`) and groups (`@name`) to roles: viewer, operator, approver, admin.
     pub roles: roles::Roles,
+    /// Quantum backends beside the simulator, by name.
+    pub backends: backends::Backends,
     /// Log filter as in `RUST_LOG`.
     pub log: String,
     /// Keys of an accepted foreign file that this version does not honour.
@@ -162,6 +165,7 @@ impl Default for Settings {
             supervision: Supervision::default(),
             cpu_overcommit: false,
             roles: roles::Roles::default(),
+            backends: backends::Backends::new(),
             log: "info".to_owned(),
             not_honoured: Vec::new(),
         }
@@ -244,7 +248,8 @@ impl Settings {
                 self.worker_memory_mib
             ));
         }
-        let faults = self.supervision.faults();
+        let mut faults = self.supervision.faults();
+        faults.extend(backends::faults(&self.backends));
         if !faults.is_empty() {
             return wrong(faults.join("\nerror[EX-0022]: "));
         }

@@ -27,4 +27,5 @@ pub mod shared;
 pub mod solver_worker;
 pub mod stages;
 pub mod steering;
+pub mod timetable;
 pub mod worker_drive;

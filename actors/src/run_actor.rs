@@ -437,7 +437,7 @@ impl RunActor {
                 journal::failpoint!("run.request-placement");
                 let spec = &run.definition().stages[stage.0 as usize];
                 let mut demand = demand.clone();
-                demand.backend = stages::backend(spec);
+                demand.backend = stages::backend(spec, &run.params_of(*stage));
                 if demand.memory_mib == 0 && stages::uses_worker_process(spec.kind) {
                     demand.memory_mib = self.shared.limits.worker_memory_mib;
                 }
@@ -599,7 +599,9 @@ impl RunActor {
                 let backend = self
                     .run
                     .as_ref()
-                    .and_then(|run| stages::backend(&run.definition().stages[work.stage.0 as usize]))
+                    .and_then(|run| {
+                        stages::backend(run.definition().stages.get(work.stage.0 as usize)?, &work.params)
+                    })
                     .unwrap_or_default();
                 match self.directory.backends.get(&backend) {
                     Some(proxy) => proxy.tell(quantum_proxy::Execute { work, undo }),

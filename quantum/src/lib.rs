@@ -12,6 +12,7 @@
 pub mod backends;
 pub mod breaker;
 pub mod circuit;
+pub mod index_encoding;
 pub mod ising;
 pub mod noise;
 pub mod openqasm;

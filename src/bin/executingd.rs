@@ -4,13 +4,14 @@
 //! Whatever goes wrong at start is one error with a code, and leaves the data as it was.
 
 use actors::checkpointer::Checkpointer;
+use actors::quantum_proxy::{Desks, Office};
 use actors::releases::Releases;
 use actors::room::RoomLimits;
 use actors::shared::{Limits, Shared};
 use clap::Parser;
 use executing::control;
 use executing::service::DaemonService;
-use executing::settings::Settings;
+use executing::settings::{Settings, backends};
 use executing::tree::{self, Size};
 use executing::{catalog, systemd, telemetry};
 use std::fs::{File, OpenOptions};
@@ -258,6 +259,20 @@ fn open_stores(settings: &Settings) -> Result<(Shared, Releases), Failure> {
     Ok((Shared::new(journal, checkpoints, checkpointer, artefacts, spawner, limits), releases))
 }
 
+/// For drills, where `fault_injection` is on: waits between calls to quantum backends are divided by it.
+const HURRY: &str = "EXECUTING_DRILL_HURRY";
+
+/// The quantum backends and what the journal knows of them.
+fn open_office(settings: &Settings, shared: &Shared) -> Result<Office, Failure> {
+    let refused = |e: &dyn std::fmt::Display| Failure::new(EXIT_INVALID, "EX-0486", e);
+    let setups = backends::setups(&settings.backends, &settings.state).map_err(|e| refused(&e.0))?;
+    let desks = Desks::open(&shared.journal, setups)
+        .map_err(|e| Failure::new(EXIT_TRY_LATER, "EX-0014", format!("budgets of quantum backends: {e}")))?;
+    let hurry = std::env::var(HURRY).ok().filter(|_| settings.fault_injection);
+    let hurry = hurry.and_then(|text| text.parse().ok()).unwrap_or(1).max(1);
+    Ok(Office::of(shared, desks, hurry))
+}
+
 async fn serve(settings: Settings, shared: Shared, releases: Releases) -> Result<(), Failure> {
     let metrics = telemetry::start_metrics(&settings.state)
         .map_err(|e| Failure::new(EXIT_TRY_LATER, "EX-0012", format!("metrics: {e}")))?;
@@ -273,13 +288,15 @@ async fn serve(settings: Settings, shared: Shared, releases: Releases) -> Result
         cpu_cores: settings.cpu_cores,
         memory_mib: settings.memory_mib,
         worker_slots: settings.worker_slots,
-        simulator_jobs: settings.simulator_jobs,
+        backends: backends::capacity(&settings.backends, settings.simulator_jobs),
     };
+    let office = open_office(&settings, &shared)?;
     journal::failpoint!("daemon.listening");
     let tree = tree::start(
         &shared,
         Arc::new(catalog::catalog()),
         releases.clone(),
+        office,
         size,
         &settings.supervision,
         settings.fault_injection,

@@ -4,6 +4,7 @@ use super::replies::{self, error, exit};
 use super::{CHANGE_WAIT, Inner, steer};
 use crate::control::Caller;
 use actors::orchestrator::{Control, Submit, ToAll};
+use actors::quantum_proxy::{SIMULATOR, TEST_RUN};
 use actors::records::Principal;
 use actors::run_actor::DriveError;
 use actors::{deployer, emergency, solver_worker};
@@ -163,6 +164,8 @@ async fn freeze(inner: &Inner, who: &Caller, frozen: bool) -> Result<(), ErrorRe
     answer("the deployer", answered).await?.map_err(replies::from_stage)
 }
 
+/// An emergency stop waits so long for vendors to confirm that they have cancelled.
+const EMERGENCY_ORDERS_WAIT: std::time::Duration = std::time::Duration::from_secs(3);
 /// An emergency stop waits so long for each of its records, and holds without them.
 const EMERGENCY_RECORD_WAIT: std::time::Duration = std::time::Duration::from_millis(500);
 
@@ -191,18 +194,31 @@ async fn tell_runs(inner: &Inner, who: &Caller) -> bool {
     }
 }
 
-/// Quantum jobs that are being worked on, by the name of their stream.
-fn open_jobs(inner: &Inner) -> Vec<String> {
+/// Jobs of the simulator that are being worked on, by the name of their stream; they end with their workers.
+fn simulated_jobs(inner: &Inner) -> Vec<String> {
     let mut jobs = Vec::new();
     for run in inner.shared.board.live_runs() {
         for (i, stage) in run.definition().stages.iter().enumerate() {
-            let fence = run.fence(StageIndex(i as u32));
-            if let (engine::definition::StageKind::QaoaOptimization, Some(fence)) = (stage.kind, fence) {
-                jobs.push(format!("jobs/{}/{}@{}", run.id(), stage.path, fence.0));
+            let index = StageIndex(i as u32);
+            if let (engine::definition::StageKind::QaoaOptimization, Some(fence)) =
+                (stage.kind, run.fence(index))
+            {
+                let backend = actors::stages::backend(stage, &run.params_of(index));
+                if backend.as_deref() == Some(SIMULATOR) {
+                    jobs.push(format!("jobs/{}/{}@{}", run.id(), stage.path, fence.0));
+                }
             }
         }
     }
     jobs
+}
+
+/// Has every quantum order ended; those that ended, and those that may run and cost.
+async fn stop_orders(inner: &Inner, reason: &str) -> (Vec<String>, Vec<String>) {
+    let mut prefixes: Vec<String> =
+        inner.shared.board.live_runs().iter().map(|run| format!("jobs/{}/", run.id())).collect();
+    prefixes.push(format!("jobs/{TEST_RUN}/"));
+    inner.office.stop(&prefixes, &format!("emergency stop: {reason}"), EMERGENCY_ORDERS_WAIT).await
 }
 
 /// Tells every executor to end its attempts. A full control lane empties within a few messages; one that does
@@ -224,7 +240,7 @@ async fn abandon_all(inner: &Inner) {
 
 /// Stops all work now. The order matters: refuse new work, end what runs, then freeze deployments.
 async fn emergency_stop(inner: &Rc<Inner>, who: &Caller, reason: String) -> Result<Value, ErrorReply> {
-    let jobs = open_jobs(inner);
+    let mut jobs = simulated_jobs(inner);
     inner.stops_unrecorded.set(inner.stops_unrecorded.get() + 1);
     inner.shared.set_emergency(Some(reason.clone()));
     let busy_workers = inner
@@ -244,7 +260,10 @@ async fn emergency_stop(inner: &Rc<Inner>, who: &Caller, reason: String) -> Resu
     abandon_all(inner).await;
     let stopped: Vec<String> = inner.shared.board.live_runs().iter().map(|run| run.id().to_owned()).collect();
     let noted = note_stop(inner, who, &reason).await;
-    let told = tell_runs(inner, who).await;
+    // Vendors are told while the records are written; who does not answer in time is told on.
+    let (told, (cancelled, not_cancellable)) =
+        futures::join!(tell_runs(inner, who), stop_orders(inner, &reason));
+    jobs.extend(cancelled);
     let frozen = match tokio::time::timeout(EMERGENCY_RECORD_WAIT, freeze(inner, who, true)).await {
         Ok(frozen) => frozen.is_ok(),
         Err(_) => false,
@@ -268,7 +287,8 @@ async fn emergency_stop(inner: &Rc<Inner>, who: &Caller, reason: String) -> Resu
         });
     }
     Ok(json!({
-        "stopped_runs": stopped, "killed_workers": busy_workers, "cancelled_jobs": jobs, "not_cancellable": [],
+        "stopped_runs": stopped, "killed_workers": busy_workers, "cancelled_jobs": jobs,
+        "not_cancellable": not_cancellable,
         "journaled": noted && told && frozen,
     }))
 }

@@ -68,6 +68,7 @@ pub(super) fn from_submit(refused: SubmitError) -> ErrorReply {
         SubmitError::NotDone { .. } => error("EX-0020", exit::CONFLICT, message),
         SubmitError::Deadline(_) => error("EX-0122", exit::INVALID, message),
         SubmitError::NothingComputes(_) => error("EX-0024", exit::INVALID, message),
+        SubmitError::Backend { ref error, .. } => self::error(error.code(), exit::INVALID, message),
         SubmitError::Busy { .. } => error("EX-0009", exit::TRY_LATER, message),
         SubmitError::Stopped(_) => error("EX-0018", exit::TRY_LATER, message),
         SubmitError::NotDurable(_) | SubmitError::NoRoom(_) => error("EX-0013", exit::TRY_LATER, message),

@@ -5,7 +5,7 @@
 //! always held them for: root and the daemon's own user admin, others operator. Start at [`Roles::of`].
 
 use super::SettingsError;
-use engine::protocol::Request;
+use engine::protocol::{Request, ScheduleRequest};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -83,7 +83,13 @@ fn groups_of(name: &str) -> Vec<String> {
 /// The least role that a request asks for. An approval is judged at its gate, which knows the roles it wants.
 pub fn least(request: &Request) -> Role {
     match request {
-        Request::List { .. }
+        Request::List(_)
+        | Request::Dead { .. }
+        | Request::Overview
+        | Request::Jobs { .. }
+        | Request::Schedule(
+            ScheduleRequest::List | ScheduleRequest::Show { .. } | ScheduleRequest::Next { .. },
+        )
         | Request::Show { .. }
         | Request::Events { .. }
         | Request::Follow { .. }

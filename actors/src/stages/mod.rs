@@ -59,10 +59,13 @@ pub const fn uses_worker_process(kind: StageKind) -> bool {
     matches!(executor(kind), Executor::Worker) || matches!(kind, StageKind::QaoaOptimization)
 }
 
-/// The quantum backend a stage asks for: as it says, or the simulator, which is always there.
-pub fn backend(spec: &StageSpec) -> Option<String> {
+/// The quantum backend a stage with these parameters asks for first: as it says, or the simulator, which is
+/// always there.
+pub fn backend(spec: &StageSpec, params: &str) -> Option<String> {
     match executor(spec.kind) {
-        Executor::Quantum => Some(spec.demand.backend.clone().unwrap_or_else(|| "simulator".to_owned())),
+        Executor::Quantum => {
+            Some(crate::quantum_proxy::first_backend(params, spec.demand.backend.as_deref()))
+        }
         _ => None,
     }
 }
