@@ -6,6 +6,7 @@ mod arrows;
 mod bad_input;
 mod control;
 mod control_connections;
+mod control_states;
 mod demo;
 mod deployment;
 mod disk;
