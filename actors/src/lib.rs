@@ -24,6 +24,6 @@ pub mod run_actor;
 pub mod scheduler;
 pub mod shared;
 pub mod solver_worker;
-pub mod timetable;
 pub mod stages;
+pub mod timetable;
 pub mod worker_drive;

@@ -236,7 +236,8 @@ impl Client {
     pub async fn upload_bytes(&mut self, content: &[u8]) -> Result<String, ClientError> {
         let digest = format!("b3:{}", blake3::hash(content).to_hex());
         if !self.has(&digest).await? {
-            self.send_content(&digest, content.len() as u64, Path::new("-"), &mut &content[..], &mut |_| {}).await?;
+            self.send_content(&digest, content.len() as u64, Path::new("-"), &mut &content[..], &mut |_| {})
+                .await?;
         }
         Ok(digest)
     }

@@ -3,11 +3,11 @@
 //! Rule: a filter is evaluated here and once; each run then decides for itself, as if it had been asked alone,
 //! and its refusal is part of the answer. Absent: what an act does to a run. Start at [`batch`].
 
+use super::Inner;
 use super::changes;
 use super::dead;
 use super::queries::time;
 use super::replies::{error, exit};
-use super::Inner;
 use crate::control::Caller;
 use actors::board::Summary;
 use engine::limits::{BATCH_AT_ONCE, BATCH_NAMED_MAX, BATCH_REFUSALS_MAX, PAGE_RECORDS_MAX};
@@ -80,19 +80,25 @@ pub(super) async fn batch(inner: &Rc<Inner>, who: Caller, batch: Batch) -> Resul
     let act = batch.act;
     let asked = matched.iter().map(|run| {
         let (who, run) = (who.clone(), run.clone());
-        async move {
-            changes::change(inner, who, request(act.name(), &run)?).await
-        }
+        async move { changes::change(inner, who, request(act.name(), &run)?).await }
     });
     let answers: Vec<_> = futures::stream::iter(asked).buffered(BATCH_AT_ONCE).collect().await;
     let (mut done, mut refused) = (Vec::new(), Vec::new());
     for (run, answer) in matched.iter().zip(answers) {
         match answer {
             Ok(_) => done.push(json!(run)),
-            Err(refusal) => refused.push(json!({ "run": run, "code": refusal.code, "message": refusal.message })),
+            Err(refusal) => {
+                refused.push(json!({ "run": run, "code": refusal.code, "message": refusal.message }))
+            }
         }
     }
-    tracing::info!(by = who.name, act = act.name(), done = done.len(), refused = refused.len(), "A batch was done.");
+    tracing::info!(
+        by = who.name,
+        act = act.name(),
+        done = done.len(),
+        refused = refused.len(),
+        "A batch was done."
+    );
     let refusals = refused.len();
     refused.truncate(BATCH_REFUSALS_MAX);
     let mut answer = json!({ "matched": matched.len(), "done": done, "refused": refused });
@@ -244,7 +250,10 @@ mod tests {
         };
         let some = |text: &str| Some(text.to_owned());
         assert_eq!(found(RunFilter::default()), [1, 2, 3]);
-        assert_eq!(found(RunFilter { workflow: some("a"), phase: some("running"), ..Default::default() }), [1]);
+        assert_eq!(
+            found(RunFilter { workflow: some("a"), phase: some("running"), ..Default::default() }),
+            [1]
+        );
         assert_eq!(found(RunFilter { user: some("bob"), ..Default::default() }), [3]);
         assert_eq!(found(RunFilter { older_than_ms: Some(1_000), ..Default::default() }), [1, 2, 3]);
         assert_eq!(found(RunFilter { older_than_ms: Some(1_001), ..Default::default() }), [1]);

@@ -48,9 +48,10 @@ pub(super) async fn list(
 ) -> Result<Value, ErrorReply> {
     let matcher = Matcher::new(filter, inner.shared.clock.now_ms())?;
     let books = inner.shared.books.now();
-    let mut letters: Vec<Summary> = inner.shared.board.select(|runs| {
-        runs.filter(|run| is_dead(run, &books) && matcher.fits(run)).cloned().collect()
-    });
+    let mut letters: Vec<Summary> = inner
+        .shared
+        .board
+        .select(|runs| runs.filter(|run| is_dead(run, &books) && matcher.fits(run)).cloned().collect());
     let total = letters.len();
     if let Some(after) = after {
         letters.retain(|run| run.run.as_str() < after);

@@ -78,7 +78,11 @@ fn row(inner: &Inner, run: &Arc<Run>, now: u64) -> Value {
         done += if run.stage(stage).is_done() {
             1.0
         } else {
-            inner.shared.board.progress(run.id(), stage.0).map_or(0.0, |progress| progress.done.clamp(0.0, 1.0))
+            inner
+                .shared
+                .board
+                .progress(run.id(), stage.0)
+                .map_or(0.0, |progress| progress.done.clamp(0.0, 1.0))
         };
     }
     let running: Vec<Value> = running(run)

@@ -3,8 +3,8 @@
 //! Rule: a schedule is taken only if its submission would be, so that what can be wrong is told to the person
 //! who is there, not to the log at night.
 
-use super::replies::{self, error, exit};
 use super::queries::time;
+use super::replies::{self, error, exit};
 use super::{ANSWER_WAIT, CHANGE_WAIT, Inner};
 use crate::control::Caller;
 use actors::orchestrator::Check;
@@ -55,7 +55,9 @@ pub(super) async fn schedule(
             let table = look(inner).await?;
             let entry = entry(&table, &name)?;
             let count = count.clamp(1, NEXT_MAX);
-            Ok(json!({ "schedule": name, "timezone": entry.spec.timezone, "next": next(&name, entry, count) }))
+            Ok(
+                json!({ "schedule": name, "timezone": entry.spec.timezone, "next": next(&name, entry, count) }),
+            )
         }
     }
 }
@@ -91,7 +93,11 @@ async fn change(inner: &Inner, who: &Caller, input: Input) -> Result<(), ErrorRe
     match tokio::time::timeout(CHANGE_WAIT, answered).await {
         Ok(Ok(answer)) => answer.map_err(refused),
         Ok(Err(_)) => Err(replies::busy("the timetable")),
-        Err(_) => Err(error("EX-0010", exit::TIMEOUT, "the timetable did not answer in time; look with `schedule show`")),
+        Err(_) => Err(error(
+            "EX-0010",
+            exit::TIMEOUT,
+            "the timetable did not answer in time; look with `schedule show`",
+        )),
     }
 }
 
@@ -109,7 +115,8 @@ fn entry<'t>(table: &'t Timetable, name: &str) -> Result<&'t Entry, ErrorReply> 
 }
 
 async fn add(inner: &Inner, who: &Caller, asked: ScheduleSpec) -> Result<Value, ErrorReply> {
-    let ScheduleSpec { name, cron, timezone, overlap, catch_up, jitter_ms, interval_ms_min, submission } = asked;
+    let ScheduleSpec { name, cron, timezone, overlap, catch_up, jitter_ms, interval_ms_min, submission } =
+        asked;
     let submission = Submission { key: None, ..submission };
     let (reply, answered) = oneshot::channel();
     let check = Check { submission: submission.clone(), reply };
@@ -125,8 +132,9 @@ async fn add(inner: &Inner, who: &Caller, asked: ScheduleSpec) -> Result<Value, 
         );
         return Err(error("EX-0064", exit::INVALID, message));
     }
-    let text = serde_json::to_string(&submission)
-        .map_err(|e| error("EX-0064", exit::INVALID, format!("what is to be submitted cannot be kept: {e}")))?;
+    let text = serde_json::to_string(&submission).map_err(|e| {
+        error("EX-0064", exit::INVALID, format!("what is to be submitted cannot be kept: {e}"))
+    })?;
     if text.len() > SUBMISSION_BYTES_MAX {
         let message = format!(
             "the workflow takes {} bytes, at most {SUBMISSION_BYTES_MAX} are kept with a schedule",

@@ -4,6 +4,7 @@
 mod ampel360;
 mod arrows;
 mod bad_input;
+mod client;
 mod control;
 mod control_connections;
 mod demo;
@@ -19,4 +20,5 @@ mod orphans;
 mod programs;
 mod repeat;
 mod reproduce;
+mod timetable;
 mod workers;

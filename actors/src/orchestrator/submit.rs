@@ -36,7 +36,9 @@ pub enum SubmitError {
     InputName(String),
     #[error("input {name} ({digest}) was not uploaded; upload it first")]
     NotUploaded { name: String, digest: String },
-    #[error("key {key} was used for {run} with other content: {differs}. Use another key, or submit the same")]
+    #[error(
+        "key {key} was used for {run} with other content: {differs}. Use another key, or submit the same"
+    )]
     KeyReused { key: String, run: String, differs: String },
     #[error("{open} runs are open, which is the limit; try later")]
     Busy { open: usize },

@@ -168,16 +168,32 @@ impl Event {
 /// What somebody wants, or the world reports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
-    Add { name: String, spec: Box<Spec> },
-    Remove { name: String },
-    Pause { name: String, reason: String },
-    Resume { name: String },
+    Add {
+        name: String,
+        spec: Box<Spec>,
+    },
+    Remove {
+        name: String,
+    },
+    Pause {
+        name: String,
+        reason: String,
+    },
+    Resume {
+        name: String,
+    },
     /// Submit now.
-    Run { name: String },
+    Run {
+        name: String,
+    },
     /// Look at the clock.
     Tick,
     /// How a submission went.
-    Settled { name: String, key: String, outcome: Outcome },
+    Settled {
+        name: String,
+        key: String,
+        outcome: Outcome,
+    },
 }
 
 /// What must now be done.

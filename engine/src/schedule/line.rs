@@ -185,10 +185,10 @@ mod tests {
 
     #[test]
     fn zones_of_half_hours_and_of_the_far_side_of_the_date_line_are_kept_apart() {
-        assert_eq!(next("0 9 * * 1-5", "Asia/Kolkata", "2026-01-02T00:00:00Z", 2), [
-            "2026-01-02 09:00 IST",
-            "2026-01-05 09:00 IST"
-        ]);
+        assert_eq!(
+            next("0 9 * * 1-5", "Asia/Kolkata", "2026-01-02T00:00:00Z", 2),
+            ["2026-01-02 09:00 IST", "2026-01-05 09:00 IST"]
+        );
         let line = Line::read("0 0 1 1 *", "Pacific/Kiritimati").unwrap();
         assert_eq!(line.next_after(ms("2026-06-01T00:00:00Z")), Some(ms("2026-12-31T10:00:00Z")));
     }
@@ -196,7 +196,8 @@ mod tests {
     #[test]
     fn what_is_no_line_is_refused_with_the_reason() {
         let why = |line: &str, zone: &str| Line::read(line, zone).unwrap_err().to_string();
-        for wrong in ["", "* * * *", "* * * * * *", "60 * * * *", "* 24 * * *", "0 0 0 * *", "x * * * *", "@often"]
+        for wrong in
+            ["", "* * * *", "* * * * * *", "60 * * * *", "* 24 * * *", "0 0 0 * *", "x * * * *", "@often"]
         {
             assert!(why(wrong, "UTC").contains("no cron line"), "{wrong}: {}", why(wrong, "UTC"));
         }
@@ -209,7 +210,10 @@ mod tests {
     fn the_30th_of_february_never_comes_and_the_29th_does_in_four_years() {
         let from = ms("2025-01-01T00:00:00Z");
         assert_eq!(Line::read("0 0 30 2 *", "UTC").unwrap().next_after(from), None);
-        assert_eq!(Line::read("0 0 29 2 *", "UTC").unwrap().next_after(from), Some(ms("2028-02-29T00:00:00Z")));
+        assert_eq!(
+            Line::read("0 0 29 2 *", "UTC").unwrap().next_after(from),
+            Some(ms("2028-02-29T00:00:00Z"))
+        );
     }
 
     #[test]

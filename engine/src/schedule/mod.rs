@@ -165,7 +165,8 @@ impl Timetable {
             }
             Input::Tick => {
                 let mut decision = Decision::default();
-                for name in self.entries.iter().filter(|(_, entry)| entry.wants(now_ms)).map(|(name, _)| name) {
+                for name in self.entries.iter().filter(|(_, entry)| entry.wants(now_ms)).map(|(name, _)| name)
+                {
                     let mut draft = Draft::new(self, name, now_ms, is_open);
                     draft.tick();
                     decision.events.append(&mut draft.decision.events);

@@ -2,9 +2,9 @@
 //!
 //! Rule: whatever could submit without end is refused before it is taken.
 
+use super::Timetable;
 use super::event::{CatchUp, Refusal, Spec};
 use super::line::{Line, LineError, MINUTE_MS};
-use super::Timetable;
 
 /// Schedules there may be; each tick compares so many numbers.
 pub const SCHEDULES_MAX: usize = 1_000;

@@ -557,10 +557,14 @@ mod tests {
     #[test]
     fn runs_are_named_or_matched_and_never_neither_or_both() {
         for verb in ["pause", "resume", "cancel", "retry", "dead retry"] {
-            for right in ["run-1", "run-1 run-2", "--all", "--phase failed --user ada", "--older-than 7d --yes"] {
+            for right in
+                ["run-1", "run-1 run-2", "--all", "--phase failed --user ada", "--older-than 7d --yes"]
+            {
                 assert!(parse(&format!("executingctl {verb} {right}")).is_ok(), "{verb} {right}");
             }
-            for wrong in ["", "--yes", "--dry-run", "run-1 --all", "run-1 --phase failed", "--older-than soon"] {
+            for wrong in
+                ["", "--yes", "--dry-run", "run-1 --all", "run-1 --phase failed", "--older-than soon"]
+            {
                 assert!(parse(&format!("executingctl {verb} {wrong}")).is_err(), "{verb} {wrong}");
             }
         }

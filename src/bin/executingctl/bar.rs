@@ -24,7 +24,14 @@ pub struct Bar {
 
 impl Bar {
     fn new(total: u64, style: &'static str) -> Self {
-        Self { bar: ProgressBar::hidden(), begun: Instant::now(), total, style, shown: false, name: String::new() }
+        Self {
+            bar: ProgressBar::hidden(),
+            begun: Instant::now(),
+            total,
+            style,
+            shown: false,
+            name: String::new(),
+        }
     }
 
     pub fn of_bytes(total: u64) -> Self {

@@ -23,7 +23,12 @@ fn filter(given: &Filter) -> RunFilter {
 }
 
 /// `pause`, `resume`, `cancel`, `retry`: one named run is asked as ever, anything else is a batch.
-pub async fn act(context: &Context, act: BatchAct, many: &Many, single: impl Fn(String) -> Request) -> Outcome {
+pub async fn act(
+    context: &Context,
+    act: BatchAct,
+    many: &Many,
+    single: impl Fn(String) -> Request,
+) -> Outcome {
     match many.runs.as_slice() {
         [run] if !many.dry_run => context.show(&single(run.clone())).await,
         _ => batch(context, act, many, false).await,

@@ -208,10 +208,13 @@ mod tests {
 
     #[test]
     fn a_table_shows_every_field_once_with_the_run_first() {
-        let text = table(&json!({"runs": [
-            {"zeal": 1, "phase": "running", "run": "r-1"},
-            {"phase": "failed", "run": "r-2", "error": {"code": "EX-0501"}},
-        ]}), None);
+        let text = table(
+            &json!({"runs": [
+                {"zeal": 1, "phase": "running", "run": "r-1"},
+                {"phase": "failed", "run": "r-2", "error": {"code": "EX-0501"}},
+            ]}),
+            None,
+        );
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines[0].split_whitespace().collect::<Vec<_>>(), ["RUN", "PHASE", "ERROR", "ZEAL"]);
         assert_eq!(lines[1].split_whitespace().collect::<Vec<_>>(), ["r-1", "running", "1"]);

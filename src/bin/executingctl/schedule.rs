@@ -27,7 +27,8 @@ pub async fn schedule(context: &Context, verb: &ScheduleVerb) -> Outcome {
 
 async fn add(context: &Context, args: &ScheduleAdd) -> Outcome {
     // Before anything is uploaded. The daemon checks it again, with the clock.
-    Line::read(&args.cron, &args.timezone).map_err(|error: LineError| refusal("EX-0064", 8, error.to_string()))?;
+    Line::read(&args.cron, &args.timezone)
+        .map_err(|error: LineError| refusal("EX-0064", 8, error.to_string()))?;
     let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let (mut client, submission) = submit::ready(context, &args.submission).await?;
     let spec = ScheduleSpec {

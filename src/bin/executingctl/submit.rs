@@ -105,15 +105,8 @@ fn prepare(args: &args::Submission) -> Result<Prepared, ErrorReply> {
         ErrorReply { problems: problems.clone(), ..refusal(&code, 8, inputs::summary(&problems)) }
     })?;
     let workflow = if is_builtin { Some(file.clone()) } else { args.workflow.clone() };
-    let submission = Submission {
-        yaml,
-        file,
-        workflow,
-        params,
-        inputs: BTreeMap::new(),
-        key: None,
-        again: None,
-    };
+    let submission =
+        Submission { yaml, file, workflow, params, inputs: BTreeMap::new(), key: None, again: None };
     Ok(Prepared { submission, files, warnings })
 }
 

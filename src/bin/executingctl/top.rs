@@ -110,7 +110,8 @@ async fn live(mut client: Client, every: Duration) -> Outcome {
     let mut clock = tokio::time::interval(every);
     clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        let (columns, lines) = terminal::size().map_or((80, 24), |(columns, lines)| (columns.into(), lines.into()));
+        let (columns, lines) =
+            terminal::size().map_or((80, 24), |(columns, lines)| (columns.into(), lines.into()));
         let mut picture = draw(&overview, columns, lines, compact);
         if held && let Some(first) = picture.first_mut() {
             *first = shortened(&format!("{first}  (held)"), columns);
@@ -188,7 +189,8 @@ fn percent(of: &Value, key: &str) -> String {
 pub fn draw(overview: &Value, columns: usize, lines: usize, compact: bool) -> Vec<String> {
     let mut picture = head(overview);
     let alerts = list(overview, "alerts");
-    picture.extend(alerts.iter().take(ALERTS_MAX).filter_map(Value::as_str).map(|alert| format!("! {alert}")));
+    picture
+        .extend(alerts.iter().take(ALERTS_MAX).filter_map(Value::as_str).map(|alert| format!("! {alert}")));
     if alerts.len() > ALERTS_MAX {
         picture.push(format!("! and {} more", alerts.len() - ALERTS_MAX));
     }
@@ -212,7 +214,13 @@ pub fn draw(overview: &Value, columns: usize, lines: usize, compact: bool) -> Ve
     if open == 0 {
         picture.push("no run is open".to_owned());
     } else {
-        let title = format!("{}  {}  {}  {}", padded("RUN", 10), padded("WORKFLOW", names), padded("PHASE", 9), "DONE");
+        let title = format!(
+            "{}  {}  {}  {}",
+            padded("RUN", 10),
+            padded("WORKFLOW", names),
+            padded("PHASE", 9),
+            "DONE"
+        );
         picture.push(title);
     }
     picture.append(&mut below);
@@ -221,7 +229,8 @@ pub fn draw(overview: &Value, columns: usize, lines: usize, compact: bool) -> Ve
     }
     picture.truncate(lines);
     // Whatever a name or a message holds, the terminal gets it as text.
-    let plain = |line: &String| line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>();
+    let plain =
+        |line: &String| line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>();
     picture.iter().map(|line| cut(&plain(line), columns)).collect()
 }
 
@@ -253,8 +262,15 @@ fn head(overview: &Value) -> Vec<String> {
     let waits = waits.map_or_else(String::new, |seconds| format!(", longest {}", time(seconds)));
     let memory = used(overview, "memory_mib", "GiB", 1_024.0);
     let mut lines = vec![
-        format!("executing {clock} UTC  {}", if phases.is_empty() { "no runs".to_owned() } else { phases.join(", ") }),
-        format!("{}  {}  {memory}", used(overview, "slots", "slots", 1.0), used(overview, "cpu_cores", "cores", 1.0)),
+        format!(
+            "executing {clock} UTC  {}",
+            if phases.is_empty() { "no runs".to_owned() } else { phases.join(", ") }
+        ),
+        format!(
+            "{}  {}  {memory}",
+            used(overview, "slots", "slots", 1.0),
+            used(overview, "cpu_cores", "cores", 1.0)
+        ),
         format!(
             "queue {}{waits}  journal {:.1} ms, at most {:.1}  designs/h {:.0}",
             number(queue, "depth"),
@@ -358,9 +374,20 @@ mod tests {
     fn eighty_columns_hold_bars_places_queue_figures_backends_and_alerts() {
         let picture = draw(&overview(2), 80, 24, false).join("\n");
         for part in [
-            "14:05:06", "2 running, 7 succeeded", "slots █████░░░░░ 2/4", "cores ███░░░░░░░ 2/8", "2/16",
-            "queue 3, longest 75s", "journal 1.2 ms", "success 87.5%", "errors -", "simulator open (1 jobs)",
-            "! the breaker of simulator is open", "! and 2 more", "█████░░░░░  52%", "cvar-calculation 12s 50% attempt 2",
+            "14:05:06",
+            "2 running, 7 succeeded",
+            "slots █████░░░░░ 2/4",
+            "cores ███░░░░░░░ 2/8",
+            "2/16",
+            "queue 3, longest 75s",
+            "journal 1.2 ms",
+            "success 87.5%",
+            "errors -",
+            "simulator open (1 jobs)",
+            "! the breaker of simulator is open",
+            "! and 2 more",
+            "█████░░░░░  52%",
+            "cvar-calculation 12s 50% attempt 2",
         ] {
             assert!(picture.contains(part), "{part} is not in\n{picture}");
         }

@@ -10,7 +10,10 @@ use std::ffi::OsString;
 
 /// One line for each verb that shows how it is used; printed by `--help` and on its man page.
 pub const EXAMPLES: &[(&str, &str)] = &[
-    ("submit", "executingctl submit full-optimization --set space=space.yaml --set seed=7 --key nightly-7 --wait"),
+    (
+        "submit",
+        "executingctl submit full-optimization --set space=space.yaml --set seed=7 --key nightly-7 --wait",
+    ),
     ("list", "executingctl list --workflow full-optimization --phase running --older-than 2h --limit 50"),
     ("show", "executingctl show run-000001 --watch"),
     ("top", "executingctl top"),
@@ -25,8 +28,14 @@ pub const EXAMPLES: &[(&str, &str)] = &[
     ("dead", "executingctl dead list --workflow full-optimization"),
     ("dead list", "executingctl dead list --older-than 1d"),
     ("dead retry", "executingctl dead retry --workflow full-optimization --yes"),
-    ("dead dismiss", "executingctl dead dismiss run-000001 --reason 'wrong input, submitted again as run-000002'"),
-    ("schedule", "executingctl schedule add nightly --cron '0 2 * * 1-5' --timezone Europe/Madrid full-optimization"),
+    (
+        "dead dismiss",
+        "executingctl dead dismiss run-000001 --reason 'wrong input, submitted again as run-000002'",
+    ),
+    (
+        "schedule",
+        "executingctl schedule add nightly --cron '0 2 * * 1-5' --timezone Europe/Madrid full-optimization",
+    ),
     (
         "schedule add",
         "executingctl schedule add nightly --cron '0 2 * * 1-5' --timezone Europe/Madrid --catch-up one -- full-optimization --set space=space.yaml",
@@ -115,8 +124,11 @@ struct Verb {
 fn verbs() -> Vec<Verb> {
     fn collect(command: &Command, path: &str, is_hidden: bool, into: &mut Vec<Verb>) {
         for verb in command.get_subcommands().filter(|verb| verb.get_name() != "help") {
-            let path =
-                if path.is_empty() { verb.get_name().to_owned() } else { format!("{path} {}", verb.get_name()) };
+            let path = if path.is_empty() {
+                verb.get_name().to_owned()
+            } else {
+                format!("{path} {}", verb.get_name())
+            };
             let is_hidden = is_hidden || verb.is_hide_set();
             let is_group = verb.is_subcommand_required_set();
             let about = verb.get_about().map(ToString::to_string).unwrap_or_default();
@@ -203,7 +215,10 @@ mod tests {
             std::fs::write(&path, format!("{before}{BEGIN}{expected}{END}{after}")).unwrap();
             return;
         }
-        assert_eq!(written, expected, "make it anew: WRITE_DOCS=1 cargo test --bin executingctl the_table_of");
+        assert_eq!(
+            written, expected,
+            "make it anew: WRITE_DOCS=1 cargo test --bin executingctl the_table_of"
+        );
     }
 
     #[test]
