@@ -298,6 +298,9 @@ fn aer_pid(daemon: &Daemon) -> u32 {
     })
 }
 
+/// A job is waited for at most so long before the daemon is killed all the same.
+const JOB_WAIT: Duration = Duration::from_secs(8);
+
 /// Counts of a kill drill.
 #[derive(Debug, Default)]
 struct Drill {
@@ -331,7 +334,16 @@ fn kill_at_random(
             .collect();
         let mut left = 5.min(kills - drill.kills);
         while left > 0 {
-            std::thread::sleep(dice.below(life));
+            if dice.next().is_multiple_of(2) {
+                // Half of the kills fall where a job is under way, however long it takes until there is one.
+                let begun = Instant::now();
+                while jobs(daemon, &["--state", "open"]).is_empty() && begun.elapsed() < JOB_WAIT {
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                std::thread::sleep(dice.below(Duration::from_millis(150)));
+            } else {
+                std::thread::sleep(dice.below(life));
+            }
             let open = jobs(daemon, &["--state", "open"]);
             for job in &open {
                 *drill.struck.entry(job["state"].as_str().unwrap().to_owned()).or_default() += 1;
@@ -580,6 +592,7 @@ fn a_revoked_key_is_said_without_showing_it_and_the_next_in_the_chain_answers() 
     assert!(reasons(&self::run(&daemon, &params)).contains("EX-0485"));
     let words = ["AKREVOKEDCANARY", "revoked-secret-canary", ACCESS, SECRET];
     assert_eq!(files_with(daemon.folder(), &words), Vec::<PathBuf>::new(), "keys are written nowhere");
+    assert_eq!(files_with(keys.0.path(), &words), [keys.path()], "a file that holds them would be found");
     // Sound keys are taken up without a restart.
     keys.write(ACCESS, SECRET);
     assert_eq!(self::run(&daemon, &params)["source"], "braket");

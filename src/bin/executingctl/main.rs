@@ -18,6 +18,7 @@ mod submit;
 mod summary;
 mod tree;
 mod watch;
+mod why;
 
 use args::{BackendVerb, Cli, FaultName, Verb};
 use clap::Parser;
