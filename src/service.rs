@@ -4,11 +4,15 @@
 //! changing verbs go to the one actor that owns the thing. Start at [`DaemonService::call`].
 
 mod backends;
+mod batch;
 mod changes;
+mod dead;
 mod follow;
 mod housekeeping;
+mod overview;
 mod queries;
 mod replies;
+mod timetable;
 mod tree;
 mod uploads;
 
@@ -22,6 +26,7 @@ use actors::orchestrator::Orchestrator;
 use actors::quantum_proxy::Office;
 use actors::releases::Releases;
 use actors::shared::Shared;
+use actors::timetable::Timekeeper;
 use engine::limits::REASON_BYTES_MAX;
 use engine::placement::Capacity;
 use engine::protocol::{ErrorReply, Request};
@@ -43,6 +48,7 @@ struct Inner {
     orchestrator: ActorRef<Orchestrator>,
     health: ActorRef<Health>,
     housekeeper: ActorRef<Housekeeper>,
+    timetable: ActorRef<Timekeeper>,
     root: SupervisorRef,
     capacity: Capacity,
     office: Office,
@@ -73,6 +79,7 @@ impl DaemonService {
                 orchestrator: tree.orchestrator.clone(),
                 health: tree.health.clone(),
                 housekeeper: tree.housekeeper.clone(),
+                timetable: tree.timetable.clone(),
                 root: tree.root.clone(),
                 capacity: tree.capacity.clone(),
                 office: tree.office.clone(),
@@ -106,7 +113,14 @@ impl Inner {
             Request::Have { digest } => uploads::have(&self, &digest)?,
             Request::Upload { digest, bytes } => return uploads::begin(&self, &digest, bytes),
             Request::Submit(submission) => changes::submit(&self, who, submission).await?,
-            Request::List { workflow, phase, limit } => queries::list(&self, workflow, phase, limit),
+            Request::List(asked) => batch::list(&self, &asked)?,
+            Request::Batch(asked) => batch::batch(&self, who, asked).await?,
+            Request::Dead { filter, limit, after } => {
+                dead::list(&self, &filter, limit, after.as_deref()).await?
+            }
+            Request::DeadDismiss { run, reason } => dead::dismiss(&self, &who, run, reason).await?,
+            Request::Overview => overview::overview(&self).await?,
+            Request::Schedule(asked) => timetable::schedule(&self, &who, asked).await?,
             Request::Show { run } => queries::show(&self, &run)?,
             Request::Events { run, from } => queries::events(&self, &run, from)?,
             Request::Follow { run, from } => return follow::follow(self, run, from),

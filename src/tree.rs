@@ -10,13 +10,15 @@
 //! ├── deployer         releases, one activation at a time
 //! ├── runs             dynamic; one actor per unfinished run
 //! ├── orchestrator     submissions, recovery, control
+//! ├── timetable        schedules: submits their runs
 //! ├── housekeeper      retention, compaction, garbage collection
 //! └── health           looks once a second
 //! ```
 //! The journal's writer is a thread below all of this: if it fails, the daemon ends and recovers.
 //!
 //! Tells go in any direction. Asks go only along this list, so they cannot form a circle:
-//! control -> {orchestrator, deployer, resources, scheduler, housekeeper, health}; scheduler -> resources;
+//! control -> {orchestrator, deployer, resources, scheduler, timetable, housekeeper, health};
+//! scheduler -> resources;
 //! housekeeper -> {orchestrator, deployer}.
 
 use crate::settings::Supervision;
@@ -31,6 +33,7 @@ use actors::resources::{RESOURCES_MAILBOX, ResourceManager};
 use actors::scheduler::{SCHEDULER_MAILBOX, Scheduler};
 use actors::shared::Shared;
 use actors::solver_worker::{SolverWorker, WORKER_MAILBOX};
+use actors::timetable::{TIMETABLE_MAILBOX, Timekeeper};
 use engine::placement::{Capacity, SlotKind};
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -57,6 +60,7 @@ pub struct Tree {
     pub orchestrator: ActorRef<Orchestrator>,
     pub health: ActorRef<Health>,
     pub housekeeper: ActorRef<Housekeeper>,
+    pub timetable: ActorRef<Timekeeper>,
     pub capacity: Capacity,
     pub office: Office,
 }
@@ -153,6 +157,12 @@ pub fn start(
             )
         })
     };
+    let (timetable, timetable_spec) = {
+        let (shared, orchestrator) = (shared.clone(), orchestrator.clone());
+        actor_child("timetable", TIMETABLE_MAILBOX, move || {
+            Timekeeper::new(shared.clone(), orchestrator.clone())
+        })
+    };
     let (housekeeper, housekeeper_spec) = {
         let (shared, orchestrator, deployer) =
             (shared.clone(), orchestrator.clone(), directory.deployer.clone());
@@ -173,9 +183,10 @@ pub fn start(
         settled(deployer_spec),
         runs_spec.shutdown(Shutdown::Infinity),
         settled(orchestrator_spec),
+        settled(timetable_spec),
         settled(housekeeper_spec),
         settled(health_spec),
     ];
     let (root, end) = supervisors::start(supervision.spec("executing", children).allow_faults(allow_faults));
-    Tree { root, end, directory, orchestrator, health, housekeeper, capacity, office }
+    Tree { root, end, directory, orchestrator, health, housekeeper, timetable, capacity, office }
 }

@@ -25,4 +25,5 @@ pub mod scheduler;
 pub mod shared;
 pub mod solver_worker;
 pub mod stages;
+pub mod timetable;
 pub mod worker_drive;

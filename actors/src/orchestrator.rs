@@ -61,6 +61,11 @@ impl std::fmt::Debug for Orchestrator {
 }
 
 impl Orchestrator {
+    fn prepare(&mut self, submission: &Submission) -> Result<submit::Prepared, SubmitError> {
+        let backends: Vec<String> = self.directory.backends.keys().cloned().collect();
+        submit::prepare(&self.shared, &self.catalog, &mut self.cache, submission, &backends)
+    }
+
     pub fn new(
         shared: Shared,
         directory: Directory,
@@ -225,8 +230,7 @@ impl Handler<Submit> for Orchestrator {
     fn handle(&mut self, message: Submit, _: &mut Self::Context) {
         let Submit { submission, by, reply } = message;
         journal::failpoint!("orchestrator.before-prepare");
-        let backends: Vec<String> = self.directory.backends.keys().cloned().collect();
-        let prepared = submit::prepare(&self.shared, &self.catalog, &mut self.cache, &submission, &backends);
+        let prepared = self.prepare(&submission);
         let prepared = match prepared {
             Ok(prepared) => prepared,
             Err(error) => {
@@ -248,7 +252,9 @@ impl Handler<Submit> for Orchestrator {
                 warnings: workflow.warnings.clone(),
             };
             if known.content != *content {
-                let _ = reply.send(Err(SubmitError::KeyReused { key: key.clone(), run: known.run.clone() }));
+                let (key, run) = (key.clone(), known.run.clone());
+                let differs = submit::differences(&self.shared, &run, &workflow, &prepared.inputs);
+                let _ = reply.send(Err(SubmitError::KeyReused { key, run, differs }));
             } else if let Some(waiting) = &mut known.waiting {
                 waiting.push((reply, accepted));
             } else {
@@ -410,6 +416,24 @@ impl Handler<Control> for Orchestrator {
         {
             tracing::warn!(run, "A run's mailbox is full; the request was answered busy.");
         }
+    }
+}
+
+/// Would this submission be taken? Answered with the definition that a run of it would have.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Check {
+    pub submission: Submission,
+    pub reply: oneshot::Sender<Result<engine::definition::Definition, SubmitError>>,
+}
+
+impl Handler<Check> for Orchestrator {
+    type Result = ();
+
+    fn handle(&mut self, message: Check, _: &mut Self::Context) {
+        let Check { submission, reply } = message;
+        let prepared = self.prepare(&submission);
+        let _ = reply.send(prepared.map(|prepared| prepared.workflow.definition.clone()));
     }
 }
 

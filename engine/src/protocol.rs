@@ -36,11 +36,26 @@ pub enum Request {
         bytes: u64,
     },
     Submit(Submission),
-    List {
-        workflow: Option<String>,
-        phase: Option<String>,
+    List(RunList),
+    /// One act on several runs, or on all that a filter matches.
+    Batch(Batch),
+    /// Failed and rolled-back runs that nobody has looked at.
+    Dead {
+        #[serde(default)]
+        filter: RunFilter,
         limit: Option<usize>,
+        /// Begin before this run; see [`RunList::after`].
+        after: Option<String>,
     },
+    /// Somebody has looked at a dead letter and lets it rest.
+    DeadDismiss {
+        run: String,
+        reason: String,
+    },
+    /// All that `top` shows.
+    Overview,
+    /// Schedules: what is submitted when.
+    Schedule(ScheduleRequest),
     Show {
         run: String,
     },
@@ -180,7 +195,9 @@ impl Request {
     /// What a person gives as the reason of this request, if it takes one.
     pub fn reason(&self) -> Option<&str> {
         match self {
-            Self::EmergencyStop { reason } | Self::BackendDrain { reason, .. } => Some(reason),
+            Self::EmergencyStop { reason }
+            | Self::DeadDismiss { reason, .. }
+            | Self::BackendDrain { reason, .. } => Some(reason),
             Self::Approve { reason, .. }
             | Self::Reject { reason, .. }
             | Self::EmergencyClear { reason }
@@ -189,6 +206,138 @@ impl Request {
             _ => None,
         }
     }
+}
+
+/// Which runs. A run is matched if it fits all that is given; a filter that gives nothing matches every run.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RunFilter {
+    pub workflow: Option<String>,
+    pub phase: Option<String>,
+    /// Who submitted it.
+    pub user: Option<String>,
+    /// Submitted at least so long ago, in ms.
+    pub older_than_ms: Option<u64>,
+}
+
+impl RunFilter {
+    /// Whether nothing was given.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// By what `list` sorts; ascending, so that what is largest stands last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RunOrder {
+    #[default]
+    Submitted,
+    Ended,
+    Workflow,
+    Phase,
+    User,
+}
+
+/// A page of runs: the last `limit` of those that match, in ascending order.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RunList {
+    pub workflow: Option<String>,
+    pub phase: Option<String>,
+    pub limit: Option<usize>,
+    pub user: Option<String>,
+    pub older_than_ms: Option<u64>,
+    pub sort: RunOrder,
+    /// The `next` of a page before: the page that comes before it in the order.
+    pub after: Option<String>,
+}
+
+/// What a batch does to each run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BatchAct {
+    Pause,
+    Resume,
+    Cancel,
+    Retry,
+}
+
+impl BatchAct {
+    /// The verb.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Cancel => "cancel",
+            Self::Retry => "retry",
+        }
+    }
+}
+
+/// One act on many runs. The daemon evaluates the filter, once, and then asks one run after the other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Batch {
+    pub act: BatchAct,
+    /// Named runs; each is tried and its refusal told. Empty: those that the filter matches.
+    #[serde(default)]
+    pub runs: Vec<String>,
+    /// Without a phase it matches the runs alone that the act fits.
+    #[serde(default)]
+    pub filter: RunFilter,
+    /// Only dead letters.
+    #[serde(default)]
+    pub dead: bool,
+    /// Say what would be done to which runs, and do nothing.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// Do nothing at all if more runs match: what the caller saw before saying yes.
+    #[serde(default)]
+    pub matched_max: Option<usize>,
+}
+
+/// What people ask of schedules.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "act", rename_all = "kebab-case")]
+pub enum ScheduleRequest {
+    Add(Box<ScheduleSpec>),
+    List,
+    Show {
+        name: String,
+    },
+    Pause {
+        name: String,
+        reason: Option<String>,
+    },
+    Resume {
+        name: String,
+    },
+    Remove {
+        name: String,
+    },
+    /// Submit now, beside the cron line.
+    Run {
+        name: String,
+    },
+    /// The next times.
+    Next {
+        name: String,
+        count: usize,
+    },
+}
+
+/// A schedule as it is asked for.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct ScheduleSpec {
+    pub name: String,
+    pub cron: String,
+    /// Name of the IANA database.
+    pub timezone: String,
+    pub overlap: crate::schedule::Overlap,
+    pub catch_up: crate::schedule::CatchUp,
+    pub jitter_ms: u64,
+    pub interval_ms_min: Option<u64>,
+    pub submission: Submission,
 }
 
 /// What a drill does to a child.

@@ -7,7 +7,6 @@ use actors::records;
 use engine::definition::StageIndex;
 use engine::limits::PAGE_RECORDS_MAX;
 use engine::protocol::ErrorReply;
-use engine::retention::number_of;
 use engine::run::{Event, Run, Wait};
 use journal::Record;
 use serde_json::{Map, Value, json};
@@ -34,36 +33,6 @@ const PAGE_BYTES: usize = 512 * 1024;
 pub(super) fn time(ms: u64) -> String {
     let at = std::time::UNIX_EPOCH + std::time::Duration::from_millis(ms);
     humantime::format_rfc3339_millis(at).to_string()
-}
-
-pub(super) fn list(
-    inner: &Inner,
-    workflow: Option<String>,
-    phase: Option<String>,
-    limit: Option<usize>,
-) -> Value {
-    let mut runs: Vec<_> = inner
-        .shared
-        .board
-        .summaries()
-        .into_iter()
-        .filter(|s| workflow.as_ref().is_none_or(|w| *w == s.workflow))
-        .filter(|s| phase.as_ref().is_none_or(|p| *p == s.phase))
-        .collect();
-    // The newest are the ones people look for.
-    let skip = runs.len().saturating_sub(limit.unwrap_or(PAGE_RECORDS_MAX).min(PAGE_RECORDS_MAX));
-    let books = inner.shared.books.now();
-    let runs: Vec<Value> = runs
-        .drain(skip..)
-        .map(|s| {
-            json!({
-                "run": s.run, "workflow": s.workflow, "phase": s.phase,
-                "submitted": time(s.submitted_ms), "ended": s.ended_ms.map(time),
-                "pinned": number_of(&s.run).is_some_and(|number| books.is_pinned(number)),
-            })
-        })
-        .collect();
-    json!({ "runs": runs })
 }
 
 pub(super) fn stages(inner: &Inner, run: &Run) -> Vec<Value> {

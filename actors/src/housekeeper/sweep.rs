@@ -2,7 +2,7 @@
 //!
 //! Rule: looks only at the books, never at what a round has just decided, so a sweep that was cut short is
 //! taken up by the next one. Every step may be repeated. An artefact goes only if all that may name it could
-//! be read: every kept run, every release.
+//! be read: every kept run, every release, every schedule.
 
 use super::{Gc, HousekeepingError, Reply};
 use crate::quantum_proxy::ORDER_SCHEMA;
@@ -188,6 +188,7 @@ impl Sweeper {
             }
         }
         self.named_by_releases(&mut found)?;
+        found.extend(crate::timetable::named_artefacts(&self.shared.journal)?);
         self.named_by_orders(books, &mut found)?;
         Ok(found)
     }

@@ -10,7 +10,7 @@ use engine::definition::{self, Definition, Library, LoadRequest, Problem, StageI
 use engine::protocol::Submission;
 use engine::run::ArtefactRef;
 use serde_json::Value;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// What the programs embed: the built-in workflows and the example's inputs.
@@ -37,8 +37,10 @@ pub enum SubmitError {
     InputName(String),
     #[error("input {name} ({digest}) was not uploaded; upload it first")]
     NotUploaded { name: String, digest: String },
-    #[error("key {key} was used for {run} with other content; use another key")]
-    KeyReused { key: String, run: String },
+    #[error(
+        "key {key} was used for {run} with other content: {differs}. Use another key, or submit the same"
+    )]
+    KeyReused { key: String, run: String, differs: String },
     #[error("{open} runs are open, which is the limit; try later")]
     Busy { open: usize },
     #[error("an emergency stop is in force: {0}; it ends with emergency-clear")]
@@ -234,6 +236,55 @@ fn again(shared: &Shared, run: &str) -> Result<Prepared, SubmitError> {
     };
     Ok(Prepared { workflow: Arc::new(workflow), inputs: stored(shared, &inputs)? })
 }
+
+/// What differs between a run and what is submitted now, in words.
+pub(super) fn differences(shared: &Shared, run: &str, now: &Read, inputs: &[ArtefactRef]) -> String {
+    let known = match shared.board.live(run) {
+        Some(known) => Some(known),
+        None => records::rebuild_run(&shared.journal, run, shared.checkpoint_of(run))
+            .map(|(known, _)| Arc::new(known))
+            .ok(),
+    };
+    let Some(known) = known else { return "the run cannot be read to say what differs".to_owned() };
+    let (before, after) = (known.definition(), &now.definition);
+    if before.workflow != after.workflow {
+        return format!("it was the workflow {}, not {}", before.workflow, after.workflow);
+    }
+    let mut differs = Vec::new();
+    let fields = |text: &str| serde_json::from_str::<BTreeMap<String, Value>>(text).unwrap_or_default();
+    let (params_before, params_after) = (fields(&before.params), fields(&after.params));
+    let names: BTreeSet<_> = params_before.keys().chain(params_after.keys()).collect();
+    let changed = names.into_iter().filter(|name| params_before.get(*name) != params_after.get(*name));
+    differs.extend(changed.map(|name| format!("parameter {name}")));
+    if known.seed() != now.seed && !differs.iter().any(|named| named == "parameter seed") {
+        differs.push("parameter seed".to_owned());
+    }
+    let digests = |inputs: &[ArtefactRef]| -> BTreeMap<String, String> {
+        inputs.iter().map(|input| (input.name.clone(), input.digest.clone())).collect()
+    };
+    let (inputs_before, inputs_after) = (digests(known.inputs()), digests(inputs));
+    let names: BTreeSet<_> = inputs_before.keys().chain(inputs_after.keys()).collect();
+    let changed = names.into_iter().filter(|name| inputs_before.get(*name) != inputs_after.get(*name));
+    differs.extend(changed.map(|name| format!("input {name}")));
+    let stages = |definition: &Definition| -> BTreeMap<String, String> {
+        let as_text = |stage| serde_json::to_string(stage).unwrap_or_default();
+        definition.stages.iter().map(|stage| (stage.path.clone(), as_text(stage))).collect()
+    };
+    let (stages_before, stages_after) = (stages(before), stages(after));
+    let names: BTreeSet<_> = stages_before.keys().chain(stages_after.keys()).collect();
+    let changed = names.into_iter().filter(|name| stages_before.get(*name) != stages_after.get(*name));
+    differs.extend(changed.map(|name| format!("stage {name}")));
+    if differs.is_empty() {
+        return "the text of its workflow".to_owned();
+    }
+    let more = differs.len().saturating_sub(DIFFERENCES_MAX);
+    differs.truncate(DIFFERENCES_MAX);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{} differ(s){more}", differs.join(", "))
+}
+
+/// Differences that one refusal names.
+const DIFFERENCES_MAX: usize = 8;
 
 /// References to inputs that are in the store.
 fn stored(shared: &Shared, inputs: &BTreeMap<String, String>) -> Result<Vec<ArtefactRef>, SubmitError> {
