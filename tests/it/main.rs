@@ -4,6 +4,7 @@
 mod ampel360;
 mod arrows;
 mod bad_input;
+mod client;
 mod control;
 mod control_connections;
 mod demo;
@@ -20,4 +21,5 @@ mod programs;
 mod quantum_jobs;
 mod repeat;
 mod reproduce;
+mod timetable;
 mod workers;
