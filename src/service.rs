@@ -4,10 +4,12 @@
 //! changing verbs go to the one actor that owns the thing. Start at [`DaemonService::call`].
 
 mod changes;
+mod explain;
 mod follow;
 mod housekeeping;
 mod queries;
 mod replies;
+mod resources;
 mod tree;
 mod uploads;
 
@@ -109,11 +111,15 @@ impl Inner {
             Request::Wait { run } => follow::wait(&self, &run).await?,
             Request::Result { run } => queries::artefacts(&self, &run)?,
             Request::Artifact { run, name } => return queries::artefact(&self, &run, &name),
-            Request::Resources => queries::resources(&self).await?,
+            Request::Resources => resources::resources(&self).await?,
+            Request::Drain { resource, reason } => resources::drain(&self, &who, resource, reason).await?,
+            Request::Undrain { resource } => resources::undrain(&self, &who, resource).await?,
+            Request::Reserve { name, reserving } => resources::reserve(&self, &who, name, reserving).await?,
+            Request::Unreserve { name } => resources::unreserve(&self, &who, name).await?,
             Request::Backends => queries::backends(&self),
             Request::Tree => tree::show(&self).await,
             Request::Health => queries::health(&self).await?,
-            Request::Explain { run } => queries::explain(&self, &run).await?,
+            Request::Explain { run } => explain::explain(&self, &run).await?,
             Request::Deployments => queries::deployments(&self).await?,
             Request::Inject { child, fault } => tree::inject(&self, &who, &child, fault).await?,
             Request::JournalVerify { expect } => housekeeping::verify(&self, expect).await?,

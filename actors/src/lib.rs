@@ -5,6 +5,7 @@
 //! journal holds it. Absent on purpose: decisions (engine has them), sockets and settings files (the
 //! programs have them), solvers (worker processes have them). Start at [`run_actor::RunActor`].
 
+pub mod admission;
 pub mod board;
 pub mod checkpointer;
 pub mod clock;
@@ -25,4 +26,5 @@ pub mod scheduler;
 pub mod shared;
 pub mod solver_worker;
 pub mod stages;
+pub mod waits;
 pub mod worker_drive;

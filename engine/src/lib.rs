@@ -14,4 +14,5 @@ pub mod predicate;
 pub mod protocol;
 pub mod retention;
 pub mod run;
+pub mod taxonomy;
 pub mod worker;

@@ -103,6 +103,22 @@ pub enum Request {
         reason: Option<String>,
     },
     Resources,
+    /// Nothing new begins on it; what runs ends by itself. `machine`, `slots`, a slot or a backend.
+    Drain {
+        resource: String,
+        reason: String,
+    },
+    Undrain {
+        resource: String,
+    },
+    /// Keeps a part of the capacity for a user or workflow.
+    Reserve {
+        name: String,
+        reserving: Reserving,
+    },
+    Unreserve {
+        name: String,
+    },
     Backends,
     Tree,
     Health,
@@ -162,7 +178,7 @@ impl Request {
     /// What a person gives as the reason of this request, if it takes one.
     pub fn reason(&self) -> Option<&str> {
         match self {
-            Self::EmergencyStop { reason } => Some(reason),
+            Self::EmergencyStop { reason } | Self::Drain { reason, .. } => Some(reason),
             Self::Approve { reason, .. }
             | Self::Reject { reason, .. }
             | Self::EmergencyClear { reason }
@@ -171,6 +187,24 @@ impl Request {
             _ => None,
         }
     }
+}
+
+/// What is to be kept, for whom, from when until when.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Reserving {
+    /// Exactly one of `user` and `workflow`.
+    pub user: Option<String>,
+    pub workflow: Option<String>,
+    pub cpu_cores: u64,
+    /// With its unit, as `8GiB`.
+    pub memory: Option<String>,
+    pub slots: u64,
+    /// Places by backend.
+    pub backends: BTreeMap<String, u64>,
+    /// As in 2026-01-05T08:00:00Z; now, if left out.
+    pub from: Option<String>,
+    /// A time, or a duration after `from`.
+    pub until: String,
 }
 
 /// What a drill does to a child.
