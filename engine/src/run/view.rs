@@ -145,6 +145,12 @@ impl Run {
         Value::Object(merged.into_iter().collect()).to_string()
     }
 
+    /// Shots that the newest success of a stage says it used (fact `shots_used`).
+    pub fn shots_used(&self, stage: StageIndex) -> Option<u64> {
+        let facts = self.progress.stages.get(stage.0 as usize)?.facts.as_deref()?;
+        object(facts).get("shots_used")?.as_u64()
+    }
+
     /// All outputs so far by name, with the stage that made each; where names clash the later stage
     /// in order of needs wins.
     pub fn artefacts(&self) -> BTreeMap<String, (ArtefactRef, StageIndex)> {
