@@ -14,12 +14,14 @@ mod overview;
 mod queries;
 mod replies;
 mod resources;
+mod steer;
 mod timetable;
 mod tree;
 mod uploads;
 
 use crate::control::{Caller, Reply, Service};
 use crate::settings::Settings;
+use crate::settings::roles::{Role, least};
 use crate::tree::Tree;
 use actors::directory::Directory;
 use actors::health::Health;
@@ -96,12 +98,18 @@ impl DaemonService {
 impl Service for DaemonService {
     fn call(&self, who: Caller, request: Request) -> LocalBoxFuture<'static, Result<Reply, ErrorReply>> {
         let inner = Rc::clone(&self.inner);
+        let role = inner.settings.roles.of(&who.name, &who.role);
+        let who = Caller { role, ..who };
         async move { inner.answer(who, request).await }.boxed_local()
     }
 }
 
 impl Inner {
     async fn answer(self: Rc<Self>, who: Caller, request: Request) -> Result<Reply, ErrorReply> {
+        if who.role == Role::Viewer.name() && least(&request) > Role::Viewer {
+            let message = format!("{} ({}) may only look", who.name, who.role);
+            return Err(replies::error("EX-0004", replies::exit::DENIED, message));
+        }
         if let Some(reason) = request.reason()
             && reason.len() > REASON_BYTES_MAX
         {

@@ -9,6 +9,7 @@ use crate::directory::Directory;
 use crate::records::{self, Principal};
 use crate::shared::Shared;
 use crate::stages::{self, Executor, Work};
+use crate::steering::Order;
 use crate::{deployer, quantum_proxy, resources, scheduler, solver_worker};
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, Supervised, WrapFuture};
 use engine::definition::StageIndex;
@@ -325,8 +326,10 @@ impl RunActor {
             );
         };
         // Asked just before an emergency stop and heard after it: nothing begins until it is cleared.
-        if matches!(input, Input::Resume { .. } | Input::Retry { .. } | Input::Cancel { .. })
-            && let Some(reason) = self.shared.board.emergency()
+        if matches!(
+            input,
+            Input::Resume { .. } | Input::Retry { .. } | Input::Cancel { .. } | Input::Reset { .. }
+        ) && let Some(reason) = self.shared.board.emergency()
         {
             let expected = "no emergency stop in force".to_owned();
             let refusal = Refusal::NotNow { expected, actual: format!("stopped: {reason}") };
@@ -535,6 +538,15 @@ impl RunActor {
                 let work = self.work(run, *stage, attempt.0, None);
                 self.hand_out(work, true, ctx)
             }
+            Command::Stop { stage, fence } => {
+                self.shared.steering.tell((self.id.clone(), stage.0, fence.0), Order::Stop);
+                Ok(())
+            }
+            Command::Steer { stage, fence, parameter, value } => {
+                let order = Order::Tune { parameter: parameter.clone(), value: value.clone() };
+                self.shared.steering.tell((self.id.clone(), stage.0, fence.0), order);
+                Ok(())
+            }
             Command::Abandon { stage, fence } => {
                 journal::failpoint!("run.abandon");
                 self.abandon(*stage, *fence)
@@ -601,6 +613,7 @@ impl RunActor {
             memory_stated: spec.demand.memory_mib > 0,
             threads: spec.demand.cpu_cores.max(1),
             idempotent: spec.idempotent,
+            heartbeat_ms: spec.timeout.heartbeat_ms,
             submitted_by: run.submitted_by().to_owned(),
             report_to: self.me.recipient::<Drive>(),
         }

@@ -64,6 +64,8 @@ pub struct Shared {
     pub spares: WarmPool,
     pub limits: Arc<Limits>,
     pub books: Books,
+    /// Orders for attempts that are at work.
+    pub steering: crate::steering::Steering,
     pub room: Room,
     fatal: watch::Sender<Option<String>>,
     latencies: Arc<Mutex<VecDeque<Duration>>>,
@@ -111,6 +113,7 @@ impl Shared {
         );
         Self {
             books,
+            steering: crate::steering::Steering::default(),
             room,
             journal,
             checkpoints,

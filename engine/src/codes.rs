@@ -242,6 +242,48 @@ pub const CODES: &[Code] = &[
         "Name a new directory, or move the old one away.",
     ),
     code(
+        "EX-0050",
+        "deadline passed",
+        "The run took longer than its deadline allows; it was cancelled and undone.",
+        "Give it more time (`deadline`, `submit --deadline`), then `retry` or `clone` it.",
+    ),
+    code(
+        "EX-0051",
+        "no such event",
+        "The run has no record at this position.",
+        "`executingctl events RUN` lists the positions; a stage's path is understood, too.",
+    ),
+    code(
+        "EX-0052",
+        "unknown parameter",
+        "No stage that it is for reads a parameter of this name.",
+        "docs/parameters.md lists the names of each kind.",
+    ),
+    code(
+        "EX-0053",
+        "signal missing",
+        "The signal that a stage waits for did not come by its deadline.",
+        "Send it with `executingctl signal`, then `retry` the run.",
+    ),
+    code(
+        "EX-0054",
+        "parameter out of range",
+        "A parameter's value lies outside the range that the message names.",
+        "Give a value within the range; docs/parameters.md lists them.",
+    ),
+    code(
+        "EX-0055",
+        "parameter fixed",
+        "The parameter cannot be changed once a run is submitted.",
+        "Make a run with another value: `executingctl clone RUN --set ..`.",
+    ),
+    code(
+        "EX-0056",
+        "signal malformed",
+        "The stage does not wait for this signal, or its data are no JSON object of at most 16 KiB.",
+        "`executingctl explain RUN` names the signal that is waited for.",
+    ),
+    code(
         "EX-0060",
         "no such filter",
         "A filter names something that no run can be, such as a phase that does not exist.",

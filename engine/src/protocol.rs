@@ -84,6 +84,9 @@ pub enum Request {
     },
     Pause {
         run: String,
+        /// Running stages leave a checkpoint and end, instead of being let finish.
+        #[serde(default)]
+        now: bool,
     },
     Resume {
         run: String,
@@ -187,6 +190,28 @@ pub enum Request {
         fault: FaultKind,
     },
     Doctor,
+    /// Back to a record (its position) or to before a stage (its path).
+    Reset {
+        run: String,
+        to: String,
+    },
+    /// A new run from a run's stored definition and inputs.
+    Clone {
+        run: String,
+        params: BTreeMap<String, serde_json::Value>,
+        /// What comes before this stage is taken over from the run.
+        from: Option<String>,
+        key: Option<String>,
+        deadline: Option<String>,
+    },
+    /// A signal from outside.
+    Signal {
+        run: String,
+        stage: String,
+        name: String,
+        data: Option<serde_json::Value>,
+        key: Option<String>,
+    },
     /// Asks a quantum backend what it is, and buys a job of few shots where that costs nothing or `spend`.
     BackendTest {
         name: String,
@@ -405,6 +430,20 @@ pub struct Submission {
     /// that act; everything else here but `key` is then left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub again: Option<String>,
+    /// Longest run, such as `2h`; wins over what the workflow says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<String>,
+    /// Make this from a run instead of a text: its definition and inputs, with `params` laid over them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clone_of: Option<CloneOf>,
+}
+
+/// The run that a submission is made from.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct CloneOf {
+    pub run: String,
+    /// What comes before this stage is taken over.
+    pub from: Option<String>,
 }
 
 /// The daemon's no.

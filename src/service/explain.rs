@@ -112,6 +112,12 @@ impl Explaining<'_> {
                 let more = json!({ "missing": missing, "not_by": by });
                 Reason { until_ms: deadline_ms, more, ..Reason::new("approval", sentence) }
             }
+            Wait::Signal { name, deadline_ms } => {
+                let until = deadline_ms.map(|at| format!(" until {}", time(at))).unwrap_or_default();
+                let sentence = format!("waits for the signal `{name}`{until}: `signal` gives it");
+                let more = json!({ "signal": name });
+                Reason { until_ms: deadline_ms, more, ..Reason::new("signal", sentence) }
+            }
             Wait::Paused => {
                 let (by, at_ms) = self.paused_by().unzip();
                 let who = by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();

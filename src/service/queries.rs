@@ -75,6 +75,12 @@ pub(super) fn show(inner: &Inner, id: &str) -> Result<Value, ErrorReply> {
         "definition_digest": engine::definition::digest(run.definition()),
         "facts": run.facts(),
     });
+    if let Some(deadline_ms) = run.deadline_ms() {
+        data["deadline"] = json!(time(deadline_ms));
+    }
+    if let Some(origin) = &run.definition().control.origin {
+        data["clone_of"] = json!({ "run": origin.run, "from": origin.from });
+    }
     if let Some(error) = run.error() {
         data["error"] = json!({ "code": error.code, "message": error.message });
     }
@@ -110,7 +116,14 @@ fn describe(event: &Event, run: &Run, into: &mut Map<String, Value>) {
             }
             // Bytes of the definition are for machines; its digest is in `show`.
             ("definition", _) => {}
-            ("facts" | "value" | "old", Value::String(text)) => {
+            ("again", Value::Array(stages)) => {
+                let path = |n: &Value| {
+                    let at = n.as_u64().and_then(|i| usize::try_from(i).ok())?;
+                    run.definition().stages.get(at).map(|stage| stage.path.clone())
+                };
+                into.insert(name, stages.iter().filter_map(path).collect::<Vec<_>>().into());
+            }
+            ("facts" | "value" | "old" | "data", Value::String(text)) => {
                 let parsed = serde_json::from_str(text).unwrap_or_else(|_| value.clone());
                 into.insert(name, parsed);
             }
