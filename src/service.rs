@@ -3,25 +3,31 @@
 //! Rule: reading verbs never wait for an actor's mailbox when the board or the journal knows the answer;
 //! changing verbs go to the one actor that owns the thing. Start at [`DaemonService::call`].
 
+mod backends;
 mod batch;
 mod changes;
 mod dead;
+mod explain;
 mod follow;
 mod housekeeping;
 mod overview;
 mod queries;
 mod replies;
+mod resources;
+mod steer;
 mod timetable;
 mod tree;
 mod uploads;
 
 use crate::control::{Caller, Reply, Service};
 use crate::settings::Settings;
+use crate::settings::roles::{Role, least};
 use crate::tree::Tree;
 use actors::directory::Directory;
 use actors::health::Health;
 use actors::housekeeper::Housekeeper;
 use actors::orchestrator::Orchestrator;
+use actors::quantum_proxy::Office;
 use actors::releases::Releases;
 use actors::shared::Shared;
 use actors::timetable::Timekeeper;
@@ -49,6 +55,7 @@ struct Inner {
     timetable: ActorRef<Timekeeper>,
     root: SupervisorRef,
     capacity: Capacity,
+    office: Office,
     releases: Releases,
     settings: Settings,
     /// Emergency stops in force that the journal does not hold yet.
@@ -79,6 +86,7 @@ impl DaemonService {
                 timetable: tree.timetable.clone(),
                 root: tree.root.clone(),
                 capacity: tree.capacity.clone(),
+                office: tree.office.clone(),
                 releases,
                 settings,
                 stops_unrecorded: Cell::new(0),
@@ -90,12 +98,18 @@ impl DaemonService {
 impl Service for DaemonService {
     fn call(&self, who: Caller, request: Request) -> LocalBoxFuture<'static, Result<Reply, ErrorReply>> {
         let inner = Rc::clone(&self.inner);
+        let role = inner.settings.roles.of(&who.name, &who.role);
+        let who = Caller { role, ..who };
         async move { inner.answer(who, request).await }.boxed_local()
     }
 }
 
 impl Inner {
     async fn answer(self: Rc<Self>, who: Caller, request: Request) -> Result<Reply, ErrorReply> {
+        if who.role == Role::Viewer.name() && least(&request) > Role::Viewer {
+            let message = format!("{} ({}) may only look", who.name, who.role);
+            return Err(replies::error("EX-0004", replies::exit::DENIED, message));
+        }
         if let Some(reason) = request.reason()
             && reason.len() > REASON_BYTES_MAX
         {
@@ -123,11 +137,21 @@ impl Inner {
             Request::Wait { run } => follow::wait(&self, &run).await?,
             Request::Result { run } => queries::artefacts(&self, &run)?,
             Request::Artifact { run, name } => return queries::artefact(&self, &run, &name),
-            Request::Resources => queries::resources(&self).await?,
-            Request::Backends => queries::backends(&self),
+            Request::Resources => resources::resources(&self).await?,
+            Request::Drain { resource, reason } => resources::drain(&self, &who, resource, reason).await?,
+            Request::Undrain { resource } => resources::undrain(&self, &who, resource).await?,
+            Request::Reserve { name, reserving } => resources::reserve(&self, &who, name, reserving).await?,
+            Request::Unreserve { name } => resources::unreserve(&self, &who, name).await?,
+            Request::Backends => backends::show(&self),
+            Request::BackendTest { name, spend } => backends::test(&self, &name, spend).await?,
+            Request::BackendDrain { name, reason } => {
+                backends::drain(&self, &who, &name, Some(reason)).await?
+            }
+            Request::BackendResume { name } => backends::drain(&self, &who, &name, None).await?,
+            Request::Jobs { run, state } => backends::jobs(&self, run, state).await?,
             Request::Tree => tree::show(&self).await,
             Request::Health => queries::health(&self).await?,
-            Request::Explain { run } => queries::explain(&self, &run).await?,
+            Request::Explain { run } => explain::explain(&self, &run).await?,
             Request::Deployments => queries::deployments(&self).await?,
             Request::Inject { child, fault } => tree::inject(&self, &who, &child, fault).await?,
             Request::JournalVerify { expect } => housekeeping::verify(&self, expect).await?,

@@ -6,7 +6,7 @@
 //! ├── scheduler        queue of ready stages
 //! ├── spares           keeps idle worker processes ready for the workers
 //! ├── workers          one_for_one; one actor per worker slot, each holding one process at most
-//! ├── backends         one_for_one; one proxy per quantum backend
+//! ├── backends         one_for_one; one proxy per quantum backend, all with one office of orders
 //! ├── deployer         releases, one activation at a time
 //! ├── runs             dynamic; one actor per unfinished run
 //! ├── orchestrator     submissions, recovery, control
@@ -27,7 +27,7 @@ use actors::directory::Directory;
 use actors::health::{HEALTH_MAILBOX, Health};
 use actors::housekeeper::{HOUSEKEEPER_MAILBOX, Housekeeper};
 use actors::orchestrator::{Catalog, ORCHESTRATOR_MAILBOX, Orchestrator};
-use actors::quantum_proxy::{PROXY_MAILBOX, QuantumProxy};
+use actors::quantum_proxy::{Office, PROXY_MAILBOX, QuantumProxy};
 use actors::releases::Releases;
 use actors::resources::{RESOURCES_MAILBOX, ResourceManager};
 use actors::scheduler::{SCHEDULER_MAILBOX, Scheduler};
@@ -62,6 +62,7 @@ pub struct Tree {
     pub housekeeper: ActorRef<Housekeeper>,
     pub timetable: ActorRef<Timekeeper>,
     pub capacity: Capacity,
+    pub office: Office,
 }
 
 impl std::fmt::Debug for Tree {
@@ -71,12 +72,25 @@ impl std::fmt::Debug for Tree {
 }
 
 /// How much the tree may use.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Size {
     pub cpu_cores: u32,
     pub memory_mib: u64,
     pub worker_slots: u32,
-    pub simulator_jobs: u32,
+    /// Jobs at once by quantum backend.
+    pub backends: BTreeMap<String, u32>,
+}
+
+impl Size {
+    /// As the ledger counts it.
+    pub fn capacity(&self) -> Capacity {
+        Capacity {
+            cpu_cores: self.cpu_cores,
+            memory_mib: self.memory_mib,
+            slots: (1..=self.worker_slots).map(|i| (format!("worker-{i}"), SlotKind::Worker)).collect(),
+            backends: self.backends.clone(),
+        }
+    }
 }
 
 fn settled(spec: ChildSpec) -> ChildSpec {
@@ -88,22 +102,18 @@ pub fn start(
     shared: &Shared,
     catalog: Arc<Catalog>,
     releases: Releases,
+    office: Office,
     size: Size,
     supervision: &Supervision,
     allow_faults: bool,
 ) -> Tree {
-    let capacity = Capacity {
-        cpu_cores: size.cpu_cores,
-        memory_mib: size.memory_mib,
-        slots: (1..=size.worker_slots).map(|i| (format!("worker-{i}"), SlotKind::Worker)).collect(),
-        backends: BTreeMap::from([("simulator".to_owned(), size.simulator_jobs)]),
-    };
+    let capacity = size.capacity();
 
     let scheduler_later: Arc<OnceLock<ActorRef<Scheduler>>> = Arc::default();
     let (resources, resources_spec) = {
-        let (capacity, scheduler) = (capacity.clone(), Arc::clone(&scheduler_later));
+        let (shared, scheduler) = (shared.clone(), Arc::clone(&scheduler_later));
         actor_child("resources", RESOURCES_MAILBOX, move || {
-            ResourceManager::new(capacity.clone(), Arc::clone(&scheduler))
+            ResourceManager::new(shared.clone(), Arc::clone(&scheduler))
         })
     };
     let (scheduler, scheduler_spec) = {
@@ -126,9 +136,9 @@ pub fn start(
     let mut backends = BTreeMap::new();
     let mut backend_specs = Vec::new();
     for name in capacity.backends.keys() {
-        let (shared, backend) = (shared.clone(), name.clone());
+        let (shared, backend, office) = (shared.clone(), name.clone(), office.clone());
         let (proxy, spec) = actor_child(name.clone(), PROXY_MAILBOX, move || {
-            QuantumProxy::new(backend.clone(), shared.clone())
+            QuantumProxy::new(backend.clone(), shared.clone(), office.clone())
         });
         backends.insert(name.clone(), proxy);
         backend_specs.push(settled(spec));
@@ -185,5 +195,5 @@ pub fn start(
         settled(health_spec),
     ];
     let (root, end) = supervisors::start(supervision.spec("executing", children).allow_faults(allow_faults));
-    Tree { root, end, directory, orchestrator, health, housekeeper, timetable, capacity }
+    Tree { root, end, directory, orchestrator, health, housekeeper, timetable, capacity, office }
 }

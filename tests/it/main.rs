@@ -18,6 +18,7 @@ mod housekeeping;
 mod kill;
 mod orphans;
 mod programs;
+mod quantum_jobs;
 mod repeat;
 mod reproduce;
 mod timetable;
