@@ -91,6 +91,16 @@ const TABLE: &[Row] = &[
     row("schedule remove", "nightly", &["schedule", "state"]).or("nobody", 3),
     row("resources", "", &["capacity", "free", "leases"]),
     row("backends", "", &["backends", "capacity"]),
+    row("backend test", "simulator", &["backend", "kind", "ok", "job"]).or("nobody", 3),
+    row("backend drain", "simulator --reason drill", &["backend", "drained"]).or("nobody --reason x", 3),
+    row("backend resume", "simulator", &["backend", "drained"]).or("nobody", 3),
+    row("jobs", "--state open", &["jobs", "complete"]),
+    row("resource drain", "worker-2 --reason drill", &["resource", "drained", "reason", "by"])
+        .or("nobody --reason x", 3),
+    row("resource undrain", "worker-2", &["resource", "drained", "by"]).or("nobody", 3),
+    row("resource reserve", "night --user ada --slots 1 --until 2h", &["name", "for", "from", "until"])
+        .or("other --user ada --slots 1 --until never", 8),
+    row("resource unreserve", "night", &["name"]).or("nobody", 3),
     row("tree", "", &["id", "children"]),
     row("health", "", &["ok", "healthy", "components"]),
     row("explain", "{open}", &["run", "phase", "stages"]).or(NOBODY, 3),
@@ -185,6 +195,19 @@ fn every_verb_answers_as_promised_when_it_works_when_there_is_no_such_thing_and_
 
     let daemon = Daemon::start();
     let (open_file, _) = waits(&daemon);
+    let signalled = workflow(
+        &daemon,
+        "signalled",
+        json!([{"name": "told", "kind": "signal", "params": {"signal": "news"}}]),
+    );
+    let two = workflow(
+        &daemon,
+        "two",
+        json!([
+            {"name": "first", "kind": "exec", "idempotent": true, "command": ["/bin/true"]},
+            {"name": "second", "kind": "exec", "idempotent": true, "needs": ["first"], "command": ["/bin/true"]},
+        ]),
+    );
     let named = [
         ("{folder}", daemon.folder().display().to_string()),
         ("{quick}", quick(&daemon)),
@@ -195,6 +218,8 @@ fn every_verb_answers_as_promised_when_it_works_when_there_is_no_such_thing_and_
         ("{gate}", daemon.submit(&[&gate(&daemon)])),
         ("{other-gate}", daemon.submit(&[&gate(&daemon)])),
         ("{open}", daemon.submit(&[&open_file])),
+        ("{signal}", daemon.submit(&[&signalled])),
+        ("{long-done}", daemon.succeed(&[&two])),
     ];
     for name in ["{failed}", "{failed-too}", "{failed-at-last}"] {
         daemon.end_of(&named.iter().find(|(known, _)| *known == name).unwrap().1);
