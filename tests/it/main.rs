@@ -19,4 +19,5 @@ mod orphans;
 mod programs;
 mod repeat;
 mod reproduce;
+mod scheduling;
 mod workers;
