@@ -213,7 +213,7 @@ async fn disk(folder: &Path) -> Result<(), Failure> {
         );
     }
     let mut client = place.answer().await?;
-    let list = client.request(&Request::List { workflow: None, phase: None, limit: None }).await?;
+    let list = client.request(&Request::List(Default::default())).await?;
     println!(
         "highest of these: {:.1} MiB; {} runs are listed",
         mib(highest),

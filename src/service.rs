@@ -3,25 +3,34 @@
 //! Rule: reading verbs never wait for an actor's mailbox when the board or the journal knows the answer;
 //! changing verbs go to the one actor that owns the thing. Start at [`DaemonService::call`].
 
+mod backends;
+mod batch;
 mod changes;
+mod dead;
 mod explain;
 mod follow;
 mod housekeeping;
+mod overview;
 mod queries;
 mod replies;
 mod resources;
+mod steer;
+mod timetable;
 mod tree;
 mod uploads;
 
 use crate::control::{Caller, Reply, Service};
 use crate::settings::Settings;
+use crate::settings::roles::{Role, least};
 use crate::tree::Tree;
 use actors::directory::Directory;
 use actors::health::Health;
 use actors::housekeeper::Housekeeper;
 use actors::orchestrator::Orchestrator;
+use actors::quantum_proxy::Office;
 use actors::releases::Releases;
 use actors::shared::Shared;
+use actors::timetable::Timekeeper;
 use engine::limits::REASON_BYTES_MAX;
 use engine::placement::Capacity;
 use engine::protocol::{ErrorReply, Request};
@@ -43,8 +52,10 @@ struct Inner {
     orchestrator: ActorRef<Orchestrator>,
     health: ActorRef<Health>,
     housekeeper: ActorRef<Housekeeper>,
+    timetable: ActorRef<Timekeeper>,
     root: SupervisorRef,
     capacity: Capacity,
+    office: Office,
     releases: Releases,
     settings: Settings,
     /// Emergency stops in force that the journal does not hold yet.
@@ -72,8 +83,10 @@ impl DaemonService {
                 orchestrator: tree.orchestrator.clone(),
                 health: tree.health.clone(),
                 housekeeper: tree.housekeeper.clone(),
+                timetable: tree.timetable.clone(),
                 root: tree.root.clone(),
                 capacity: tree.capacity.clone(),
+                office: tree.office.clone(),
                 releases,
                 settings,
                 stops_unrecorded: Cell::new(0),
@@ -85,12 +98,18 @@ impl DaemonService {
 impl Service for DaemonService {
     fn call(&self, who: Caller, request: Request) -> LocalBoxFuture<'static, Result<Reply, ErrorReply>> {
         let inner = Rc::clone(&self.inner);
+        let role = inner.settings.roles.of(&who.name, &who.role);
+        let who = Caller { role, ..who };
         async move { inner.answer(who, request).await }.boxed_local()
     }
 }
 
 impl Inner {
     async fn answer(self: Rc<Self>, who: Caller, request: Request) -> Result<Reply, ErrorReply> {
+        if who.role == Role::Viewer.name() && least(&request) > Role::Viewer {
+            let message = format!("{} ({}) may only look", who.name, who.role);
+            return Err(replies::error("EX-0004", replies::exit::DENIED, message));
+        }
         if let Some(reason) = request.reason()
             && reason.len() > REASON_BYTES_MAX
         {
@@ -104,7 +123,14 @@ impl Inner {
             Request::Have { digest } => uploads::have(&self, &digest)?,
             Request::Upload { digest, bytes } => return uploads::begin(&self, &digest, bytes),
             Request::Submit(submission) => changes::submit(&self, who, submission).await?,
-            Request::List { workflow, phase, limit } => queries::list(&self, workflow, phase, limit),
+            Request::List(asked) => batch::list(&self, &asked)?,
+            Request::Batch(asked) => batch::batch(&self, who, asked).await?,
+            Request::Dead { filter, limit, after } => {
+                dead::list(&self, &filter, limit, after.as_deref()).await?
+            }
+            Request::DeadDismiss { run, reason } => dead::dismiss(&self, &who, run, reason).await?,
+            Request::Overview => overview::overview(&self).await?,
+            Request::Schedule(asked) => timetable::schedule(&self, &who, asked).await?,
             Request::Show { run } => queries::show(&self, &run)?,
             Request::Events { run, from } => queries::events(&self, &run, from)?,
             Request::Follow { run, from } => return follow::follow(self, run, from),
@@ -116,7 +142,13 @@ impl Inner {
             Request::Undrain { resource } => resources::undrain(&self, &who, resource).await?,
             Request::Reserve { name, reserving } => resources::reserve(&self, &who, name, reserving).await?,
             Request::Unreserve { name } => resources::unreserve(&self, &who, name).await?,
-            Request::Backends => queries::backends(&self),
+            Request::Backends => backends::show(&self),
+            Request::BackendTest { name, spend } => backends::test(&self, &name, spend).await?,
+            Request::BackendDrain { name, reason } => {
+                backends::drain(&self, &who, &name, Some(reason)).await?
+            }
+            Request::BackendResume { name } => backends::drain(&self, &who, &name, None).await?,
+            Request::Jobs { run, state } => backends::jobs(&self, run, state).await?,
             Request::Tree => tree::show(&self).await,
             Request::Health => queries::health(&self).await?,
             Request::Explain { run } => explain::explain(&self, &run).await?,

@@ -5,7 +5,9 @@
 //! what is not honoured. Absent: what only one workflow needs (that belongs into the workflow).
 
 mod amounts;
+pub mod backends;
 mod foreign;
+pub mod roles;
 pub mod scheduling;
 mod supervision;
 
@@ -59,6 +61,12 @@ pub struct Settings {
     /// Strategy, intensity and period of the groups of the supervision tree: `executing`, `workers`,
     /// `backends`, `runs`.
     pub supervision: Supervision,
+    /// Whether `cpu_cores` may be more than the machine has: for stages that mostly wait.
+    pub cpu_overcommit: bool,
+    /// Users (`name`) and groups (`@name`) to roles: viewer, operator, approver, admin.
+    pub roles: roles::Roles,
+    /// Quantum backends beside the simulator, by name.
+    pub backends: backends::Backends,
     /// Quotas, weights, budgets, reservations, leases, queue.
     pub scheduling: Scheduling,
     /// Seconds between two looks at journal, queues and rates, 1 to 3,600. Free space on disk is looked at once
@@ -166,6 +174,9 @@ impl Default for Settings {
             disk_pause_below_mib: None,
             disk_resume_from_mib: None,
             supervision: Supervision::default(),
+            cpu_overcommit: false,
+            roles: roles::Roles::default(),
+            backends: backends::Backends::new(),
             scheduling: Scheduling::default(),
             health_check_seconds: 1,
             defaults: engine::definition::Defaults::default(),
@@ -254,6 +265,7 @@ impl Settings {
             ));
         }
         let mut faults = self.supervision.faults();
+        faults.extend(backends::faults(&self.backends));
         faults.extend(self.scheduling.faults());
         if !(1..=HEALTH_CHECK_SECONDS_MAX).contains(&self.health_check_seconds) {
             faults.push(format!(
@@ -265,7 +277,11 @@ impl Settings {
             return wrong(faults.join("\nerror[EX-0022]: "));
         }
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
-        if self.cpu_cores == 0 || self.cpu_cores > cores {
+        self.roles.check()?;
+        if self.cpu_cores > SLOTS_MAX {
+            self.cpu_cores = SLOTS_MAX;
+        }
+        if self.cpu_cores == 0 || (self.cpu_cores > cores && !self.cpu_overcommit) {
             self.cpu_cores = cores;
         }
         let memory = machine_memory_mib();

@@ -6,17 +6,19 @@
 //! ├── scheduler        queue of ready stages
 //! ├── spares           keeps idle worker processes ready for the workers
 //! ├── workers          one_for_one; one actor per worker slot, each holding one process at most
-//! ├── backends         one_for_one; one proxy per quantum backend
+//! ├── backends         one_for_one; one proxy per quantum backend, all with one office of orders
 //! ├── deployer         releases, one activation at a time
 //! ├── runs             dynamic; one actor per unfinished run
 //! ├── orchestrator     submissions, recovery, control
+//! ├── timetable        schedules: submits their runs
 //! ├── housekeeper      retention, compaction, garbage collection
 //! └── health           looks once a second
 //! ```
 //! The journal's writer is a thread below all of this: if it fails, the daemon ends and recovers.
 //!
 //! Tells go in any direction. Asks go only along this list, so they cannot form a circle:
-//! control -> {orchestrator, deployer, resources, scheduler, housekeeper, health}; scheduler -> resources;
+//! control -> {orchestrator, deployer, resources, scheduler, timetable, housekeeper, health};
+//! scheduler -> resources;
 //! housekeeper -> {orchestrator, deployer}.
 
 use crate::settings::Supervision;
@@ -25,12 +27,13 @@ use actors::directory::Directory;
 use actors::health::{HEALTH_MAILBOX, Health};
 use actors::housekeeper::{HOUSEKEEPER_MAILBOX, Housekeeper};
 use actors::orchestrator::{Catalog, ORCHESTRATOR_MAILBOX, Orchestrator};
-use actors::quantum_proxy::{PROXY_MAILBOX, QuantumProxy};
+use actors::quantum_proxy::{Office, PROXY_MAILBOX, QuantumProxy};
 use actors::releases::Releases;
 use actors::resources::{RESOURCES_MAILBOX, ResourceManager};
 use actors::scheduler::{SCHEDULER_MAILBOX, Scheduler};
 use actors::shared::Shared;
 use actors::solver_worker::{SolverWorker, WORKER_MAILBOX};
+use actors::timetable::{TIMETABLE_MAILBOX, Timekeeper};
 use engine::placement::{Capacity, SlotKind};
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -57,7 +60,9 @@ pub struct Tree {
     pub orchestrator: ActorRef<Orchestrator>,
     pub health: ActorRef<Health>,
     pub housekeeper: ActorRef<Housekeeper>,
+    pub timetable: ActorRef<Timekeeper>,
     pub capacity: Capacity,
+    pub office: Office,
 }
 
 impl std::fmt::Debug for Tree {
@@ -67,12 +72,13 @@ impl std::fmt::Debug for Tree {
 }
 
 /// How much the tree may use.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Size {
     pub cpu_cores: u32,
     pub memory_mib: u64,
     pub worker_slots: u32,
-    pub simulator_jobs: u32,
+    /// Jobs at once by quantum backend.
+    pub backends: BTreeMap<String, u32>,
 }
 
 impl Size {
@@ -82,7 +88,7 @@ impl Size {
             cpu_cores: self.cpu_cores,
             memory_mib: self.memory_mib,
             slots: (1..=self.worker_slots).map(|i| (format!("worker-{i}"), SlotKind::Worker)).collect(),
-            backends: BTreeMap::from([("simulator".to_owned(), self.simulator_jobs)]),
+            backends: self.backends.clone(),
         }
     }
 }
@@ -96,6 +102,7 @@ pub fn start(
     shared: &Shared,
     catalog: Arc<Catalog>,
     releases: Releases,
+    office: Office,
     size: Size,
     supervision: &Supervision,
     allow_faults: bool,
@@ -129,9 +136,9 @@ pub fn start(
     let mut backends = BTreeMap::new();
     let mut backend_specs = Vec::new();
     for name in capacity.backends.keys() {
-        let (shared, backend) = (shared.clone(), name.clone());
+        let (shared, backend, office) = (shared.clone(), name.clone(), office.clone());
         let (proxy, spec) = actor_child(name.clone(), PROXY_MAILBOX, move || {
-            QuantumProxy::new(backend.clone(), shared.clone())
+            QuantumProxy::new(backend.clone(), shared.clone(), office.clone())
         });
         backends.insert(name.clone(), proxy);
         backend_specs.push(settled(spec));
@@ -157,6 +164,12 @@ pub fn start(
             )
         })
     };
+    let (timetable, timetable_spec) = {
+        let (shared, orchestrator) = (shared.clone(), orchestrator.clone());
+        actor_child("timetable", TIMETABLE_MAILBOX, move || {
+            Timekeeper::new(shared.clone(), orchestrator.clone())
+        })
+    };
     let (housekeeper, housekeeper_spec) = {
         let (shared, orchestrator, deployer) =
             (shared.clone(), orchestrator.clone(), directory.deployer.clone());
@@ -177,9 +190,10 @@ pub fn start(
         settled(deployer_spec),
         runs_spec.shutdown(Shutdown::Infinity),
         settled(orchestrator_spec),
+        settled(timetable_spec),
         settled(housekeeper_spec),
         settled(health_spec),
     ];
     let (root, end) = supervisors::start(supervision.spec("executing", children).allow_faults(allow_faults));
-    Tree { root, end, directory, orchestrator, health, housekeeper, capacity }
+    Tree { root, end, directory, orchestrator, health, housekeeper, timetable, capacity, office }
 }

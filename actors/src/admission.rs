@@ -107,13 +107,13 @@ impl Scheduling {
     pub fn ask(&self, definition: &Definition, asking: &Asking<'_>) -> Ask {
         let spec = &definition.stages[asking.stage.0 as usize];
         let mut demand = spec.demand.clone();
-        demand.backend = stages::backend(spec);
+        demand.backend = stages::backend(spec, asking.params);
         demand.shots = shots_of(spec, asking.params);
         let ceiling = definition.ceilings.clone();
         if stages::uses_worker_process(spec.kind) {
             demand.memory_mib = memory_of(definition, spec, asking.worker_memory_mib);
         }
-        let money = self.cost(spec, demand.shots);
+        let money = self.cost(spec, asking.params, demand.shots);
         Ask {
             key: (asking.run.to_owned(), asking.stage.0),
             owner: Owner { user: asking.user.to_owned(), workflow: definition.workflow.clone() },
@@ -127,8 +127,8 @@ impl Scheduling {
     }
 
     /// What `shots` of this stage cost, in millionths of a US dollar.
-    pub fn cost(&self, spec: &StageSpec, shots: u64) -> u64 {
-        let price = stages::backend(spec).and_then(|backend| self.prices.get(&backend).copied());
+    pub fn cost(&self, spec: &StageSpec, params: &str, shots: u64) -> u64 {
+        let price = stages::backend(spec, params).and_then(|backend| self.prices.get(&backend).copied());
         let price = price.filter(|_| shots > 0).unwrap_or_default();
         shots.saturating_mul(price.micro_usd_per_shot).saturating_add(price.micro_usd_per_task)
     }

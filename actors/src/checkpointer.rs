@@ -20,7 +20,7 @@ const CLOSE_WAIT: Duration = Duration::from_secs(5);
 const BLOCK_RUNS: u64 = 256;
 const BLOCK_PREFIX: &str = "ended/";
 /// Version of [`Ended`] as stored; another one is not read, and the runs are replayed.
-const BLOCK_SCHEMA: u16 = 1;
+const BLOCK_SCHEMA: u16 = 2;
 
 /// What is remembered of a run that ended, and how many records its stream had then.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +33,8 @@ pub struct Ended {
     pub sequence: u64,
     /// Key of the submission and the digest of its content.
     pub key: Option<(String, String)>,
+    /// Who submitted it (since schema 2).
+    pub by: String,
 }
 
 impl Ended {
@@ -42,6 +44,7 @@ impl Ended {
             run: self.run.clone(),
             workflow: self.workflow.clone(),
             phase: self.phase.clone(),
+            by: self.by.clone(),
             submitted_ms: self.submitted_ms,
             ended_ms: Some(self.ended_ms),
         }
@@ -235,6 +238,7 @@ mod tests {
             ended_ms: 2,
             sequence,
             key: Some(("k".into(), "c".into())),
+            by: "ada".into(),
         }
     }
 

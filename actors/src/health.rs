@@ -71,6 +71,27 @@ pub fn observe_run_end(run: &Run) {
     }
 }
 
+/// The programme's figures since the daemon began; rates are `None` before there is anything to count.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Figures {
+    pub ended: u64,
+    pub designs_per_hour: Option<f64>,
+    pub success_rate: Option<f64>,
+    pub error_rate: Option<f64>,
+}
+
+/// The figures of the runs that ended so far.
+pub fn figures() -> Figures {
+    let totals = TOTALS.lock().unwrap_or_else(PoisonError::into_inner);
+    let rate = |part: f64, whole: f64| (whole > 0.0).then(|| part / whole);
+    Figures {
+        ended: totals.ended,
+        designs_per_hour: rate(totals.designs, totals.wall_seconds / 3_600.0),
+        success_rate: rate(totals.succeeded as f64, totals.ended as f64),
+        error_rate: rate(totals.attempts_failed as f64, totals.attempts as f64),
+    }
+}
+
 /// The actor that looks.
 #[derive(Debug)]
 pub struct Health {

@@ -54,6 +54,8 @@ pub struct Policy {
 pub enum HousekeepingError {
     #[error("there is no run {0}; `executingctl list` shows those there are")]
     UnknownRun(String),
+    #[error("{run} is {phase}; only a run that is failed or rolled-back is a dead letter")]
+    NotDead { run: String, phase: String },
     #[error("{0}; try again in a moment")]
     Busy(String),
     #[error("nothing was removed: {0}")]
@@ -66,6 +68,7 @@ type Reply = oneshot::Sender<Result<Value, HousekeepingError>>;
 
 enum Job {
     Pin { run: String, pinned: bool, reason: String, by: Principal, reply: Reply },
+    Dismiss { run: String, reason: String, by: Principal, reply: Reply },
     Round { gc: Gc, reply: Option<Reply> },
 }
 
@@ -169,6 +172,10 @@ impl Housekeeper {
                 let _ = reply.send(pin(shared, &run, pinned, reason, &by).await);
                 None
             }
+            Job::Dismiss { run, reason, by, reply } => {
+                let _ = reply.send(dismiss(shared, &run, reason, &by).await);
+                None
+            }
             Job::Round { gc, reply } => match forget(shared, orchestrator, deployer, &gc).await {
                 Ok(decided) if !gc.dry_run => Some((gc, decided, reply)),
                 other => {
@@ -221,6 +228,29 @@ async fn pin(
         commit(shared, &event, by).await?;
     }
     Ok(json!({ "run": run, "pinned": pinned }))
+}
+
+/// Lets a dead letter rest: what the journal says of the run's end stays as it is.
+async fn dismiss(
+    shared: &Shared,
+    run: &str,
+    reason: String,
+    by: &Principal,
+) -> Result<Value, HousekeepingError> {
+    let unknown = || HousekeepingError::UnknownRun(run.to_owned());
+    let number = number_of(run).ok_or_else(unknown)?;
+    let summary = shared.board.summary(run).ok_or_else(unknown)?;
+    if let Some(why) = shared.books.unreadable() {
+        return Err(HousekeepingError::Refused(why));
+    }
+    let (Some(ended_ms), "failed" | "rolled-back") = (summary.ended_ms, summary.phase.as_str()) else {
+        return Err(HousekeepingError::NotDead { run: run.to_owned(), phase: summary.phase });
+    };
+    let decided = shared.books.now().decide(Input::Dismiss { run: number, ended_ms, reason });
+    if let Some(event) = decided.map_err(|e| HousekeepingError::Refused(e.to_string()))? {
+        commit(shared, &event, by).await?;
+    }
+    Ok(json!({ "run": run, "dismissed": true }))
 }
 
 /// Runs whose release is active, is about to be, or is the one to go back to.
@@ -328,6 +358,26 @@ impl Handler<Pin> for Housekeeper {
     fn handle(&mut self, message: Pin, ctx: &mut Self::Context) {
         let Pin { run, pinned, reason, by, reply } = message;
         self.waiting.push_back(Job::Pin { run, pinned, reason, by, reply });
+        self.next(ctx);
+    }
+}
+
+/// Somebody has looked at this dead letter. Answered on `reply`.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Dismiss {
+    pub run: String,
+    pub reason: String,
+    pub by: Principal,
+    pub reply: oneshot::Sender<Result<Value, HousekeepingError>>,
+}
+
+impl Handler<Dismiss> for Housekeeper {
+    type Result = ();
+
+    fn handle(&mut self, message: Dismiss, ctx: &mut Self::Context) {
+        let Dismiss { run, reason, by, reply } = message;
+        self.waiting.push_back(Job::Dismiss { run, reason, by, reply });
         self.next(ctx);
     }
 }

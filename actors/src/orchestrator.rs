@@ -3,6 +3,7 @@
 //! Rule: a run is acknowledged only when its first record is durable; the same key never makes two
 //! runs. It decides nothing about a run itself. Start at [`Orchestrator::submit`].
 
+mod clone;
 mod submit;
 
 pub use submit::{Catalog, SubmitError, content_digest};
@@ -61,6 +62,11 @@ impl std::fmt::Debug for Orchestrator {
 }
 
 impl Orchestrator {
+    fn prepare(&mut self, submission: &Submission) -> Result<submit::Prepared, SubmitError> {
+        let backends: Vec<String> = self.directory.backends.keys().cloned().collect();
+        submit::prepare(&self.shared, &self.catalog, &mut self.cache, submission, &backends)
+    }
+
     pub fn new(
         shared: Shared,
         directory: Directory,
@@ -225,7 +231,8 @@ impl Handler<Submit> for Orchestrator {
     fn handle(&mut self, message: Submit, _: &mut Self::Context) {
         let Submit { submission, by, reply } = message;
         journal::failpoint!("orchestrator.before-prepare");
-        let prepared = match submit::prepare(&self.shared, &self.catalog, &mut self.cache, &submission) {
+        let prepared = self.prepare(&submission);
+        let prepared = match prepared {
             Ok(prepared) => prepared,
             Err(error) => {
                 let _ = reply.send(Err(error));
@@ -246,7 +253,9 @@ impl Handler<Submit> for Orchestrator {
                 warnings: workflow.warnings.clone(),
             };
             if known.content != *content {
-                let _ = reply.send(Err(SubmitError::KeyReused { key: key.clone(), run: known.run.clone() }));
+                let (key, run) = (key.clone(), known.run.clone());
+                let differs = submit::differences(&self.shared, &run, &workflow, &prepared.inputs);
+                let _ = reply.send(Err(SubmitError::KeyReused { key, run, differs }));
             } else if let Some(waiting) = &mut known.waiting {
                 waiting.push((reply, accepted));
             } else {
@@ -272,7 +281,15 @@ impl Handler<Submit> for Orchestrator {
             submitted_by: by.name.clone(),
             seed: workflow.seed,
         };
-        let batch = match records::run_records(&run, 0, std::slice::from_ref(&event), &by) {
+        let origin = workflow.definition.control.origin.as_ref().map(|origin| origin.run.clone());
+        let mut events = vec![event];
+        events.extend(prepared.taken_over.into_iter().map(|(stage, outputs, facts)| Event::StageTakenOver {
+            stage,
+            run: origin.clone().unwrap_or_default(),
+            outputs,
+            facts,
+        }));
+        let batch = match records::run_records(&run, 0, &events, &by) {
             Ok(batch) => batch,
             Err(error) => {
                 let _ = reply.send(Err(SubmitError::NotDurable(error.to_string())));
@@ -290,7 +307,7 @@ impl Handler<Submit> for Orchestrator {
             journal::failpoint!("orchestrator.before-append");
             let result = shared.append_timed(batch).await;
             journal::failpoint!("orchestrator.after-append");
-            let arrival = Arrival { run, event, workflow, warnings, key: submission.key, result, reply };
+            let arrival = Arrival { run, events, workflow, warnings, key: submission.key, result, reply };
             inbox.lock().unwrap_or_else(PoisonError::into_inner).push(arrival);
             while me.tell(Arrived) == Err(TellError::Busy) {
                 tokio::time::sleep(BUSY_PAUSE).await;
@@ -311,7 +328,8 @@ struct Arrived;
 #[derive(Debug)]
 struct Arrival {
     run: String,
-    event: Event,
+    /// `RunSubmitted`, then what was taken over.
+    events: Vec<Event>,
     workflow: Arc<submit::Read>,
     /// Of the workflow, and of this machine about it.
     warnings: Vec<String>,
@@ -347,8 +365,8 @@ impl Orchestrator {
     }
 
     fn arrived(&mut self, arrival: Arrival, ctx: &mut Context<Self>) {
-        let Arrival { run, event, workflow, warnings, key, result, reply } = arrival;
-        if let Event::RunSubmitted { submitted_by, .. } = &event
+        let Arrival { run, events, workflow, warnings, key, result, reply } = arrival;
+        if let Some(Event::RunSubmitted { submitted_by, .. }) = events.first()
             && let Some(arriving) = self.arriving.get_mut(submitted_by)
         {
             *arriving -= 1;
@@ -360,8 +378,8 @@ impl Orchestrator {
             let known = key.as_ref().and_then(|key| this.keys.get_mut(key));
             known.and_then(|known| known.waiting.take()).unwrap_or_default()
         };
-        let (position, time) = match result {
-            Ok(appended) => (appended.positions.first().copied().unwrap_or_default(), appended.time_ms),
+        let (positions, time) = match result {
+            Ok(appended) => (appended.positions, appended.time_ms),
             Err(error) => {
                 let error = SubmitError::NotDurable(error.to_string());
                 for (other, _) in waiting(self) {
@@ -380,10 +398,20 @@ impl Orchestrator {
             workflow: workflow.definition.workflow.clone(),
             warnings: workflow.warnings.iter().chain(&warnings).cloned().collect(),
         };
-        let known = match Run::submitted_with(position, time, &event, workflow.definition.clone()) {
-            Ok(run) => {
+        let mut records = positions.iter().copied().zip(&events);
+        let begun = match records.next() {
+            Some((position, event)) => {
+                Run::submitted_with(position, time, event, workflow.definition.clone())
+            }
+            None => Err(engine::run::SubmitError::NotFirst { position: 0, event: "nothing" }),
+        };
+        let known = match begun {
+            Ok(mut run) => {
+                for (position, event) in records {
+                    run.apply(position, time, event);
+                }
                 self.shared.board.publish(&run);
-                Some((run, 1))
+                Some((run, events.len() as u64))
             }
             Err(error) => {
                 tracing::error!(%error, "A run just journaled cannot be read.");
@@ -433,6 +461,24 @@ impl Handler<Control> for Orchestrator {
         {
             tracing::warn!(run, "A run's mailbox is full; the request was answered busy.");
         }
+    }
+}
+
+/// Would this submission be taken? Answered with the definition that a run of it would have.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Check {
+    pub submission: Submission,
+    pub reply: oneshot::Sender<Result<engine::definition::Definition, SubmitError>>,
+}
+
+impl Handler<Check> for Orchestrator {
+    type Result = ();
+
+    fn handle(&mut self, message: Check, _: &mut Self::Context) {
+        let Check { submission, reply } = message;
+        let prepared = self.prepare(&submission);
+        let _ = reply.send(prepared.map(|prepared| prepared.workflow.definition.clone()));
     }
 }
 

@@ -1,45 +1,53 @@
-//! The proxy of one quantum backend: owns submit, wait, cancel and the breaker of its jobs.
+//! The proxy of one quantum backend: begins and abandons the stages that ask for it first.
 //!
-//! The backend `simulator` computes in a worker process; what a job does and which shots it took is in
-//! its result. Rule: every arrow of a job's life is journaled before the call it stands for. A job that
-//! was in flight when the daemon died is lost and said to be lost; its stage starts a new one from its
-//! last checkpoint.
+//! Stages on the simulator compute in a worker process; stages on machines are prepared by a worker, their shots
+//! bought by the [`Office`] over the whole chain of backends, and concluded by a worker. Rule: every arrow of a
+//! job's life is journaled before the call it stands for, and every [`Execute`] is answered by exactly one report.
+//! What all proxies share (orders, budgets, breakers, drains) is in the office and not here. Start at
+//! `on_machines::run`.
 
+mod chain;
 mod desks;
+mod in_worker;
+mod jobs;
+mod leading;
 mod office;
+mod on_machines;
+mod plan;
+mod simulated;
 
-pub use desks::{Desks, DrainEvent, Setup};
-pub use office::{Append, Ended, ORDER_SCHEMA, Office, OfficeError, Wish};
+pub use chain::{Chain, ChainError, EXACT, check as check_chains, first as first_backend};
+pub use desks::{Described, Desks, DrainEvent, Setup};
+pub use in_worker::{InWorker, SIMULATOR};
+pub use jobs::{JOBS_MAX, state_name};
+pub use leading::{Leading, run_and_stage};
+pub use office::{Append, Ended, ORDER_SCHEMA, Office, OfficeError, Stored, Wish};
 
-use crate::records::{self, Principal};
+use crate::records;
 use crate::shared::Shared;
-use crate::solver_worker::{Abandon, AbandonAll, Abandoned, relay, report_end};
+use crate::solver_worker::{Abandon, AbandonAll, Abandoned, report_end};
 use crate::stages::Work;
 use crate::worker_drive::{self, Finished};
 use actix::{
     Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, SpawnHandle, Supervised, WrapFuture,
 };
 use engine::definition::StageKind;
-use engine::run::{ArtefactRef, Fence, StageError};
-use quantum::backends::{JobEvent, JobId, JobKey, JobState};
-use quantum::breaker::{self, Breaker, Phase, Thresholds};
-use serde_json::{Value, json};
+use engine::run::{Fence, StageError, StageState};
+use serde_json::json;
 use std::collections::BTreeMap;
-use tokio::sync::mpsc;
+use std::time::Duration;
 
 /// Jobs that may wait for the proxy; the ledger hands out far fewer places.
 pub const PROXY_MAILBOX: usize = 64;
-/// Shots of a stage that does not say: the programme's `quantum_shots`.
-const SHOTS_DEFAULT: u64 = 1_024;
-
-/// Schema version of [`JobEvent`] in journal envelopes.
-const JOB_SCHEMA: u16 = 1;
+/// Stands for the run in streams of jobs that test a backend.
+pub const TEST_RUN: &str = "backend-test";
+/// How often orders are looked for that nobody wants any more, and how long after the start for the first time.
+const LOOK_FOR_UNWANTED: Duration = Duration::from_secs(60);
+const LOOK_FIRST: Duration = Duration::from_millis(500);
 
 struct InFlight {
     work: Work,
     undo: bool,
-    /// The breaker's generation under which the call was permitted.
-    generation: u64,
     handle: Option<SpawnHandle>,
 }
 
@@ -47,7 +55,7 @@ struct InFlight {
 pub struct QuantumProxy {
     backend: String,
     shared: Shared,
-    breaker: Breaker,
+    office: Office,
     jobs: BTreeMap<(String, u32), InFlight>,
     abandoned: Abandoned,
 }
@@ -59,21 +67,15 @@ impl std::fmt::Debug for QuantumProxy {
 }
 
 impl QuantumProxy {
-    pub fn new(backend: String, shared: Shared) -> Self {
-        Self {
-            backend,
-            shared,
-            breaker: Breaker::new(Thresholds::default()),
-            jobs: BTreeMap::new(),
-            abandoned: Abandoned::default(),
-        }
+    pub fn new(backend: String, shared: Shared, office: Office) -> Self {
+        Self { backend, shared, office, jobs: BTreeMap::new(), abandoned: Abandoned::default() }
     }
 
     fn show(&self) {
         let shown = json!({
             "backend": self.backend,
-            "kind": "simulator",
-            "breaker": breaker_name(self.breaker.phase()),
+            "kind": self.office.desks.kind(&self.backend),
+            "breaker": self.office.desks.breaker(&self.backend),
             "jobs": self.jobs.len(),
         });
         self.shared.board.set_breaker(&self.backend, shown);
@@ -86,179 +88,71 @@ impl QuantumProxy {
         }
         journal::failpoint!("quantum.before-report");
         let Some(job) = self.jobs.remove(key) else { return };
-        let generation = job.generation;
-        let outcome = match &result {
-            // A wrong problem is not the backend's fault.
-            Err(error) if error.class != engine::run::ErrorClass::Permanent => {
-                breaker::Input::Failed { generation }
-            }
-            _ => breaker::Input::Succeeded { generation },
-        };
-        if let Ok(event) = self.breaker.decide(self.shared.clock.now_ms(), outcome) {
-            self.breaker.apply(event);
-        }
         self.shared.board.set_progress(&job.work.run, job.work.stage.0, None);
         report_end(&job.work.report_to, job.work.stage, fence, job.undo, result);
         self.show();
     }
-}
 
-const fn breaker_name(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Closed { .. } => "closed",
-        Phase::Open { .. } => "open",
-        Phase::HalfOpen { .. } => "half-open",
-    }
-}
-
-/// A job that this proxy leads: its stream in the journal and where it stands.
-struct Led {
-    shared: Shared,
-    stream: String,
-    state: JobState,
-    records: u64,
-}
-
-impl Led {
-    /// Journals these arrows in one batch, then takes them.
-    async fn note(&mut self, events: &[JobEvent]) -> Result<(), StageError> {
-        let mut state = self.state.clone();
-        let mut batch = Vec::with_capacity(events.len());
-        for (i, event) in events.iter().enumerate() {
-            state = state.after(event).ok_or_else(|| {
-                worker_drive::permanent(
-                    "EX-0514",
-                    format!("{event:?} cannot follow {state:?} of {}", self.stream),
-                )
-            })?;
-            let have = self.records + i as u64;
-            let record = records::record(
-                self.stream.clone(),
-                have,
-                "QuantumJob",
-                JOB_SCHEMA,
-                event,
-                &Principal::system(),
-            )
-            .map_err(|e| worker_drive::permanent("EX-0014", e.to_string()))?;
-            batch.push(record);
+    /// Looks for orders whose run is over or has done without them, and has them ended.
+    fn look_for_unwanted(&mut self, ctx: &mut Context<Self>) {
+        if !self.shared.board.is_recovered() {
+            // Which runs there are is not known yet.
+            ctx.run_later(LOOK_FIRST, Self::look_for_unwanted);
+            return;
         }
-        let appended = self.shared.append(batch).await;
-        appended.map_err(|e| worker_drive::transient("EX-0013", e.to_string()))?;
-        self.state = state;
-        self.records += events.len() as u64;
-        Ok(())
-    }
-
-    /// The job of this stream as the journal has it.
-    fn read(shared: &Shared, stream: String) -> Self {
-        let page =
-            shared.journal.read_stream(&stream, 1, engine::limits::PAGE_RECORDS_MAX).unwrap_or_default();
-        let mut state = JobState::Planned;
-        for record in &page {
-            match records::decode::<JobEvent>(record, JOB_SCHEMA) {
-                Ok(event) => state = state.after(&event).unwrap_or(state),
-                Err(error) => tracing::error!(stream, %error, "A record of a quantum job cannot be read."),
+        let office = self.office.clone();
+        let open = tokio::task::spawn_blocking(move || office.open("jobs/"));
+        ctx.spawn(open.into_actor(self).map(|open, actor, ctx| {
+            let led = actor.office.leading.stages();
+            for stream in open.unwrap_or_default() {
+                // A test of a backend belongs to no run and ends by itself, unless the daemon died over it.
+                let is_led = led.iter().any(|stage| stream.starts_with(&format!("{stage}@")));
+                let of_run = run_and_stage(&stream).is_some_and(|(run, _)| run != TEST_RUN);
+                if (of_run || !is_led) && !wanted(&actor.shared, &stream) {
+                    actor.office.dismiss(&stream, "its run has ended");
+                }
             }
-        }
-        Self { shared: shared.clone(), stream, state, records: page.len() as u64 }
-    }
-
-    /// Ends a job that nobody leads any more. The simulator dies with the daemon or the attempt, so what
-    /// it was doing is known: nothing. A job still being submitted was never there.
-    async fn settle(mut self, why: &str) -> Result<(), StageError> {
-        if self.records == 0 || self.state.ended() {
-            return Ok(());
-        }
-        journal::failpoint!("quantum.settle");
-        let failed = JobEvent::Failed { message: why.to_owned() };
-        match self.state {
-            JobState::Submitting { .. } => self.note(&[JobEvent::NotSubmitted, failed]).await,
-            _ => self.note(&[failed]).await,
-        }
+            ctx.run_later(LOOK_FOR_UNWANTED, Self::look_for_unwanted);
+        }));
     }
 }
 
-fn stage_stream(work: &Work) -> String {
-    records::job_stream(&work.run, &work.path)
-}
-
-/// One job from reservation to result.
-async fn job(shared: Shared, work: Work) -> Result<Finished, StageError> {
-    let stage = stage_stream(&work);
-    for (stream, _) in shared.journal.streams(&format!("{stage}@")) {
-        Led::read(&shared, stream).settle("its attempt was cut short").await?;
-    }
-    let stream = format!("{stage}@{}", work.fence);
-    let mut led =
-        Led { shared: shared.clone(), stream: stream.clone(), state: JobState::Planned, records: 0 };
-    journal::failpoint!("quantum.before-intent");
-    led.note(&[JobEvent::Reserved, JobEvent::Submitting { key: JobKey(stream) }]).await?;
-    journal::failpoint!("quantum.after-intent");
-    led.note(&[JobEvent::Submitted { id: JobId(format!("simulator-{}", work.fence)) }, JobEvent::Running])
-        .await?;
-    journal::failpoint!("quantum.submitted");
-    let (sender, receiver) = mpsc::unbounded_channel();
-    let relayed = relay(shared.clone(), None, work.clone(), receiver);
-    let attempt = async {
-        let result = worker_drive::drive(&shared, &work, &sender).await;
-        drop(sender);
-        result
+/// Whether the order of this stream may still be of use to its run.
+fn wanted(shared: &Shared, stream: &str) -> bool {
+    let Some((run, stage)) = run_and_stage(stream) else { return true };
+    let Some(run) = shared.board.live(run) else { return false };
+    let over = |state: &StageState| {
+        matches!(state, StageState::Succeeded | StageState::Failed | StageState::Skipped)
     };
-    let (result, ()) = tokio::join!(attempt, relayed);
-    journal::failpoint!("quantum.before-result");
-    match &result {
-        Ok(_) => led.note(&[JobEvent::Fetching, JobEvent::Verified, JobEvent::Done]).await?,
-        Err(error) => {
-            led.note(&[JobEvent::Failed { message: format!("{}: {}", error.code, error.message) }]).await?
-        }
-    }
-    journal::failpoint!("quantum.after-result");
-    metrics::counter!("executing_quantum_shots_total").increment(shots_of(&work));
-    result
+    run.phase().is_forward() && run.stage_at(stage).is_some_and(|index| !over(run.stage(index)))
 }
 
-fn shots_of(work: &Work) -> u64 {
-    serde_json::from_str::<Value>(&work.params)
-        .ok()
-        .and_then(|params| params.get("shots").and_then(Value::as_u64))
-        .unwrap_or(SHOTS_DEFAULT)
-}
-
-/// Chooses and probes the backend and sets the budget of shots aside; says what comes if it fails.
-async fn set_up(
+/// The stage's work, by its kind and chain.
+async fn attempt(
     shared: Shared,
+    office: Office,
     backend: String,
-    breaker: &'static str,
     work: Work,
 ) -> Result<Finished, StageError> {
-    let plan = json!({
-        "backend": backend,
-        "simulated": true,
-        "probe": { "breaker": breaker, "worker_program": shared.limits.worker_program.exists() },
-        "shots": shots_of(&work),
-        "encoding": "amplitudes over the feasible set, Grover mixer",
-        "fallback": ["classical-exact"],
-    });
-    let bytes =
-        serde_json::to_vec_pretty(&plan).map_err(|e| worker_drive::permanent("EX-0514", e.to_string()))?;
-    let length = bytes.len() as u64;
-    let digest = shared
-        .store(move |artefacts| artefacts.put(&bytes))
-        .await
-        .map_err(|e| worker_drive::transient("EX-0013", e.to_string()))?;
-    let output =
-        ArtefactRef { name: "backend_plan.json".to_owned(), digest: digest.to_string(), bytes: length };
-    journal::failpoint!("quantum.set-up");
-    let facts = json!({ "backend": backend }).to_string();
-    Ok(Finished { outputs: vec![output], facts })
+    let known = office.desks.names();
+    let chain = Chain::read(&work.params, Some(&backend), &known)
+        .map_err(|error| worker_drive::permanent(error.code(), error.to_string()))?;
+    match work.kind {
+        StageKind::QuantumBackendSetup => plan::set_up(&shared, &office, &work, &chain).await,
+        _ if chain.gates.is_empty() => on_machines::simulator_alone(&shared, &office, &work).await,
+        _ => on_machines::run(&shared, &office, &work, &chain).await,
+    }
 }
 
 impl Actor for QuantumProxy {
     type Context = Context<Self>;
 
-    fn started(&mut self, _: &mut Self::Context) {
+    fn started(&mut self, ctx: &mut Self::Context) {
         self.show();
+        // One of the proxies is enough for it, and this one is always there.
+        if self.backend == SIMULATOR {
+            ctx.run_later(LOOK_FIRST, Self::look_for_unwanted);
+        }
     }
 }
 
@@ -289,40 +183,21 @@ impl Handler<Execute> for QuantumProxy {
             return;
         }
         if undo {
-            // A reservation of shots on the simulator costs nothing and is gone with its run.
+            // A plan reserves nothing; the stage's orders are ended when it is abandoned.
             let nothing = Finished { outputs: Vec::new(), facts: "{}".to_owned() };
             return report_end(&work.report_to, work.stage, work.fence, true, Ok(nothing));
         }
         let (key, fence) = ((work.run.clone(), work.stage.0), work.fence);
         // Before anything else can go wrong: who is known here is answered even after a panic.
-        let generation = self.breaker.generation();
-        self.jobs.insert(key.clone(), InFlight { work: work.clone(), undo, generation, handle: None });
+        self.jobs.insert(key.clone(), InFlight { work: work.clone(), undo, handle: None });
         journal::failpoint!("quantum.begin");
-        match self.breaker.decide(self.shared.clock.now_ms(), breaker::Input::Ask) {
-            Ok(event) => self.breaker.apply(event),
-            Err(refusal) => {
-                self.jobs.remove(&key);
-                let error = worker_drive::transient(
-                    "EX-0514",
-                    format!("backend {} is resting: {refusal}", self.backend),
-                );
-                return report_end(&work.report_to, work.stage, work.fence, false, Err(error));
-            }
-        }
-        let generation = self.breaker.generation();
-        let (shared, backend) = (self.shared.clone(), self.backend.clone());
-        let breaker = breaker_name(self.breaker.phase());
-        let (kind, done) = (work.kind, key.clone());
-        let attempt = async move {
-            match kind {
-                StageKind::QuantumBackendSetup => set_up(shared, backend, breaker, work).await,
-                _ => job(shared, work).await,
-            }
-        };
+        let (shared, office, backend) = (self.shared.clone(), self.office.clone(), self.backend.clone());
+        let done = key.clone();
+        let attempt = attempt(shared, office, backend, work);
         let handle = ctx
             .spawn(attempt.into_actor(self).map(move |result, actor, _| actor.finish(&done, fence, result)));
         if let Some(job) = self.jobs.get_mut(&key) {
-            (job.generation, job.handle) = (generation, Some(handle));
+            job.handle = Some(handle);
         }
         self.show();
     }
@@ -360,13 +235,21 @@ impl Handler<Abandon> for QuantumProxy {
                 ctx.cancel_future(handle);
             }
             // An abandoned call says nothing about the backend; if it was a probe, another may be made.
-            if matches!(self.breaker.phase(), Phase::HalfOpen { .. }) {
-                self.breaker.recover();
+            self.office.desks.forget_probe(SIMULATOR);
+            let stopped = self.shared.board.emergency();
+            let goes_on = self.shared.board.live(&message.run).is_some_and(|run| run.phase().is_forward());
+            if let Some(why) = stopped {
+                let stage = records::job_stream(&job.work.run, &job.work.path);
+                self.office.leading.cancel(&stage, &format!("emergency stop: {why}"));
+            } else if !goes_on {
+                // Its next attempt would lead it on, and there is none.
+                let stage = records::job_stream(&job.work.run, &job.work.path);
+                self.office.leading.cancel(&stage, "its run is cancelled or has failed");
             }
-            let led = Led::read(&self.shared, format!("{}@{}", stage_stream(&job.work), job.work.fence));
+            let (shared, office, work) = (self.shared.clone(), self.office.clone(), job.work);
             ctx.spawn(
                 async move {
-                    if let Err(error) = led.settle("cancelled").await {
+                    if let Err(error) = simulated::settle(&shared, &office, &work, "cancelled").await {
                         tracing::warn!(error = error.message, "A cancelled job could not be journaled.");
                     }
                 }

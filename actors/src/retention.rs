@@ -98,7 +98,7 @@ impl Books {
             RETENTION_STREAM.to_owned(),
             self.lock().records,
             event.name(),
-            EVENT_SCHEMA,
+            event.schema(),
             event,
             by,
         )

@@ -9,6 +9,7 @@ use crate::directory::Directory;
 use crate::records::{self, Principal};
 use crate::shared::Shared;
 use crate::stages::{self, Executor, Work};
+use crate::steering::Order;
 use crate::{deployer, quantum_proxy, resources, scheduler, solver_worker};
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, Supervised, WrapFuture};
 use engine::definition::StageIndex;
@@ -325,8 +326,10 @@ impl RunActor {
             );
         };
         // Asked just before an emergency stop and heard after it: nothing begins until it is cleared.
-        if matches!(input, Input::Resume { .. } | Input::Retry { .. } | Input::Cancel { .. })
-            && let Some(reason) = self.shared.board.emergency()
+        if matches!(
+            input,
+            Input::Resume { .. } | Input::Retry { .. } | Input::Cancel { .. } | Input::Reset { .. }
+        ) && let Some(reason) = self.shared.board.emergency()
         {
             let expected = "no emergency stop in force".to_owned();
             let refusal = Refusal::NotNow { expected, actual: format!("stopped: {reason}") };
@@ -399,8 +402,12 @@ impl RunActor {
     fn release(&mut self, stage: StageIndex) -> Result<(), TellError> {
         let fence = self.leases.get(&stage.0).copied();
         let used = self.run.as_ref().and_then(|run| run.shots_used(stage)).map(|shots| {
-            let spec = self.run.as_ref().and_then(|run| run.definition().stages.get(stage.0 as usize));
-            (shots, spec.map_or(u64::MAX, |spec| self.shared.limits.scheduling.cost(spec, shots)))
+            let spec = self
+                .run
+                .as_ref()
+                .and_then(|run| Some((run.definition().stages.get(stage.0 as usize)?, run.params_of(stage))));
+            let scheduling = &self.shared.limits.scheduling;
+            (shots, spec.map_or(u64::MAX, |(spec, params)| scheduling.cost(spec, &params, shots)))
         });
         let key = (self.id.clone(), stage.0);
         self.directory.resources.tell_control(resources::Release { key, fence, used })?;
@@ -538,6 +545,15 @@ impl RunActor {
                 let work = self.work(run, *stage, attempt.0, None);
                 self.hand_out(work, true, ctx)
             }
+            Command::Stop { stage, fence } => {
+                self.shared.steering.tell((self.id.clone(), stage.0, fence.0), Order::Stop);
+                Ok(())
+            }
+            Command::Steer { stage, fence, parameter, value } => {
+                let order = Order::Tune { parameter: parameter.clone(), value: value.clone() };
+                self.shared.steering.tell((self.id.clone(), stage.0, fence.0), order);
+                Ok(())
+            }
             Command::Abandon { stage, fence } => {
                 journal::failpoint!("run.abandon");
                 self.abandon(*stage, *fence)
@@ -604,6 +620,7 @@ impl RunActor {
             memory_stated: spec.demand.memory_mib > 0,
             threads: spec.demand.cpu_cores.max(1),
             idempotent: spec.idempotent,
+            heartbeat_ms: spec.timeout.heartbeat_ms,
             submitted_by: run.submitted_by().to_owned(),
             report_to: self.me.recipient::<Drive>(),
         }
@@ -634,7 +651,9 @@ impl RunActor {
                 let backend = self
                     .run
                     .as_ref()
-                    .and_then(|run| stages::backend(&run.definition().stages[work.stage.0 as usize]))
+                    .and_then(|run| {
+                        stages::backend(run.definition().stages.get(work.stage.0 as usize)?, &work.params)
+                    })
                     .unwrap_or_default();
                 match self.directory.backends.get(&backend) {
                     Some(proxy) => proxy.tell(quantum_proxy::Execute { work, undo }),

@@ -9,9 +9,10 @@ use crate::retention::Books;
 use crate::room::{Room, RoomLimits};
 use engine::run::Run;
 use journal::{AppendError, Appended, ArtefactError, Artefacts, Checkpoints, Digest, Journal, NewRecord};
+use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use supervisors::process::{SpawnRequest, Spawner, WarmPool, WarmSettings};
 use tokio::sync::watch;
 
@@ -63,9 +64,15 @@ pub struct Shared {
     pub spares: WarmPool,
     pub limits: Arc<Limits>,
     pub books: Books,
+    /// Orders for attempts that are at work.
+    pub steering: crate::steering::Steering,
     pub room: Room,
     fatal: watch::Sender<Option<String>>,
+    latencies: Arc<Mutex<VecDeque<Duration>>>,
 }
+
+/// Appends whose time is remembered for `top`.
+const LATENCIES_KEPT: usize = 256;
 
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -106,6 +113,7 @@ impl Shared {
         );
         Self {
             books,
+            steering: crate::steering::Steering::default(),
             room,
             journal,
             checkpoints,
@@ -117,6 +125,7 @@ impl Shared {
             spares,
             limits: Arc::new(limits),
             fatal: watch::Sender::new(None),
+            latencies: Arc::default(),
         }
     }
 
@@ -134,7 +143,7 @@ impl Shared {
     /// # Errors
     /// As [`Self::append`].
     pub async fn append_timed(&self, batch: Vec<NewRecord>) -> Result<Appended, AppendError> {
-        let mut tries = 0;
+        let (mut tries, begun) = (0, Instant::now());
         loop {
             let answer = self
                 .journal
@@ -143,6 +152,7 @@ impl Shared {
             match answer {
                 Ok(appended) => {
                     self.board.set_disk_full("journal", None);
+                    self.note_latency(begun.elapsed());
                     return Ok(appended);
                 }
                 Err(AppendError::Busy) if tries < BUSY_TRIES => {
@@ -163,6 +173,23 @@ impl Shared {
                 }
             }
         }
+    }
+
+    fn note_latency(&self, latency: Duration) {
+        let mut latencies = self.latencies.lock().unwrap_or_else(PoisonError::into_inner);
+        latencies.push_back(latency);
+        if latencies.len() > LATENCIES_KEPT {
+            latencies.pop_front();
+        }
+    }
+
+    /// Median and maximum, in ms, of what the newest appends took until they were durable.
+    pub fn append_latency(&self) -> Option<(f64, f64)> {
+        let mut newest: Vec<Duration> =
+            self.latencies.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect();
+        newest.sort_unstable();
+        let ms = |latency: &Duration| (latency.as_secs_f64() * 1e5).round() / 1e2;
+        Some((ms(newest.get(newest.len() / 2)?), ms(newest.last()?)))
     }
 
     /// As [`Self::append`], for what must be recorded even on a full disk (an emergency stop): the space that
@@ -279,6 +306,7 @@ impl Shared {
             ended_ms: run.applied().1,
             sequence,
             key: run.key().map(content),
+            by: run.submitted_by().to_owned(),
         };
         self.checkpointer.put_ended(ended, position);
     }

@@ -101,7 +101,7 @@ fn leader_of_orders() {
     let (journal, _) = Journal::open(&dir.join("journal"), journal::Options::default()).unwrap();
     let clock = Clock::start(journal.last_time_ms());
     let queue_ms = 600_000;
-    let setup = Setup { backend: backend(&dir, &kind), budget: budget(), queue_ms };
+    let setup = Setup { backend: backend(&dir, &kind), kind: "braket", budget: budget(), queue_ms };
     let name = setup.backend.name().to_owned();
     let appender = journal.clone();
     let append: Append =
@@ -113,6 +113,7 @@ fn leader_of_orders() {
         artefacts: Arc::new(Artefacts::open(&dir.join("artefacts")).unwrap()),
         clock,
         hurry: 20,
+        leading: actors::quantum_proxy::Leading::default(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let ended = runtime.block_on(async {

@@ -14,5 +14,6 @@ pub mod predicate;
 pub mod protocol;
 pub mod retention;
 pub mod run;
+pub mod schedule;
 pub mod taxonomy;
 pub mod worker;

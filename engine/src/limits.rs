@@ -22,3 +22,15 @@ pub const PAGE_RECORDS_MAX: usize = 1_000;
 /// Longest reason of a person for an approval, a pin or an emergency stop. Reasons are read by people and kept
 /// for ever; longer evidence belongs into a document that the reason names.
 pub const REASON_BYTES_MAX: usize = 4 * 1024;
+
+/// Matching runs above which a batch is not done without being confirmed: as many as a person reads.
+pub const BATCH_UNASKED_MAX: usize = 10;
+
+/// Runs of one batch that are asked at the same time; far below the mailbox of the orchestrator.
+pub const BATCH_AT_ONCE: usize = 64;
+
+/// Runs that one batch may name.
+pub const BATCH_NAMED_MAX: usize = 1_000;
+
+/// Refusals that one answer to a batch spells out; the rest is counted.
+pub const BATCH_REFUSALS_MAX: usize = 1_000;

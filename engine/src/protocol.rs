@@ -36,11 +36,26 @@ pub enum Request {
         bytes: u64,
     },
     Submit(Submission),
-    List {
-        workflow: Option<String>,
-        phase: Option<String>,
+    List(RunList),
+    /// One act on several runs, or on all that a filter matches.
+    Batch(Batch),
+    /// Failed and rolled-back runs that nobody has looked at.
+    Dead {
+        #[serde(default)]
+        filter: RunFilter,
         limit: Option<usize>,
+        /// Begin before this run; see [`RunList::after`].
+        after: Option<String>,
     },
+    /// Somebody has looked at a dead letter and lets it rest.
+    DeadDismiss {
+        run: String,
+        reason: String,
+    },
+    /// All that `top` shows.
+    Overview,
+    /// Schedules: what is submitted when.
+    Schedule(ScheduleRequest),
     Show {
         run: String,
     },
@@ -69,6 +84,9 @@ pub enum Request {
     },
     Pause {
         run: String,
+        /// Running stages leave a checkpoint and end, instead of being let finish.
+        #[serde(default)]
+        now: bool,
     },
     Resume {
         run: String,
@@ -172,13 +190,56 @@ pub enum Request {
         fault: FaultKind,
     },
     Doctor,
+    /// Back to a record (its position) or to before a stage (its path).
+    Reset {
+        run: String,
+        to: String,
+    },
+    /// A new run from a run's stored definition and inputs.
+    Clone {
+        run: String,
+        params: BTreeMap<String, serde_json::Value>,
+        /// What comes before this stage is taken over from the run.
+        from: Option<String>,
+        key: Option<String>,
+        deadline: Option<String>,
+    },
+    /// A signal from outside.
+    Signal {
+        run: String,
+        stage: String,
+        name: String,
+        data: Option<serde_json::Value>,
+        key: Option<String>,
+    },
+    /// Asks a quantum backend what it is, and buys a job of few shots where that costs nothing or `spend`.
+    BackendTest {
+        name: String,
+        spend: bool,
+    },
+    /// A backend takes no further jobs.
+    BackendDrain {
+        name: String,
+        reason: String,
+    },
+    BackendResume {
+        name: String,
+    },
+    /// Quantum jobs, of a run, in a state (or `open`).
+    Jobs {
+        run: Option<String>,
+        state: Option<String>,
+    },
 }
 
 impl Request {
     /// What a person gives as the reason of this request, if it takes one.
     pub fn reason(&self) -> Option<&str> {
         match self {
-            Self::EmergencyStop { reason } | Self::Drain { reason, .. } => Some(reason),
+            Self::EmergencyStop { reason }
+            | Self::DeadDismiss { reason, .. }
+            | Self::BackendDrain { reason, .. }
+            | Self::Drain { reason, .. } => Some(reason),
             Self::Approve { reason, .. }
             | Self::Reject { reason, .. }
             | Self::EmergencyClear { reason }
@@ -187,6 +248,138 @@ impl Request {
             _ => None,
         }
     }
+}
+
+/// Which runs. A run is matched if it fits all that is given; a filter that gives nothing matches every run.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RunFilter {
+    pub workflow: Option<String>,
+    pub phase: Option<String>,
+    /// Who submitted it.
+    pub user: Option<String>,
+    /// Submitted at least so long ago, in ms.
+    pub older_than_ms: Option<u64>,
+}
+
+impl RunFilter {
+    /// Whether nothing was given.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// By what `list` sorts; ascending, so that what is largest stands last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RunOrder {
+    #[default]
+    Submitted,
+    Ended,
+    Workflow,
+    Phase,
+    User,
+}
+
+/// A page of runs: the last `limit` of those that match, in ascending order.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RunList {
+    pub workflow: Option<String>,
+    pub phase: Option<String>,
+    pub limit: Option<usize>,
+    pub user: Option<String>,
+    pub older_than_ms: Option<u64>,
+    pub sort: RunOrder,
+    /// The `next` of a page before: the page that comes before it in the order.
+    pub after: Option<String>,
+}
+
+/// What a batch does to each run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BatchAct {
+    Pause,
+    Resume,
+    Cancel,
+    Retry,
+}
+
+impl BatchAct {
+    /// The verb.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Cancel => "cancel",
+            Self::Retry => "retry",
+        }
+    }
+}
+
+/// One act on many runs. The daemon evaluates the filter, once, and then asks one run after the other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Batch {
+    pub act: BatchAct,
+    /// Named runs; each is tried and its refusal told. Empty: those that the filter matches.
+    #[serde(default)]
+    pub runs: Vec<String>,
+    /// Without a phase it matches the runs alone that the act fits.
+    #[serde(default)]
+    pub filter: RunFilter,
+    /// Only dead letters.
+    #[serde(default)]
+    pub dead: bool,
+    /// Say what would be done to which runs, and do nothing.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// Do nothing at all if more runs match: what the caller saw before saying yes.
+    #[serde(default)]
+    pub matched_max: Option<usize>,
+}
+
+/// What people ask of schedules.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "act", rename_all = "kebab-case")]
+pub enum ScheduleRequest {
+    Add(Box<ScheduleSpec>),
+    List,
+    Show {
+        name: String,
+    },
+    Pause {
+        name: String,
+        reason: Option<String>,
+    },
+    Resume {
+        name: String,
+    },
+    Remove {
+        name: String,
+    },
+    /// Submit now, beside the cron line.
+    Run {
+        name: String,
+    },
+    /// The next times.
+    Next {
+        name: String,
+        count: usize,
+    },
+}
+
+/// A schedule as it is asked for.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct ScheduleSpec {
+    pub name: String,
+    pub cron: String,
+    /// Name of the IANA database.
+    pub timezone: String,
+    pub overlap: crate::schedule::Overlap,
+    pub catch_up: crate::schedule::CatchUp,
+    pub jitter_ms: u64,
+    pub interval_ms_min: Option<u64>,
+    pub submission: Submission,
 }
 
 /// What is to be kept, for whom, from when until when.
@@ -237,6 +430,20 @@ pub struct Submission {
     /// that act; everything else here but `key` is then left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub again: Option<String>,
+    /// Longest run, such as `2h`; wins over what the workflow says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<String>,
+    /// Make this from a run instead of a text: its definition and inputs, with `params` laid over them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clone_of: Option<CloneOf>,
+}
+
+/// The run that a submission is made from.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct CloneOf {
+    pub run: String,
+    /// What comes before this stage is taken over.
+    pub from: Option<String>,
 }
 
 /// The daemon's no.

@@ -1,4 +1,4 @@
-//! Which ended runs are kept, and for how long: pins, age, number.
+//! Which ended runs are kept, and for how long: pins, age, number; and which failures somebody has looked at.
 //!
 //! [`runs_to_forget`] chooses; what was chosen becomes an [`Event`] of the stream `retention` before anything
 //! is removed, so that a removal that was cut short is taken up again. Rule: a forgotten run never comes
@@ -8,8 +8,8 @@
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Schema version of [`Event`] in journal envelopes.
-pub const EVENT_SCHEMA: u16 = 1;
+/// Newest schema version of [`Event`] in journal envelopes; see [`Event::schema`].
+pub const EVENT_SCHEMA: u16 = 2;
 
 /// Runs that one decision forgets at most, so that its record stays far below the journal's limit of 1 MiB
 /// (16 bytes for each gap between numbers); the next decision takes the rest.
@@ -71,14 +71,30 @@ pub enum Event {
     RunsForgotten {
         runs: Vec<(u64, u64)>,
     },
+    /// Somebody has looked at how this run ended, and lets it rest. Schema 2. If it is retried and fails again,
+    /// it ends at another time, and is a dead letter again.
+    LetterDismissed {
+        run: u64,
+        ended_ms: u64,
+        reason: String,
+    },
 }
 
 impl Event {
+    /// Schema version that a record of this event carries: the first that knew it.
+    pub const fn schema(&self) -> u16 {
+        match self {
+            Self::RunPinned { .. } | Self::RunUnpinned { .. } | Self::RunsForgotten { .. } => 1,
+            Self::LetterDismissed { .. } => 2,
+        }
+    }
+
     pub const fn name(&self) -> &'static str {
         match self {
             Self::RunPinned { .. } => "RunPinned",
             Self::RunUnpinned { .. } => "RunUnpinned",
             Self::RunsForgotten { .. } => "RunsForgotten",
+            Self::LetterDismissed { .. } => "LetterDismissed",
         }
     }
 }
@@ -89,6 +105,7 @@ pub enum Input {
     Pin { run: u64, reason: String },
     Unpin { run: u64, reason: String },
     Forget { runs: Vec<u64> },
+    Dismiss { run: u64, ended_ms: u64, reason: String },
 }
 
 /// Why an input does not fit.
@@ -106,6 +123,8 @@ pub struct Retention {
     pins: BTreeMap<u64, String>,
     /// First to last number; ranges neither touch nor overlap.
     forgotten: BTreeMap<u64, u64>,
+    /// When the run ended whose failure somebody has looked at.
+    dismissed: BTreeMap<u64, u64>,
 }
 
 impl Retention {
@@ -120,6 +139,11 @@ impl Retention {
             Input::Pin { run, reason } => Ok(Some(Event::RunPinned { run, reason })),
             Input::Unpin { run, .. } if !self.is_pinned(run) => Ok(None),
             Input::Unpin { run, reason } => Ok(Some(Event::RunUnpinned { run, reason })),
+            Input::Dismiss { run, .. } if self.is_forgotten(run) => Err(Refusal::Forgotten(run)),
+            Input::Dismiss { run, ended_ms, .. } if self.is_dismissed(run, ended_ms) => Ok(None),
+            Input::Dismiss { run, ended_ms, reason } => {
+                Ok(Some(Event::LetterDismissed { run, ended_ms, reason }))
+            }
             Input::Forget { runs } => {
                 if let Some(pinned) = runs.iter().find(|run| self.is_pinned(**run)) {
                     return Err(Refusal::Pinned(*pinned));
@@ -141,11 +165,15 @@ impl Retention {
                 self.pins.remove(run);
             }
             Event::RunsForgotten { runs } => runs.iter().for_each(|(first, last)| self.forget(*first, *last)),
+            Event::LetterDismissed { run, ended_ms, .. } => {
+                self.dismissed.insert(*run, *ended_ms);
+            }
         }
     }
 
     fn forget(&mut self, first: u64, last: u64) {
         let (mut first, mut last) = (first, last.max(first));
+        self.dismissed.retain(|run, _| !(first..=last).contains(run));
         // Everything that touches or overlaps the new range becomes one with it.
         while let Some((&from, &to)) = self.forgotten.range(..=last.saturating_add(1)).next_back() {
             if to.saturating_add(1) < first {
@@ -160,6 +188,11 @@ impl Retention {
 
     pub fn is_pinned(&self, run: u64) -> bool {
         self.pins.contains_key(&run)
+    }
+
+    /// Whether somebody has looked at the run's end at that time.
+    pub fn is_dismissed(&self, run: u64, ended_ms: u64) -> bool {
+        self.dismissed.get(&run) == Some(&ended_ms)
     }
 
     /// Numbers of pinned runs, and why each is.
@@ -233,6 +266,25 @@ mod tests {
         assert_eq!(books.decide(Input::Pin { run: 7, reason: "again".into() }), Ok(None));
         assert_eq!(books.decide(Input::Forget { runs: vec![9] }), Ok(None));
         assert_eq!(books.newest_forgotten(), Some(9));
+    }
+
+    #[test]
+    fn a_dismissal_holds_for_the_end_it_was_said_of_and_goes_with_the_run() {
+        let mut books = Retention::default();
+        let dismiss = |ended_ms| Input::Dismiss { run: 7, ended_ms, reason: "known".into() };
+        let event = books.decide(dismiss(100)).unwrap().unwrap();
+        assert_eq!(event.schema(), 2);
+        books.apply(&event);
+        assert_eq!(books.decide(dismiss(100)), Ok(None));
+        assert!(books.is_dismissed(7, 100) && !books.is_dismissed(7, 101) && !books.is_dismissed(8, 100));
+        let again = books.decide(dismiss(200)).unwrap().unwrap();
+        books.apply(&again);
+        assert!(books.is_dismissed(7, 200) && !books.is_dismissed(7, 100));
+        let forgotten = books.decide(Input::Forget { runs: vec![7] }).unwrap().unwrap();
+        assert_eq!(forgotten.schema(), 1);
+        books.apply(&forgotten);
+        assert!(!books.is_dismissed(7, 200));
+        assert_eq!(books.decide(dismiss(200)), Err(Refusal::Forgotten(7)));
     }
 
     #[test]

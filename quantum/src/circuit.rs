@@ -143,6 +143,38 @@ impl Circuit {
         Some(circuit)
     }
 
+    /// QAOA with the X mixer and plain angles for any diagonal cost: `coefficients[m]` belongs to the product of
+    /// the spins in the mask m, and there are two to the power of `qubits` of them; the constant is left out.
+    ///
+    /// Per layer each qubit gathers the parities of all sets of lower qubits in the order of a Gray code, so that
+    /// one CX lies between two rotations: 2^n - 1 RZ and 2^n - 2 CX (Welch et al., New J. Phys. 16, 033040, 2014).
+    /// `None` if the numbers of coefficients or angles do not fit.
+    pub fn diagonal(coefficients: &[f64], cost_angles: &[f64], mixer_angles: &[f64]) -> Option<Self> {
+        let qubits = coefficients.len().checked_ilog2().filter(|n| *n > 0)?;
+        if !coefficients.len().is_power_of_two() || cost_angles.len() != mixer_angles.len() {
+            return None;
+        }
+        let plain = |factor| Angle { input: None, factor };
+        let mut gates: Vec<Gate> = (0..qubits).map(Gate::H).collect();
+        for (cost, mixer) in cost_angles.iter().zip(mixer_angles) {
+            for target in 0..qubits {
+                for step in 0..1usize << target {
+                    let parity = step ^ (step >> 1) | 1 << target;
+                    if coefficients[parity] != 0.0 {
+                        gates.push(Gate::Rz(target, plain(2.0 * cost * coefficients[parity])));
+                    }
+                    // The last step leads back to the first, by the highest of the lower qubits.
+                    let changes = (step + 1).trailing_zeros().min(target.saturating_sub(1));
+                    if target > 0 {
+                        gates.push(Gate::Cx(changes, target));
+                    }
+                }
+            }
+            gates.extend((0..qubits).map(|q| Gate::Rx(q, plain(2.0 * mixer))));
+        }
+        Some(Self { qubits, inputs: Vec::new(), gates })
+    }
+
     /// V of [`Circuit::one_hot`], or its inverse.
     fn spread(&mut self, first: u32, size: u32, inverse: bool) {
         let turn = |k: u32| {

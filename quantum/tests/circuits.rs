@@ -5,10 +5,13 @@
 
 use proptest::prelude::*;
 use quantum::circuit::{Circuit, Gate};
+use quantum::index_encoding::{IndexEncoding, QUBITS_MAX};
 use quantum::ising::{Ising, Term};
 use quantum::openqasm::{Dialect, program, program_in};
+use quantum::qaoa::{Mixing, Optimiser, Settings};
 use quantum::simulator::one_hot::Groups;
 use quantum::simulator::{Angles, Simulator};
+use quantum::threads::Threads;
 use std::sync::Arc;
 
 type Amplitude = (f64, f64);
@@ -277,4 +280,42 @@ fn one_hot_resources_are_counted_by_hand_and_wrong_sizes_are_refused() {
     assert_eq!(circuit.decomposed().resources().two_qubit_gates, 3 * 4 * (1 + 2 * 2) + 2 * 2);
     assert_eq!(circuit.decomposed().resources().one_qubit_gates, 2 + 3 * 2 * 5 + 2 * (1 + 2));
     assert!(Circuit::one_hot(&ising, &[3, 3], 1).is_none() && Circuit::one_hot(&ising, &[5, 0], 1).is_none());
+}
+
+#[test]
+fn the_text_of_the_index_encoding_gives_the_probabilities_that_its_search_found() {
+    for designs in [2usize, 3, 6, 8, 11] {
+        let costs: Vec<f64> = (0..designs).map(|k| 1e6 + 37.0 * ((k * k * 7 + 3) % 13) as f64).collect();
+        let encoding = IndexEncoding::new(&costs).unwrap();
+        let settings = Settings { layers: 2, iterations: 20, ..Settings::default() };
+        let mixing = Mixing::X { qubits: encoding.qubits() };
+        let mut search = Optimiser::over(encoding.costs(), mixing, Threads::one(), settings).unwrap();
+        while !search.step().finished {}
+        let outcome = search.outcome();
+        let circuit = encoding.circuit(&outcome).unwrap();
+        let states = 1usize << encoding.qubits();
+        assert!(states >= designs && (designs == 2 || states < 2 * designs));
+        // A CX between any two rotations of a layer, and no more.
+        assert_eq!(circuit.resources().two_qubit_gates, 2 * (states as u64 - 2), "{designs} designs");
+        let state = run_text(&program(&circuit), &[], false);
+        for (z, (amplitude, wanted)) in state.iter().zip(outcome.probabilities()).enumerate() {
+            let given = amplitude.0 * amplitude.0 + amplitude.1 * amplitude.1;
+            assert!((given - wanted).abs() < 1e-9, "{designs} designs, state {z}: {given}, not {wanted}");
+        }
+        let worst = costs.iter().copied().fold(f64::MIN, f64::max);
+        assert!(encoding.costs()[designs..].iter().all(|cost| *cost == worst + encoding.penalty()));
+    }
+}
+
+#[test]
+fn a_set_that_the_index_encoding_cannot_hold_is_refused_with_its_size() {
+    let most = vec![1.0; 1 << QUBITS_MAX];
+    assert_eq!(IndexEncoding::new(&most).unwrap().qubits(), QUBITS_MAX);
+    let error = IndexEncoding::new(&[most, vec![2.0]].concat()).unwrap_err().to_string();
+    assert!(error.contains("1025 designs") && error.contains("11 qubits"), "{error}");
+    assert!(IndexEncoding::new(&[]).is_err() && IndexEncoding::new(&[1.0, f64::NAN]).is_err());
+    // One design alone, and designs that cost the same, are still told from the padding.
+    assert_eq!(IndexEncoding::new(&[7.0]).unwrap().costs(), [7.0, 14.0]);
+    assert_eq!(Circuit::diagonal(&[0.0; 3], &[0.1], &[0.1]), None);
+    assert_eq!(Circuit::diagonal(&[0.0; 4], &[0.1], &[]), None);
 }

@@ -5,6 +5,7 @@
 
 use actors::admission::Scheduling;
 use actors::checkpointer::Checkpointer;
+use actors::quantum_proxy::{Desks, Office};
 use actors::releases::Releases;
 use actors::room::RoomLimits;
 use actors::shared::{Limits, Shared};
@@ -12,7 +13,7 @@ use clap::Parser;
 use engine::limits::RUNS_OPEN_MAX;
 use executing::control;
 use executing::service::DaemonService;
-use executing::settings::Settings;
+use executing::settings::{Settings, backends};
 use executing::tree::{self, Size};
 use executing::{catalog, systemd, telemetry};
 use std::fs::{File, OpenOptions};
@@ -80,7 +81,7 @@ fn size(settings: &Settings) -> Size {
         cpu_cores: settings.cpu_cores,
         memory_mib: settings.memory_mib,
         worker_slots: settings.worker_slots,
-        simulator_jobs: settings.simulator_jobs,
+        backends: backends::capacity(&settings.backends, settings.simulator_jobs),
     }
 }
 
@@ -285,6 +286,20 @@ fn open_stores(settings: &Settings) -> Result<(Shared, Releases), Failure> {
     Ok((Shared::new(journal, checkpoints, checkpointer, artefacts, spawner, limits), releases))
 }
 
+/// For drills, where `fault_injection` is on: waits between calls to quantum backends are divided by it.
+const HURRY: &str = "EXECUTING_DRILL_HURRY";
+
+/// The quantum backends and what the journal knows of them.
+fn open_office(settings: &Settings, shared: &Shared) -> Result<Office, Failure> {
+    let refused = |e: &dyn std::fmt::Display| Failure::new(EXIT_INVALID, "EX-0486", e);
+    let setups = backends::setups(&settings.backends, &settings.state).map_err(|e| refused(&e.0))?;
+    let desks = Desks::open(&shared.journal, setups)
+        .map_err(|e| Failure::new(EXIT_TRY_LATER, "EX-0014", format!("budgets of quantum backends: {e}")))?;
+    let hurry = std::env::var(HURRY).ok().filter(|_| settings.fault_injection);
+    let hurry = hurry.and_then(|text| text.parse().ok()).unwrap_or(1).max(1);
+    Ok(Office::of(shared, desks, hurry))
+}
+
 async fn serve(settings: Settings, shared: Shared, releases: Releases) -> Result<(), Failure> {
     let metrics = telemetry::start_metrics(&settings.state)
         .map_err(|e| Failure::new(EXIT_TRY_LATER, "EX-0012", format!("metrics: {e}")))?;
@@ -296,11 +311,13 @@ async fn serve(settings: Settings, shared: Shared, releases: Releases) -> Result
     let listener = tokio::net::UnixListener::bind(&socket)
         .map_err(|e| Failure::new(EXIT_TRY_LATER, "EX-0012", format!("{}: {e}", socket.display())))?;
     let _ = std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o660));
+    let office = open_office(&settings, &shared)?;
     journal::failpoint!("daemon.listening");
     let tree = tree::start(
         &shared,
         Arc::new(catalog::catalog()),
         releases.clone(),
+        office,
         size(&settings),
         &settings.supervision,
         settings.fault_injection,

@@ -203,6 +203,18 @@ impl Client {
     /// # Errors
     /// [`ClientError::File`], [`ClientError::FileTooLarge`], those of [`Self::request`].
     pub async fn upload(&mut self, path: &Path) -> Result<String, ClientError> {
+        self.upload_with(path, &mut |_| {}).await
+    }
+
+    /// [`Self::upload`], and tells how many bytes have been sent.
+    ///
+    /// # Errors
+    /// As [`Self::upload`].
+    pub async fn upload_with(
+        &mut self,
+        path: &Path,
+        sent: &mut dyn FnMut(u64),
+    ) -> Result<String, ClientError> {
         let unreadable = |source| ClientError::File { path: path.to_owned(), source };
         let mut file = std::fs::File::open(path).map_err(unreadable)?;
         let (digest, bytes) = digest_of(&mut file).map_err(unreadable)?;
@@ -213,7 +225,7 @@ impl Client {
             return Ok(digest);
         }
         let mut file = std::fs::File::open(path).map_err(unreadable)?.take(bytes);
-        self.send_content(&digest, bytes, path, &mut file).await?;
+        self.send_content(&digest, bytes, path, &mut file, sent).await?;
         Ok(digest)
     }
 
@@ -224,7 +236,8 @@ impl Client {
     pub async fn upload_bytes(&mut self, content: &[u8]) -> Result<String, ClientError> {
         let digest = format!("b3:{}", blake3::hash(content).to_hex());
         if !self.has(&digest).await? {
-            self.send_content(&digest, content.len() as u64, Path::new("-"), &mut &content[..]).await?;
+            self.send_content(&digest, content.len() as u64, Path::new("-"), &mut &content[..], &mut |_| {})
+                .await?;
         }
         Ok(digest)
     }
@@ -240,6 +253,7 @@ impl Client {
         bytes: u64,
         path: &Path,
         content: &mut dyn Read,
+        told: &mut dyn FnMut(u64),
     ) -> Result<(), ClientError> {
         let unreadable = |source| ClientError::File { path: path.to_owned(), source };
         self.send(&Request::Upload { digest: digest.into(), bytes }).await?;
@@ -255,6 +269,7 @@ impl Client {
                 )));
             }
             left -= read as u64;
+            told(bytes - left);
             let sent = timeout(self.timeout, write_chunk(&mut self.sink, &chunk)).await;
             match sent {
                 Ok(Ok(())) => {}

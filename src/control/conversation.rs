@@ -183,7 +183,7 @@ impl Connection<'_> {
             }
         }
         Ok(match sink {
-            Some(sink) => sink.finish(),
+            Some(sink) => sink.finish().await,
             None => refused,
         })
     }

@@ -49,11 +49,12 @@ pub trait UploadSink {
     /// A refusal; the rest of the upload is thrown away and the client gets it as its answer.
     fn write(&mut self, chunk: &[u8]) -> Result<(), ErrorReply>;
 
-    /// All announced bytes have come; answers the client.
+    /// All announced bytes have come; answers the client once they are durable. Waiting for the disk must not
+    /// hold up the server's thread, on which all other clients are answered.
     ///
     /// # Errors
     /// A refusal, for example if the digest is another one.
-    fn finish(self: Box<Self>) -> Result<Value, ErrorReply>;
+    fn finish(self: Box<Self>) -> LocalBoxFuture<'static, Result<Value, ErrorReply>>;
 }
 
 /// The daemon behind the socket. Cloned per connection, called on the server's own thread.

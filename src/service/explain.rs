@@ -112,6 +112,12 @@ impl Explaining<'_> {
                 let more = json!({ "missing": missing, "not_by": by });
                 Reason { until_ms: deadline_ms, more, ..Reason::new("approval", sentence) }
             }
+            Wait::Signal { name, deadline_ms } => {
+                let until = deadline_ms.map(|at| format!(" until {}", time(at))).unwrap_or_default();
+                let sentence = format!("waits for the signal `{name}`{until}: `signal` gives it");
+                let more = json!({ "signal": name });
+                Reason { until_ms: deadline_ms, more, ..Reason::new("signal", sentence) }
+            }
             Wait::Paused => {
                 let (by, at_ms) = self.paused_by().unzip();
                 let who = by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
@@ -200,7 +206,8 @@ impl Explaining<'_> {
     fn backoff(&self, stage: StageIndex, until_ms: u64) -> Reason {
         let error = self.run.stage_error(stage);
         let after = error.map(|e| format!(" after {}: {}", e.code, e.message)).unwrap_or_default();
-        let backend = stages::backend(&self.run.definition().stages[stage.0 as usize]);
+        let backend =
+            stages::backend(&self.run.definition().stages[stage.0 as usize], &self.run.params_of(stage));
         let breaker = |backend: &String| {
             let breakers = self.inner.shared.board.breakers();
             breakers.get(backend)?["breaker"].as_str().filter(|state| *state != "closed").map(str::to_owned)

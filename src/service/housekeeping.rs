@@ -35,10 +35,11 @@ fn admin(inner: &Inner, who: &Caller, what: &str) -> Result<Principal, ErrorRepl
     Ok(Principal { name: who.name.clone(), role: who.role.clone() })
 }
 
-fn refused(refused: HousekeepingError) -> ErrorReply {
+pub(super) fn refused(refused: HousekeepingError) -> ErrorReply {
     let message = refused.to_string();
     match refused {
         HousekeepingError::UnknownRun(_) => error("EX-0003", exit::NOT_FOUND, message),
+        HousekeepingError::NotDead { .. } => error("EX-0020", exit::CONFLICT, message),
         HousekeepingError::Busy(_) => error("EX-0009", exit::TRY_LATER, message),
         HousekeepingError::Refused(_) => error("EX-0044", exit::TRY_LATER, message),
         HousekeepingError::NotDurable(_) => error("EX-0013", exit::TRY_LATER, message),

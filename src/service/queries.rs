@@ -7,7 +7,6 @@ use actors::records;
 use engine::definition::StageIndex;
 use engine::limits::PAGE_RECORDS_MAX;
 use engine::protocol::ErrorReply;
-use engine::retention::number_of;
 use engine::run::{Event, Run};
 use journal::Record;
 use serde_json::{Map, Value, json};
@@ -34,36 +33,6 @@ const PAGE_BYTES: usize = 512 * 1024;
 pub(super) fn time(ms: u64) -> String {
     let at = std::time::UNIX_EPOCH + std::time::Duration::from_millis(ms);
     humantime::format_rfc3339_millis(at).to_string()
-}
-
-pub(super) fn list(
-    inner: &Inner,
-    workflow: Option<String>,
-    phase: Option<String>,
-    limit: Option<usize>,
-) -> Value {
-    let mut runs: Vec<_> = inner
-        .shared
-        .board
-        .summaries()
-        .into_iter()
-        .filter(|s| workflow.as_ref().is_none_or(|w| *w == s.workflow))
-        .filter(|s| phase.as_ref().is_none_or(|p| *p == s.phase))
-        .collect();
-    // The newest are the ones people look for.
-    let skip = runs.len().saturating_sub(limit.unwrap_or(PAGE_RECORDS_MAX).min(PAGE_RECORDS_MAX));
-    let books = inner.shared.books.now();
-    let runs: Vec<Value> = runs
-        .drain(skip..)
-        .map(|s| {
-            json!({
-                "run": s.run, "workflow": s.workflow, "phase": s.phase,
-                "submitted": time(s.submitted_ms), "ended": s.ended_ms.map(time),
-                "pinned": number_of(&s.run).is_some_and(|number| books.is_pinned(number)),
-            })
-        })
-        .collect();
-    json!({ "runs": runs })
 }
 
 pub(super) fn stages(inner: &Inner, run: &Run) -> Vec<Value> {
@@ -106,6 +75,12 @@ pub(super) fn show(inner: &Inner, id: &str) -> Result<Value, ErrorReply> {
         "definition_digest": engine::definition::digest(run.definition()),
         "facts": run.facts(),
     });
+    if let Some(deadline_ms) = run.deadline_ms() {
+        data["deadline"] = json!(time(deadline_ms));
+    }
+    if let Some(origin) = &run.definition().control.origin {
+        data["clone_of"] = json!({ "run": origin.run, "from": origin.from });
+    }
     if let Some(error) = run.error() {
         data["error"] = json!({ "code": error.code, "message": error.message });
     }
@@ -141,7 +116,14 @@ fn describe(event: &Event, run: &Run, into: &mut Map<String, Value>) {
             }
             // Bytes of the definition are for machines; its digest is in `show`.
             ("definition", _) => {}
-            ("facts" | "value" | "old", Value::String(text)) => {
+            ("again", Value::Array(stages)) => {
+                let path = |n: &Value| {
+                    let at = n.as_u64().and_then(|i| usize::try_from(i).ok())?;
+                    run.definition().stages.get(at).map(|stage| stage.path.clone())
+                };
+                into.insert(name, stages.iter().filter_map(path).collect::<Vec<_>>().into());
+            }
+            ("facts" | "value" | "old" | "data", Value::String(text)) => {
                 let parsed = serde_json::from_str(text).unwrap_or_else(|_| value.clone());
                 into.insert(name, parsed);
             }
@@ -229,11 +211,6 @@ pub(super) fn artefact(inner: &Inner, id: &str, name: &str) -> Result<Reply, Err
     // Hashed before a byte leaves: damage is reported, never served.
     inner.shared.artefacts.check(&digest).map_err(|e| error("EX-0017", exit::NOT_FOUND, e.to_string()))?;
     Ok(Reply::File { path: inner.shared.artefacts.path(&digest), bytes: artefact.bytes })
-}
-
-pub(super) fn backends(inner: &Inner) -> Value {
-    let backends: Vec<Value> = inner.shared.board.breakers().into_values().collect();
-    json!({ "backends": backends, "capacity": inner.capacity.backends })
 }
 
 pub(super) async fn health(inner: &Inner) -> Result<Value, ErrorReply> {

@@ -65,7 +65,11 @@ pub(super) fn from_submit(refused: SubmitError) -> ErrorReply {
         }
         SubmitError::KeyReused { .. } => error("EX-0023", exit::CONFLICT, message),
         SubmitError::UnknownRun(run) => unknown_run(&run),
+        SubmitError::UnknownStage { .. } => error("EX-0019", exit::NOT_FOUND, message),
+        SubmitError::NotDone { .. } => error("EX-0020", exit::CONFLICT, message),
+        SubmitError::Deadline(_) => error("EX-0122", exit::INVALID, message),
         SubmitError::NothingComputes(_) => error("EX-0024", exit::INVALID, message),
+        SubmitError::Backend { ref error, .. } => self::error(error.code(), exit::INVALID, message),
         SubmitError::NotAdmitted(why) => match why {
             NotAdmitted::Never(_) => error("EX-0025", exit::INVALID, message),
             NotAdmitted::Full { .. } => error("EX-0026", exit::TRY_LATER, message),
@@ -85,6 +89,11 @@ pub(super) fn from_drive(run: &str, refused: DriveError) -> ErrorReply {
             match refusal {
                 Refusal::UnknownStage(_) => error("EX-0019", exit::NOT_FOUND, message),
                 Refusal::NotAllowed { .. } => error("EX-0021", exit::DENIED, message),
+                Refusal::NotInRole { .. } => error("EX-0004", exit::DENIED, message),
+                Refusal::UnknownParameter(_) => error("EX-0052", exit::INVALID, message),
+                Refusal::ParameterOutOfRange(_) => error("EX-0054", exit::INVALID, message),
+                Refusal::NotTunable(_) => error("EX-0055", exit::INVALID, message),
+                Refusal::Malformed { .. } => error("EX-0056", exit::INVALID, message),
                 _ => error("EX-0020", exit::CONFLICT, message),
             }
         }

@@ -5,7 +5,9 @@ use super::replies::{error, exit};
 use crate::control::{Reply, UploadSink};
 use engine::limits::INPUT_BYTES_MAX;
 use engine::protocol::ErrorReply;
-use journal::{Digest, Upload};
+use futures::FutureExt;
+use futures::future::LocalBoxFuture;
+use journal::{ArtefactError, Digest, Upload};
 use serde_json::{Value, json};
 
 fn parse(digest: &str) -> Result<Digest, ErrorReply> {
@@ -45,11 +47,21 @@ impl UploadSink for Sink {
         self.upload.write(chunk).map_err(|e| error("EX-0013", exit::TRY_LATER, e.to_string()))
     }
 
-    fn finish(self: Box<Self>) -> Result<Value, ErrorReply> {
-        journal::failpoint!("upload.before-finish");
-        let digest =
-            self.upload.finish(self.expected).map_err(|e| error("EX-0017", exit::INVALID, e.to_string()))?;
-        journal::failpoint!("upload.finished");
-        Ok(json!({ "digest": digest.to_string() }))
+    fn finish(self: Box<Self>) -> LocalBoxFuture<'static, Result<Value, ErrorReply>> {
+        let Self { upload, expected } = *self;
+        async move {
+            journal::failpoint!("upload.before-finish");
+            let stored = tokio::task::spawn_blocking(move || upload.finish(expected)).await;
+            let stored = stored.map_err(|lost| error("EX-0013", exit::TRY_LATER, lost.to_string()))?;
+            let digest = stored.map_err(|e| match e {
+                ArtefactError::DiskFull | ArtefactError::Io { .. } => {
+                    error("EX-0013", exit::TRY_LATER, e.to_string())
+                }
+                _ => error("EX-0017", exit::INVALID, e.to_string()),
+            })?;
+            journal::failpoint!("upload.finished");
+            Ok(json!({ "digest": digest.to_string() }))
+        }
+        .boxed_local()
     }
 }

@@ -39,14 +39,17 @@ impl UploadSink for Sink {
         if self.content.starts_with(b"poison") { Err(no("EX-0013", 75)) } else { Ok(()) }
     }
 
-    fn finish(self: Box<Self>) -> Result<Value, ErrorReply> {
-        let found = digest(&self.content);
-        if found != self.digest {
-            return Err(no("EX-0017", 8));
+    fn finish(self: Box<Self>) -> LocalBoxFuture<'static, Result<Value, ErrorReply>> {
+        async move {
+            let found = digest(&self.content);
+            if found != self.digest {
+                return Err(no("EX-0017", 8));
+            }
+            let bytes = self.content.len();
+            self.files.borrow_mut().insert(found, self.content);
+            Ok(json!({"bytes": bytes}))
         }
-        let bytes = self.content.len();
-        self.files.borrow_mut().insert(found, self.content);
-        Ok(json!({"bytes": bytes}))
+        .boxed_local()
     }
 }
 

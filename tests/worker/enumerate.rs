@@ -207,3 +207,43 @@ fn diverse_designs_are_feasible_and_as_far_apart_as_said() {
     let checked: Value = serde_json::from_slice(&checked.unwrap().stdout).unwrap();
     assert_eq!(checked["infeasible"], 0);
 }
+
+/// At most two of four switches, `a` only with `b`: {}, b, c, d, ab, bc, bd, cd.
+const SWITCHES: &str = "Minimize\n obj: a + b\nSubject To\n few: a + b + c + d <= 2\n after: a - b <= 0\nBinary\n a b c d\nEnd\n";
+
+#[test]
+fn a_program_is_listed_into_a_file_with_a_digest_that_knows_the_whole_set_and_no_part_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("switches.lp");
+    std::fs::write(&path, SWITCHES).unwrap();
+    let out = folder.path().join("all.jsonl");
+    let shown = out.to_str().unwrap();
+    let all = answer(&run(&path, &["--out", shown]));
+    assert_eq!((&all["count"], &all["written"], &all["complete"]), (&8.into(), &8.into(), &true.into()));
+    let listed = std::fs::read_to_string(&out).unwrap();
+    let rows: std::collections::BTreeSet<String> = listed.lines().map(str::to_owned).collect();
+    assert_eq!(rows.len(), 8);
+    for row in &rows {
+        let row: Value = serde_json::from_str(row).unwrap();
+        let [a, b, c, d] = ["a", "b", "c", "d"].map(|name| row[name].as_i64().unwrap());
+        assert!(a + b + c + d <= 2 && a <= b, "{row}");
+    }
+    let printed = answer(&run(&path, &[]));
+    assert_eq!(printed["digest"], all["digest"]);
+    assert!(all["digest"].as_str().unwrap().starts_with("b3:"));
+    let part = answer(&run(&path, &["--limit", "3"]));
+    assert_eq!(part["digest"], Value::Null, "a part has no digest of the whole");
+    std::fs::write(&path, SWITCHES.replace("<= 2", "<= 1")).unwrap();
+    assert_ne!(answer(&run(&path, &[]))["digest"], all["digest"]);
+}
+
+#[test]
+fn a_count_of_a_program_with_a_file_to_write_is_refused_as_usage() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("switches.lp");
+    std::fs::write(&path, SWITCHES).unwrap();
+    let out = folder.path().join("none");
+    let refused = run(&path, &["--mode", "count", "--out", out.to_str().unwrap()]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(!out.exists());
+}

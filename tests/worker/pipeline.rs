@@ -210,6 +210,16 @@ fn an_infeasible_space_names_the_constraints_that_contradict_each_other() {
     }
 }
 
+/// Least weight is 6 and the limit 5.5; `heavy` is met by every design, so moving it cannot help.
+#[test]
+fn an_infeasible_space_is_told_which_single_change_would_be_enough() {
+    let mut task = Task::new(&[]).with("space", &TINY.replace("MOST", "5.5"));
+    let answer = task.run(StageKind::MilpSolving, &[]);
+    let (_, ways) = answer.error().message.split_once("Each of these changes alone is enough: ").unwrap();
+    assert!(ways.contains("light") && ways.contains("5.5") && ways.contains('6'), "{ways}");
+    assert!(!ways.contains("heavy"), "{ways}");
+}
+
 #[test]
 fn one_feasible_design_is_enough_for_every_stage() {
     let mut task = Task::new(&[]).with("space", &TINY.replace("MOST", "6"));

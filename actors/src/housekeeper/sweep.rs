@@ -2,9 +2,10 @@
 //!
 //! Rule: looks only at the books, never at what a round has just decided, so a sweep that was cut short is
 //! taken up by the next one. Every step may be repeated. An artefact goes only if all that may name it could
-//! be read: every kept run, every release.
+//! be read: every kept run, every release, every schedule.
 
 use super::{Gc, HousekeepingError, Reply};
+use crate::quantum_proxy::ORDER_SCHEMA;
 use crate::records;
 use crate::releases::{MANIFEST, Manifest, Releases};
 use crate::retention::run_of;
@@ -12,6 +13,7 @@ use crate::shared::Shared;
 use engine::retention::{Retention, number_of};
 use engine::run::{ArtefactRef, Event};
 use journal::{By, CollectError, CompactError, Digest, Keep, Roots};
+use quantum::backends::JobEvent;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,6 +21,8 @@ use std::time::Duration;
 
 /// Records read at once while artefacts are looked for.
 const PAGE: usize = 1_000;
+/// Records of one order that are read; a job has about ten.
+const ORDER_RECORDS_MAX: usize = 10_000;
 
 /// How far a sweep goes.
 #[derive(Debug, Clone, Copy, Default)]
@@ -35,6 +39,8 @@ pub(super) struct Sweeper {
     releases: Releases,
     /// Artefacts that each run names, and at how many records that was so.
     named: BTreeMap<u64, (u64, Vec<Digest>)>,
+    /// The same of each order's stream.
+    orders: BTreeMap<String, (u64, Vec<Digest>)>,
 }
 
 /// Sweeps off the actors' thread and answers. An automatic sweep beside another one is left out.
@@ -69,7 +75,7 @@ pub(super) async fn run(
 
 impl Sweeper {
     pub(super) fn new(shared: Shared, releases: Releases) -> Self {
-        Self { shared, releases, named: BTreeMap::new() }
+        Self { shared, releases, named: BTreeMap::new(), orders: BTreeMap::new() }
     }
 
     fn sweep(&mut self, gc: &Gc) -> Result<(Value, Value), HousekeepingError> {
@@ -182,7 +188,36 @@ impl Sweeper {
             }
         }
         self.named_by_releases(&mut found)?;
+        found.extend(crate::timetable::named_artefacts(&self.shared.journal)?);
+        self.named_by_orders(books, &mut found)?;
         Ok(found)
+    }
+
+    /// Jobs and results of quantum orders: whoever leads one on after a restart needs both.
+    fn named_by_orders(&mut self, books: &Retention, found: &mut BTreeSet<Digest>) -> Result<(), String> {
+        for (stream, records) in self.shared.journal.streams("jobs/") {
+            if run_of(&stream).and_then(number_of).is_some_and(|number| books.is_forgotten(number)) {
+                self.orders.remove(&stream);
+                continue;
+            }
+            let known = self.orders.get(&stream).filter(|(at, _)| *at == records);
+            if let Some((_, digests)) = known {
+                found.extend(digests.iter().copied());
+                continue;
+            }
+            let page = self.shared.journal.read_stream(&stream, 1, ORDER_RECORDS_MAX);
+            let mut digests = Vec::new();
+            for record in page.map_err(|e| e.to_string())? {
+                match records::decode::<JobEvent>(&record, ORDER_SCHEMA).map_err(|e| e.to_string())? {
+                    JobEvent::Wanted(wanted) => digests.push(parse(&wanted.spec)?),
+                    JobEvent::Kept { digest } => digests.push(parse(&digest)?),
+                    _ => {}
+                }
+            }
+            found.extend(digests.iter().copied());
+            self.orders.insert(stream, (records, digests));
+        }
+        Ok(())
     }
 
     fn named_by(&self, stream: &str) -> Result<(u64, Vec<Digest>), String> {
@@ -230,7 +265,9 @@ fn named_in(event: &Event) -> Vec<&ArtefactRef> {
     match event {
         Event::RunSubmitted { inputs, .. } => inputs.iter().collect(),
         Event::StageCheckpointed { checkpoint, .. } => vec![checkpoint],
-        Event::StageSucceeded { outputs, .. } => outputs.iter().collect(),
+        Event::StageSucceeded { outputs, .. } | Event::StageTakenOver { outputs, .. } => {
+            outputs.iter().collect()
+        }
         Event::GateOpened { subjects, .. } => subjects.iter().collect(),
         Event::StageStarted { .. }
         | Event::StageRetryPlanned { .. }
@@ -252,6 +289,13 @@ fn named_in(event: &Event) -> Vec<&ArtefactRef> {
         | Event::RunFailed { .. }
         | Event::StageReady { .. }
         | Event::CriteriaNotMet { .. }
+        | Event::StageStopRequested { .. }
+        | Event::ParameterTunedLive { .. }
+        | Event::RunReset { .. }
+        | Event::ResetDone
+        | Event::SignalAwaited { .. }
+        | Event::SignalRecorded { .. }
+        | Event::DeadlinePassed { .. }
         | Event::RunSucceeded
         | Event::RunRolledBack
         | Event::RunCancelled => Vec::new(),

@@ -3,13 +3,14 @@
 //! Rule: nothing is stored here but the embedded example's inputs; whatever is wrong with the
 //! submission is reported all at once.
 
+use crate::quantum_proxy::{ChainError, check_chains};
 use crate::records;
 use crate::shared::Shared;
 use engine::definition::{self, Definition, Library, LoadRequest, Problem, StageIndex, StageKind};
 use engine::protocol::Submission;
 use engine::run::ArtefactRef;
 use serde_json::Value;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// What the programs embed: the built-in workflows and the example's inputs.
@@ -36,8 +37,10 @@ pub enum SubmitError {
     InputName(String),
     #[error("input {name} ({digest}) was not uploaded; upload it first")]
     NotUploaded { name: String, digest: String },
-    #[error("key {key} was used for {run} with other content; use another key")]
-    KeyReused { key: String, run: String },
+    #[error(
+        "key {key} was used for {run} with other content: {differs}. Use another key, or submit the same"
+    )]
+    KeyReused { key: String, run: String, differs: String },
     #[error(transparent)]
     NotAdmitted(#[from] crate::admission::NotAdmitted),
     #[error("an emergency stop is in force: {0}; it ends with emergency-clear")]
@@ -48,8 +51,18 @@ pub enum SubmitError {
     NotDurable(String),
     #[error("no run is called {0}")]
     UnknownRun(String),
+    #[error("{run} has no stage {stage}; it has {known}")]
+    UnknownStage { run: String, stage: String, known: String },
+    #[error(
+        "stage {stage} of {run} has not succeeded, so its result cannot be taken over; clone from it, or from an earlier one"
+    )]
+    NotDone { run: String, stage: String },
+    #[error("deadline: {0}; write `30s`, `5m`, `2h`, or seconds")]
+    Deadline(String),
     #[error("{0} has no stage that only computes; there is nothing to compute again")]
     NothingComputes(String),
+    #[error("stage {stage}: {error}")]
+    Backend { stage: String, error: ChainError },
 }
 
 /// A submission that can become a run.
@@ -57,6 +70,8 @@ pub enum SubmitError {
 pub(super) struct Prepared {
     pub(super) workflow: Arc<Read>,
     pub(super) inputs: Vec<ArtefactRef>,
+    /// Results of another run that stand for this one's: stage, outputs, facts.
+    pub(super) taken_over: Vec<(StageIndex, Vec<ArtefactRef>, String)>,
 }
 
 /// A workflow text as it was understood.
@@ -67,6 +82,12 @@ pub(super) struct Read {
     pub(super) bytes: Vec<u8>,
     pub(super) seed: u64,
     pub(super) warnings: Vec<String>,
+}
+
+impl Read {
+    pub(super) fn of(definition: Definition, seed: u64) -> Self {
+        Self { bytes: definition::canonical_json(&definition), definition, seed, warnings: Vec::new() }
+    }
 }
 
 /// Workflow texts that were read before: whoever submits one often pays for reading it once.
@@ -156,7 +177,21 @@ pub fn content_digest(definition: &[u8], inputs: &[ArtefactRef], seed: u64) -> S
     hasher.finalize().to_hex().to_string()
 }
 
+/// `backends` are the names of those that are set up.
 pub(super) fn prepare(
+    shared: &Shared,
+    catalog: &Catalog,
+    cache: &mut Cache,
+    submission: &Submission,
+    backends: &[String],
+) -> Result<Prepared, SubmitError> {
+    let prepared = read_whole(shared, catalog, cache, submission)?;
+    check_chains(&prepared.workflow.definition, backends)
+        .map_err(|(stage, error)| SubmitError::Backend { stage, error })?;
+    Ok(prepared)
+}
+
+fn read_whole(
     shared: &Shared,
     catalog: &Catalog,
     cache: &mut Cache,
@@ -168,9 +203,32 @@ pub(super) fn prepare(
     if let Some(why) = shared.board.no_room() {
         return Err(SubmitError::NoRoom(why));
     }
-    if let Some(run) = &submission.again {
-        return again(shared, run);
+    let mut prepared = if let Some(run) = &submission.again {
+        again(shared, run)?
+    } else if let Some(origin) = &submission.clone_of {
+        super::clone::cloned(shared, origin, &submission.params)?
+    } else {
+        fresh(shared, catalog, cache, submission)?
+    };
+    if let Some(text) = &submission.deadline {
+        let deadline_ms = definition::units::duration_ms(text).map_err(SubmitError::Deadline)?;
+        let mut read = Read {
+            warnings: prepared.workflow.warnings.clone(),
+            ..Read::of(prepared.workflow.definition.clone(), prepared.workflow.seed)
+        };
+        read.definition.control.deadline_ms = Some(deadline_ms);
+        read.bytes = definition::canonical_json(&read.definition);
+        prepared.workflow = Arc::new(read);
     }
+    Ok(prepared)
+}
+
+fn fresh(
+    shared: &Shared,
+    catalog: &Catalog,
+    cache: &mut Cache,
+    submission: &Submission,
+) -> Result<Prepared, SubmitError> {
     let mut params = submission.params.clone();
     let stands_in = submission.inputs.is_empty() && submission.yaml.is_none() && shared.limits.example_inputs;
     if stands_in {
@@ -192,19 +250,24 @@ pub(super) fn prepare(
         }
     }
     check_inputs(definition, &inputs)?;
-    Ok(Prepared { workflow, inputs: stored(shared, &inputs)? })
+    Ok(Prepared { workflow, inputs: stored(shared, &inputs)?, taken_over: Vec::new() })
+}
+
+/// A run as it is known, ended or not.
+pub(super) fn known_run(shared: &Shared, run: &str) -> Result<Arc<engine::run::Run>, SubmitError> {
+    let unknown = || SubmitError::UnknownRun(run.to_owned());
+    match shared.board.live(run) {
+        Some(known) => Ok(known),
+        None if shared.board.summary(run).is_none() => Err(unknown()),
+        None => records::rebuild_run(&shared.journal, run, shared.checkpoint_of(run))
+            .map(|(known, _)| Arc::new(known))
+            .map_err(|_| unknown()),
+    }
 }
 
 /// What `run` computed, to be computed again: its own definition, inputs, seed and last parameters.
 fn again(shared: &Shared, run: &str) -> Result<Prepared, SubmitError> {
-    let unknown = || SubmitError::UnknownRun(run.to_owned());
-    let known = match shared.board.live(run) {
-        Some(known) => known,
-        None if shared.board.summary(run).is_none() => return Err(unknown()),
-        None => records::rebuild_run(&shared.journal, run, shared.checkpoint_of(run))
-            .map(|(known, _)| Arc::new(known))
-            .map_err(|_| unknown())?,
-    };
+    let known = known_run(shared, run)?;
     let mut whole = known.definition().clone();
     for (i, stage) in (0u32..).zip(&mut whole.stages) {
         // As last tuned: the results that stand were made with these.
@@ -221,11 +284,63 @@ fn again(shared: &Shared, run: &str) -> Result<Prepared, SubmitError> {
         seed: known.seed(),
         warnings: left_out.into_iter().collect(),
     };
-    Ok(Prepared { workflow: Arc::new(workflow), inputs: stored(shared, &inputs)? })
+    Ok(Prepared { workflow: Arc::new(workflow), inputs: stored(shared, &inputs)?, taken_over: Vec::new() })
 }
 
+/// What differs between a run and what is submitted now, in words.
+pub(super) fn differences(shared: &Shared, run: &str, now: &Read, inputs: &[ArtefactRef]) -> String {
+    let known = match shared.board.live(run) {
+        Some(known) => Some(known),
+        None => records::rebuild_run(&shared.journal, run, shared.checkpoint_of(run))
+            .map(|(known, _)| Arc::new(known))
+            .ok(),
+    };
+    let Some(known) = known else { return "the run cannot be read to say what differs".to_owned() };
+    let (before, after) = (known.definition(), &now.definition);
+    if before.workflow != after.workflow {
+        return format!("it was the workflow {}, not {}", before.workflow, after.workflow);
+    }
+    let mut differs = Vec::new();
+    let fields = |text: &str| serde_json::from_str::<BTreeMap<String, Value>>(text).unwrap_or_default();
+    let (params_before, params_after) = (fields(&before.params), fields(&after.params));
+    let names: BTreeSet<_> = params_before.keys().chain(params_after.keys()).collect();
+    let changed = names.into_iter().filter(|name| params_before.get(*name) != params_after.get(*name));
+    differs.extend(changed.map(|name| format!("parameter {name}")));
+    if known.seed() != now.seed && !differs.iter().any(|named| named == "parameter seed") {
+        differs.push("parameter seed".to_owned());
+    }
+    let digests = |inputs: &[ArtefactRef]| -> BTreeMap<String, String> {
+        inputs.iter().map(|input| (input.name.clone(), input.digest.clone())).collect()
+    };
+    let (inputs_before, inputs_after) = (digests(known.inputs()), digests(inputs));
+    let names: BTreeSet<_> = inputs_before.keys().chain(inputs_after.keys()).collect();
+    let changed = names.into_iter().filter(|name| inputs_before.get(*name) != inputs_after.get(*name));
+    differs.extend(changed.map(|name| format!("input {name}")));
+    let stages = |definition: &Definition| -> BTreeMap<String, String> {
+        let as_text = |stage| serde_json::to_string(stage).unwrap_or_default();
+        definition.stages.iter().map(|stage| (stage.path.clone(), as_text(stage))).collect()
+    };
+    let (stages_before, stages_after) = (stages(before), stages(after));
+    let names: BTreeSet<_> = stages_before.keys().chain(stages_after.keys()).collect();
+    let changed = names.into_iter().filter(|name| stages_before.get(*name) != stages_after.get(*name));
+    differs.extend(changed.map(|name| format!("stage {name}")));
+    if differs.is_empty() {
+        return "the text of its workflow".to_owned();
+    }
+    let more = differs.len().saturating_sub(DIFFERENCES_MAX);
+    differs.truncate(DIFFERENCES_MAX);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{} differ(s){more}", differs.join(", "))
+}
+
+/// Differences that one refusal names.
+const DIFFERENCES_MAX: usize = 8;
+
 /// References to inputs that are in the store.
-fn stored(shared: &Shared, inputs: &BTreeMap<String, String>) -> Result<Vec<ArtefactRef>, SubmitError> {
+pub(super) fn stored(
+    shared: &Shared,
+    inputs: &BTreeMap<String, String>,
+) -> Result<Vec<ArtefactRef>, SubmitError> {
     let mut stored = Vec::with_capacity(inputs.len());
     for (name, digest) in inputs {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
@@ -248,6 +363,7 @@ fn needs_space(definition: &Definition) -> bool {
             StageKind::Exec
                 | StageKind::Approval
                 | StageKind::Check
+                | StageKind::Signal
                 | StageKind::QuantumBackendSetup
                 | StageKind::ReleaseAssessment
                 | StageKind::ReleaseRollback

@@ -7,7 +7,8 @@
 use crate::records::{self, Principal, RecordError};
 use journal::{Journal, NewRecord};
 use quantum::backends::{
-    Amount, Backend, BackendError, Budget, BudgetEntry, Candidate, JobKey, JobSpec, Ledger, Reason, unfit,
+    Amount, Backend, BackendError, Budget, BudgetEntry, Candidate, Ceiling, JobKey, JobSpec, Ledger, Reason,
+    Target, Told, unfit,
 };
 use quantum::breaker::{self, Breaker, Phase, Refusal, Thresholds};
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,8 @@ const PROBE_MS_MAX: u64 = 120_000;
 #[derive(Debug, Clone)]
 pub struct Setup {
     pub backend: Arc<dyn Backend>,
+    /// `simulator`, `aer` or `braket`, for reports.
+    pub kind: &'static str,
     pub budget: Budget,
     /// Longest wait in its queue.
     pub queue_ms: u64,
@@ -52,6 +55,17 @@ struct Desk {
     probe_ms: u64,
     ledger: Ledger,
     drained: Option<String>,
+    /// What it last said of itself, and when.
+    target: Option<(u64, Target)>,
+    /// What its last failed call said, and when.
+    error: Option<(u64, String)>,
+}
+
+/// A chain as its backends describe themselves.
+#[derive(Debug, Clone, Default)]
+pub struct Described {
+    pub candidates: Vec<Candidate>,
+    pub told: Vec<Told>,
 }
 
 /// All backends, shared by everybody who asks them.
@@ -86,7 +100,7 @@ fn replay<E: serde::de::DeserializeOwned>(
 
 /// What the backend says of itself and of `job`. One that is being started is waited for as long as it asks
 /// to be, within its queue deadline; one that does not answer is asked a few times.
-async fn described(setup: &Setup, job: &JobSpec) -> Result<Candidate, BackendError> {
+async fn described(setup: &Setup, job: &JobSpec) -> Result<(Candidate, Target), BackendError> {
     let until = tokio::time::Instant::now() + Duration::from_millis(setup.queue_ms);
     let mut tries = 0;
     loop {
@@ -98,14 +112,15 @@ async fn described(setup: &Setup, job: &JobSpec) -> Result<Candidate, BackendErr
                 None => Amount::of(&setup.backend.estimate(job).await?),
                 Some(_) => Amount::NONE,
             };
-            Ok(Candidate {
-                backend: target.name,
+            let candidate = Candidate {
+                backend: target.name.clone(),
                 idempotent: target.capability.idempotent_submit,
                 find: target.capability.find,
                 hold,
                 queue_ms: setup.queue_ms,
                 unfit,
-            })
+            };
+            Ok((candidate, target))
         };
         let pause = match answer.await {
             Err(BackendError::Transient { after_ms: Some(ms), .. }) => Duration::from_millis(ms),
@@ -145,7 +160,8 @@ impl Desks {
                 };
             })?;
             let breaker = Breaker::new(Thresholds::default());
-            desks.insert(name, Desk { setup, breaker, probe_ms: 0, ledger, drained });
+            let (target, error) = (None, None);
+            desks.insert(name, Desk { setup, breaker, probe_ms: 0, ledger, drained, target, error });
         }
         Ok(Self(Arc::new(Mutex::new(desks))))
     }
@@ -164,27 +180,79 @@ impl Desks {
         self.lock().get(name).map(|desk| Arc::clone(&desk.setup.backend))
     }
 
-    /// The chain for `job`: what each backend says it would take, or why it cannot.
-    pub async fn candidates(&self, names: &[String], job: &JobSpec) -> Vec<Candidate> {
-        let mut chain = Vec::with_capacity(names.len());
-        for name in names {
-            let known = self.lock().get(name).map(|desk| desk.setup.clone());
-            let cannot = |why: String| Candidate {
-                backend: name.clone(),
-                idempotent: false,
-                find: false,
-                hold: Amount::NONE,
-                queue_ms: 0,
-                unfit: Some(why),
-            };
-            let Some(setup) = known else {
-                chain.push(cannot(format!("no backend {name} is set up")));
-                continue;
-            };
-            let described = described(&setup, job).await;
-            chain.push(described.unwrap_or_else(|error| cannot(error.to_string())));
+    pub fn kind(&self, name: &str) -> &'static str {
+        self.lock().get(name).map_or("unknown", |desk| desk.setup.kind)
+    }
+
+    /// Why it takes no new jobs, if a person drained it.
+    pub fn drained(&self, name: &str) -> Option<String> {
+        self.lock().get(name)?.drained.clone()
+    }
+
+    /// Whether anything limits what this backend may cost.
+    pub fn is_limited(&self, name: &str) -> bool {
+        self.lock().get(name).is_some_and(|desk| desk.setup.budget != Budget::default())
+    }
+
+    /// The chain for `job`: what each backend says it would take, or why it cannot. All are asked at once; one
+    /// that is drained is not asked.
+    pub async fn candidates(&self, names: &[String], job: &JobSpec, now_ms: u64) -> Described {
+        let one = |name: &String| {
+            let (name, desks) = (name.clone(), self.clone());
+            async move {
+                let known = desks.lock().get(&name).map(|desk| (desk.setup.clone(), desk.drained.clone()));
+                let cannot = |why: String| Candidate {
+                    backend: name.clone(),
+                    idempotent: false,
+                    find: false,
+                    hold: Amount::NONE,
+                    queue_ms: 0,
+                    unfit: Some(why),
+                };
+                match known {
+                    None => (cannot(format!("no backend {name} is set up")), None),
+                    Some((_, Some(why))) => (cannot(format!("it is drained: {why}")), None),
+                    Some((setup, None)) => {
+                        let answer = described(&setup, job).await;
+                        desks.note(&name, now_ms, answer.as_ref().map(|(_, target)| target));
+                        match answer {
+                            Ok((candidate, target)) => (candidate, Some(told(&name, &target))),
+                            Err(error) => (cannot(error.to_string()), None),
+                        }
+                    }
+                }
+            }
+        };
+        let all = futures::future::join_all(names.iter().map(one)).await;
+        let mut described = Described::default();
+        for (candidate, told) in all {
+            described.candidates.push(candidate);
+            described.told.extend(told);
         }
-        chain
+        described
+    }
+
+    /// What a backend says of itself now.
+    ///
+    /// # Errors
+    /// Its own; `None` if there is no such backend.
+    pub async fn probe(&self, name: &str, now_ms: u64) -> Option<Result<Target, BackendError>> {
+        let backend = self.backend(name)?;
+        let answer = backend.describe().await;
+        self.note(name, now_ms, answer.as_ref());
+        Some(answer)
+    }
+
+    fn note(&self, name: &str, now_ms: u64, answer: Result<&Target, &BackendError>) {
+        if let Err(error) = answer {
+            tracing::warn!(backend = name, %error, "A backend does not describe itself.");
+        }
+        let mut desks = self.lock();
+        let Some(desk) = desks.get_mut(name) else { return };
+        match answer {
+            Ok(target) => (desk.target, desk.error) = (Some((now_ms, target.clone())), None),
+            Err(error) => desk.error = Some((now_ms, error.to_string())),
+        }
     }
 
     /// Whether a job of `run` may be begun; what is granted counts as held at once.
@@ -203,22 +271,26 @@ impl Desks {
         let Some(desk) = desks.get_mut(backend) else {
             return Err(Reason::Unfit(format!("no backend {backend} is set up")));
         };
-        if let Some(why) = &desk.drained {
-            return Err(Reason::Resting(format!("it is drained: {why}")));
-        }
+        desk.undrained()?;
         let checked = desk.ledger.check(&desk.setup.budget, run, now_ms, amount);
         checked.map_err(|over| Reason::Budget(over.to_string()))?;
-        let mut asked = desk.breaker.decide(now_ms, breaker::Input::Ask);
-        if asked == Err(Refusal::Probing) && now_ms >= desk.probe_ms.saturating_add(PROBE_MS_MAX) {
-            desk.breaker.recover();
-            asked = desk.breaker.decide(now_ms, breaker::Input::Ask);
-        }
-        let event = asked.map_err(|refusal| Reason::Resting(refusal.to_string()))?;
-        desk.breaker.apply(event);
-        desk.probe_ms = now_ms;
+        desk.permitted(now_ms)?;
         let entry = BudgetEntry::Held { job: key.0.clone(), run: run.to_owned(), amount: *amount };
         desk.ledger.apply(now_ms, &entry);
         Ok(())
+    }
+
+    /// Whether a backend may be asked that costs nothing: not drained, its breaker closed or probing.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn ask(&self, backend: &str, now_ms: u64) -> Result<(), Reason> {
+        let mut desks = self.lock();
+        let Some(desk) = desks.get_mut(backend) else {
+            return Err(Reason::Unfit(format!("no backend {backend} is set up")));
+        };
+        desk.undrained()?;
+        desk.permitted(now_ms)
     }
 
     /// Takes over an entry that is durable; one that was held before changes nothing.
@@ -239,8 +311,12 @@ impl Desks {
 
     /// A call has ended; transient and ambiguous errors speak against the backend.
     pub fn heard(&self, backend: &str, error: Option<&BackendError>, now_ms: u64) {
+        if let Some(error) = error {
+            tracing::warn!(backend, %error, "A call to a backend failed.");
+        }
         let mut desks = self.lock();
         let Some(desk) = desks.get_mut(backend) else { return };
+        desk.error = error.map(|error| (now_ms, error.to_string()));
         let generation = desk.breaker.generation();
         let input = match error {
             None | Some(BackendError::Permanent { .. }) => breaker::Input::Succeeded { generation },
@@ -274,32 +350,101 @@ impl Desks {
         true
     }
 
-    /// All backends for a person or a script.
-    pub fn show(&self, now_ms: u64) -> Value {
+    /// A probe that was given up says nothing about the backend; another may be made.
+    pub fn forget_probe(&self, backend: &str) {
+        if let Some(desk) = self.lock().get_mut(backend)
+            && matches!(desk.breaker.phase(), Phase::HalfOpen { .. })
+        {
+            desk.breaker.recover();
+        }
+    }
+
+    /// All backends for a person or a script; times are milliseconds since 1970-01-01 UTC.
+    pub fn show(&self, now_ms: u64) -> Vec<Value> {
         let desks = self.lock();
-        let amount = |a: Amount| json!({ "shots": a.shots, "qpu_ms": a.qpu_ms, "micro_usd": a.micro_usd });
-        let shown: Vec<Value> = desks
-            .iter()
-            .map(|(name, desk)| {
-                json!({
-                    "backend": name,
-                    "breaker": match desk.breaker.phase() {
-                        Phase::Closed { .. } => "closed",
-                        Phase::Open { .. } => "open",
-                        Phase::HalfOpen { .. } => "half-open",
-                    },
-                    "drained": desk.drained,
-                    "budget": desk.setup.budget,
-                    "today": amount(desk.ledger.of_day(now_ms)),
-                    "held_jobs": desk.ledger.held().collect::<Vec<_>>(),
-                })
+        let each = desks.iter().map(|(name, desk)| {
+            let today = desk.ledger.of_day(now_ms);
+            json!({
+                "backend": name,
+                "kind": desk.setup.kind,
+                "breaker": desk.breaker_name(),
+                "drained": desk.drained,
+                "queue_seconds": desk.setup.queue_ms / 1_000,
+                "budget": desk.setup.budget,
+                "used_today": today,
+                "left_today": left(&desk.setup.budget.day, &today),
+                "held_jobs": desk.ledger.held().collect::<Vec<_>>(),
+                "target": desk.target.as_ref().map(|(_, target)| target),
+                "described_ms": desk.target.as_ref().map(|(at, _)| at),
+                "error": desk.error.as_ref().map(|(_, error)| error),
+                "error_ms": desk.error.as_ref().map(|(at, _)| at),
             })
-            .collect();
-        Value::Array(shown)
+        });
+        each.collect()
+    }
+
+    /// Limits of a backend, what is held and spent of them today, and what is left; `null` is no limit.
+    pub fn budget(&self, backend: &str, now_ms: u64) -> Value {
+        let desks = self.lock();
+        let Some(desk) = desks.get(backend) else { return Value::Null };
+        let today = desk.ledger.of_day(now_ms);
+        json!({
+            "limits": desk.setup.budget,
+            "used_today": today,
+            "left_today": left(&desk.setup.budget.day, &today),
+        })
+    }
+
+    pub fn breaker(&self, backend: &str) -> &'static str {
+        self.lock().get(backend).map_or("unknown", Desk::breaker_name)
     }
 
     /// Held and spent today at `backend`.
     pub fn today(&self, backend: &str, now_ms: u64) -> Amount {
         self.lock().get(backend).map(|desk| desk.ledger.of_day(now_ms)).unwrap_or_default()
+    }
+}
+
+impl Desk {
+    fn undrained(&self) -> Result<(), Reason> {
+        match &self.drained {
+            Some(why) => Err(Reason::Resting(format!("it is drained: {why}"))),
+            None => Ok(()),
+        }
+    }
+
+    fn permitted(&mut self, now_ms: u64) -> Result<(), Reason> {
+        let mut asked = self.breaker.decide(now_ms, breaker::Input::Ask);
+        if asked == Err(Refusal::Probing) && now_ms >= self.probe_ms.saturating_add(PROBE_MS_MAX) {
+            self.breaker.recover();
+            asked = self.breaker.decide(now_ms, breaker::Input::Ask);
+        }
+        let event = asked.map_err(|refusal| Reason::Resting(refusal.to_string()))?;
+        self.breaker.apply(event);
+        self.probe_ms = now_ms;
+        Ok(())
+    }
+
+    fn breaker_name(&self) -> &'static str {
+        match self.breaker.phase() {
+            Phase::Closed { .. } => "closed",
+            Phase::Open { .. } => "open",
+            Phase::HalfOpen { .. } => "half-open",
+        }
+    }
+}
+
+fn told(name: &str, target: &Target) -> Told {
+    let calibration = target.calibration.as_ref().map(|calibration| calibration.id.clone());
+    Told { backend: name.to_owned(), simulated: target.simulated, calibration }
+}
+
+/// What `used` leaves of a ceiling; no limit leaves no number.
+fn left(ceiling: &Ceiling, used: &Amount) -> Ceiling {
+    let less = |most: Option<u64>, used: u64| most.map(|most| most.saturating_sub(used));
+    Ceiling {
+        shots: less(ceiling.shots, used.shots),
+        qpu_ms: less(ceiling.qpu_ms, used.qpu_ms),
+        micro_usd: less(ceiling.micro_usd, used.micro_usd),
     }
 }

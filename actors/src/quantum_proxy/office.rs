@@ -4,14 +4,17 @@
 //! same job leads it on; for another job it is ended first. The result of an ended order is used again as
 //! long as it is stored. Start at [`Office::order`].
 
-use super::desks::Desks;
+use super::desks::{Described, Desks};
+use super::leading::Leading;
 use crate::clock::Clock;
 use crate::records::{self, Principal, RecordError};
+use crate::shared::Shared;
+use futures::FutureExt;
 use futures::future::BoxFuture;
-use journal::{AppendError, Appended, Artefacts, Digest, Journal, NewRecord};
+use journal::{AppendError, Appended, Artefacts, Journal, NewRecord};
 use quantum::backends::order::{Command, End, Fallback, Order, Shell, Soon, lead};
 use quantum::backends::{
-    Amount, Backend, BackendError, BudgetEntry, JobEvent, JobKey, JobResult, JobSpec, Reason, Wanted,
+    Amount, Backend, BackendError, BudgetEntry, JobEvent, JobKey, JobResult, JobSpec, Reason, Told, Wanted,
 };
 use std::future::Future;
 use std::sync::Arc;
@@ -35,6 +38,8 @@ pub enum OfficeError {
     Record(#[from] RecordError),
     #[error("the job cannot be written down: {0}")]
     Job(String),
+    #[error("whoever led the order has gone; it is led on by the next attempt")]
+    Gone,
 }
 
 /// What a stage asks for.
@@ -61,6 +66,8 @@ pub struct Ended {
     pub lost: Vec<JobKey>,
     /// The result, where there is one.
     pub result: Option<JobResult>,
+    /// What the backends of the chain said of themselves when the order began.
+    pub told: Vec<Told>,
     /// Stream of the order in the journal.
     pub stream: String,
 }
@@ -75,6 +82,16 @@ pub struct Office {
     pub desks: Desks,
     /// Waits are divided by this: 1, but for drills.
     pub hurry: u64,
+    /// Orders that are being led.
+    pub leading: Leading,
+}
+
+/// An order as its stream has it.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    pub order: Order,
+    pub records: u64,
+    pub told: Vec<Told>,
 }
 
 impl std::fmt::Debug for Office {
@@ -84,6 +101,35 @@ impl std::fmt::Debug for Office {
 }
 
 impl Office {
+    /// The daemon's own: with its journal, store and clock. While an emergency stop is in force, records use
+    /// the space that the journal reserves, so that a full disk keeps no job from being cancelled.
+    pub fn of(shared: &Shared, desks: Desks, hurry: u64) -> Self {
+        let appender = shared.clone();
+        let append: Append = Arc::new(move |batch| {
+            let shared = appender.clone();
+            async move {
+                if shared.board.emergency().is_some() {
+                    let (now, incarnation) = (shared.clock.now_ms(), shared.journal.incarnation());
+                    let urgent = shared.journal.append_urgent(batch.clone(), now, incarnation).await;
+                    if let Ok(positions) = urgent {
+                        return Ok(Appended { positions, time_ms: now });
+                    }
+                }
+                shared.append_timed(batch).await
+            }
+            .boxed()
+        });
+        Self {
+            journal: shared.journal.clone(),
+            append,
+            artefacts: Arc::clone(&shared.artefacts),
+            clock: shared.clock,
+            desks,
+            hurry,
+            leading: Leading::default(),
+        }
+    }
+
     /// Leads an order for `wish` to its end. `cancel` gives the reason if a person or the emergency stop wants
     /// it ended.
     ///
@@ -94,21 +140,20 @@ impl Office {
         wish: &Wish,
         cancel: impl Future<Output = String> + Unpin,
     ) -> Result<Ended, OfficeError> {
-        let bytes = serde_json::to_vec(&wish.job).map_err(|error| OfficeError::Job(error.to_string()))?;
-        let spec = Digest::of(&bytes).to_string();
+        let spec = self.keep_spec(&wish.job).await?;
         let stage = records::job_stream(&wish.run, &wish.stage);
         for (stream, _) in self.journal.streams(&format!("{stage}@")) {
-            let Some((mut order, records)) = self.read(&stream)? else { continue };
+            let Some(Stored { mut order, records, told }) = self.read(&stream)? else { continue };
             let same = order.order().spec == spec;
             let mut room = self.room(&wish.run, stream.clone(), records, &order);
             match order.end() {
                 Some(End::Done { digest, .. }) if same => {
                     if let Some(result) = self.kept(digest) {
-                        return Ok(ended(&order, stream, Some(result)));
+                        return Ok(ended(&order, stream, Some(result), told));
                     }
                 }
                 Some(_) => {}
-                None if same => return self.go_on(order, stream, &wish.job, room, cancel).await,
+                None if same => return self.go_on(order, stream, &wish.job, room, told, cancel).await,
                 None => {
                     let wish_to_end = std::future::ready("its stage asks for another job".to_owned());
                     lead(&mut order, &wish.job, &mut room, wish_to_end).await?;
@@ -116,18 +161,49 @@ impl Office {
             }
         }
         let stream = format!("{stage}@{}", wish.fence);
+        let Described { candidates, told } =
+            self.desks.candidates(&wish.chain, &wish.job, self.clock.now_ms()).await;
         let wanted = Wanted {
             spec,
             shots: wish.job.shots,
             outcomes: wish.job.outcomes(),
             key: stream.clone(),
-            chain: self.desks.candidates(&wish.chain, &wish.job).await,
+            chain: candidates,
             deadline_ms: self.clock.now_ms().saturating_add(wish.wait_ms),
         };
         let order = Order::wanted(self.clock.now_ms(), wanted.clone());
         let mut room = self.room(&wish.run, stream.clone(), self.journal.stream_len(&stream), &order);
-        let time_ms = room.journal(&[JobEvent::Wanted(Box::new(wanted.clone()))]).await?;
-        self.go_on(Order::wanted(time_ms, wanted), stream, &wish.job, room, cancel).await
+        let mut first = vec![JobEvent::Wanted(Box::new(wanted.clone()))];
+        first.extend(told.iter().cloned().map(JobEvent::Told));
+        let time_ms = room.journal(&first).await?;
+        self.go_on(Order::wanted(time_ms, wanted), stream, &wish.job, room, told, cancel).await
+    }
+
+    /// Ends the order of `stream`, whoever wanted it: looked up, recalled, settled.
+    ///
+    /// # Errors
+    /// [`OfficeError`]; the order stays as the journal has it.
+    pub async fn end(&self, run: &str, stream: &str, why: String) -> Result<Option<Ended>, OfficeError> {
+        let Some(Stored { order, records, told }) = self.read(stream)? else { return Ok(None) };
+        if order.end().is_some() {
+            return Ok(Some(ended(&order, stream.to_owned(), None, told)));
+        }
+        let spec = order.order().spec.parse().ok().and_then(|digest| self.artefacts.get(&digest).ok());
+        let Some(job) = spec.and_then(|bytes| serde_json::from_slice::<JobSpec>(&bytes).ok()) else {
+            return Err(OfficeError::Job(format!("the job of {stream} is not in the store any more")));
+        };
+        let room = self.room(run, stream.to_owned(), records, &order);
+        let wish = Box::pin(std::future::ready(why));
+        self.go_on(order, stream.to_owned(), &job, room, told, wish).await.map(Some)
+    }
+
+    /// Stores the job, so that whoever must end its order can say what it was; gives the digest.
+    async fn keep_spec(&self, job: &JobSpec) -> Result<String, OfficeError> {
+        let bytes = serde_json::to_vec(job).map_err(|error| OfficeError::Job(error.to_string()))?;
+        let artefacts = Arc::clone(&self.artefacts);
+        let stored = tokio::task::spawn_blocking(move || artefacts.put(&bytes)).await;
+        let stored = stored.map_err(|error| OfficeError::Job(error.to_string()))?;
+        stored.map(|digest| digest.to_string()).map_err(|error| OfficeError::Job(error.to_string()))
     }
 
     async fn go_on(
@@ -136,6 +212,7 @@ impl Office {
         stream: String,
         job: &JobSpec,
         mut room: Room,
+        told: Vec<Told>,
         cancel: impl Future<Output = String> + Unpin,
     ) -> Result<Ended, OfficeError> {
         let end = lead(&mut order, job, &mut room, cancel).await?;
@@ -143,7 +220,7 @@ impl Office {
             End::Done { digest, .. } => self.kept(digest),
             _ => None,
         };
-        Ok(ended(&order, stream, result))
+        Ok(ended(&order, stream, result, told))
     }
 
     fn room(&self, run: &str, stream: String, records: u64, order: &Order) -> Room {
@@ -162,25 +239,28 @@ impl Office {
     ///
     /// # Errors
     /// A record that cannot be read.
-    pub fn read(&self, stream: &str) -> Result<Option<(Order, u64)>, RecordError> {
+    pub fn read(&self, stream: &str) -> Result<Option<Stored>, RecordError> {
         let page = self.journal.read_stream(stream, 1, RECORDS_MAX);
         let page = page.map_err(|error| RecordError::Unreadable(error.to_string()))?;
         let mut order: Option<Order> = None;
+        let mut told = Vec::new();
         for record in &page {
             let event: JobEvent = records::decode(record, ORDER_SCHEMA)?;
             match (&mut order, event) {
                 (None, JobEvent::Wanted(wanted)) => order = Some(Order::wanted(record.time_ms, *wanted)),
+                (Some(_), JobEvent::Told(one)) => told.push(one),
                 (Some(order), event) => order.apply(record.time_ms, &event),
                 (None, _) => {}
             }
         }
-        Ok(order.map(|order| (order, page.len() as u64)))
+        Ok(order.map(|order| Stored { order, records: page.len() as u64, told }))
     }
 }
 
-fn ended(order: &Order, stream: String, result: Option<JobResult>) -> Ended {
+fn ended(order: &Order, stream: String, result: Option<JobResult>, told: Vec<Told>) -> Ended {
     let end = order.end().cloned().unwrap_or(End::Exact);
-    Ended { end, fallbacks: order.fallbacks().to_vec(), lost: order.lost().to_vec(), result, stream }
+    let (fallbacks, lost) = (order.fallbacks().to_vec(), order.lost().to_vec());
+    Ended { end, fallbacks, lost, result, told, stream }
 }
 
 /// The shell of one order.

@@ -18,7 +18,7 @@ pub enum Executor {
     Quantum,
     /// The deployer.
     Deployer,
-    /// Nobody: people decide (approval).
+    /// Nobody: people decide (approval), or something outside says so (signal).
     People,
     /// The run's own actor, at once (check).
     Daemon,
@@ -41,7 +41,7 @@ pub const fn executor(kind: StageKind) -> Executor {
             Executor::Deployer
         }
         StageKind::Exec => Executor::Program,
-        StageKind::Approval => Executor::People,
+        StageKind::Approval | StageKind::Signal => Executor::People,
         StageKind::Check => Executor::Daemon,
     }
 }
@@ -59,10 +59,13 @@ pub const fn uses_worker_process(kind: StageKind) -> bool {
     matches!(executor(kind), Executor::Worker) || matches!(kind, StageKind::QaoaOptimization)
 }
 
-/// The quantum backend a stage asks for: as it says, or the simulator, which is always there.
-pub fn backend(spec: &StageSpec) -> Option<String> {
+/// The quantum backend a stage with these parameters asks for first: as it says, or the simulator, which is
+/// always there.
+pub fn backend(spec: &StageSpec, params: &str) -> Option<String> {
     match executor(spec.kind) {
-        Executor::Quantum => Some(spec.demand.backend.clone().unwrap_or_else(|| "simulator".to_owned())),
+        Executor::Quantum => {
+            Some(crate::quantum_proxy::first_backend(params, spec.demand.backend.as_deref()))
+        }
         _ => None,
     }
 }
@@ -90,6 +93,8 @@ pub struct Work {
     pub memory_stated: bool,
     pub threads: u32,
     pub idempotent: bool,
+    /// Silence of its worker after which the attempt counts as hung.
+    pub heartbeat_ms: u64,
     pub submitted_by: String,
     pub report_to: supervisors::Teller<crate::run_actor::Drive>,
 }

@@ -8,12 +8,14 @@
 
 mod canonical;
 mod computing;
+mod control;
 mod criteria;
 mod defaults;
 mod document;
 mod expand;
 mod library;
 mod order;
+pub mod parameters;
 mod problem;
 mod settle;
 mod spec;
@@ -23,15 +25,16 @@ pub mod walk;
 pub mod yaml;
 
 pub use canonical::{canonical_json, canonical_text, digest, from_canonical};
+pub use control::{Awaited, Origin, RunControl, StageControl};
 pub use defaults::{Defaults, StageDefaults, WorkflowDefaults};
-pub use document::{NAME_BYTES_MAX, STAGES_MAX};
+pub use document::{GATE_ROLES, NAME_BYTES_MAX, STAGES_MAX};
 pub use expand::NESTING_MAX;
 pub use library::Library;
 pub use order::topological_order;
 pub use problem::Problem;
 pub use settle::{
     ATTEMPTS_DEFAULT, BACKOFF_MS_DEFAULT, BACKOFF_MS_MAX_DEFAULT, HEARTBEAT_MS_DEFAULT,
-    JITTER_PERMILLE_DEFAULT, START_TO_CLOSE_MS_DEFAULT,
+    JITTER_PERMILLE_DEFAULT, START_TO_CLOSE_MS_DEFAULT, with_params,
 };
 pub use spec::*;
 

@@ -26,6 +26,34 @@ pub const CODES: &[(&str, &str)] = &[
         "EX-0486",
         "A setting of a quantum backend is outside its range or contradicts another. The message names the setting, what was expected and what came.",
     ),
+    (
+        "EX-0487",
+        "A quantum backend is named that is not set up. The message names those there are: correct `backend` or `fallback`, or add it to the settings under `backends` and start the daemon again.",
+    ),
+    (
+        "EX-0488",
+        "The vendor refuses the keys of a backend: they are wrong, revoked, expired, or may not do this. Put sound keys into its credentials file, which is read at each call, then `backend test NAME`. The keys themselves are never shown.",
+    ),
+    (
+        "EX-0489",
+        "No backend gave a result that can be used: no shot was a design of the feasible set. Take more shots or layers, or another backend; the next of the chain was asked.",
+    ),
+    (
+        "EX-0490",
+        "A test of a backend failed. The message says what it answered; `backends` shows its last error.",
+    ),
+    (
+        "EX-0491",
+        "A test job on this backend costs money and was not made. `backend test NAME --spend` makes it, within the backend's budget.",
+    ),
+    (
+        "EX-0492",
+        "The simulator is drained, or its budget is spent, and nothing else may stand in for this verb. `backend resume simulator` lets it take jobs again.",
+    ),
+    (
+        "EX-0493",
+        "What a worker prepared for a backend, or what came back, does not fit the stage's inputs. Retry the stage; if it comes again, the artefact store is damaged: `journal verify` says where.",
+    ),
 ];
 
 #[cfg(test)]

@@ -217,12 +217,23 @@ pub enum JobEvent {
     Recalled {
         reason: Reason,
     },
+    /// What a backend of the chain said of itself when the order began, for the result's report.
+    Told(Told),
+}
+
+/// What a result's report needs to know of the backend that gave it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    pub backend: String,
+    pub simulated: bool,
+    /// Name of its calibration, where it has one.
+    pub calibration: Option<String>,
 }
 
 /// Why a backend did not give the result, or not at once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Reason {
-    #[error("the job does not fit: {0}")]
+    #[error("it cannot take the job: {0}")]
     Unfit(String),
     #[error("{0}")]
     Budget(String),

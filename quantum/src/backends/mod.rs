@@ -18,7 +18,7 @@ pub use budget::{Amount, Budget, BudgetEntry, Ceiling, Ledger, OverBudget};
 pub use codes::CODES;
 pub use job::{
     Candidate, JobEvent, JobId, JobKey, JobResult, JobSpec, JobState, JobWork, Poll, Reason, ResultError,
-    Wanted,
+    Told, Wanted,
 };
 pub use target::{Calibration, Capability, Estimate, Price, Queue, Target, unfit};
 

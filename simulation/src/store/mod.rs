@@ -59,6 +59,7 @@ impl Fact {
                 JobEvent::FellBack { .. } => "JobFellBack",
                 JobEvent::CancelWanted { .. } => "JobCancelWanted",
                 JobEvent::Recalled { .. } => "JobRecalled",
+                JobEvent::Told(_) => "JobTold",
             },
         }
     }

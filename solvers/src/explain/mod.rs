@@ -175,6 +175,23 @@ pub fn explain(
     Ok(out)
 }
 
+/// The single changes each of which gives a space without designs one, in the order of the file, and what was
+/// not computed because `observer` ended the search.
+///
+/// Cost: one best design per bound and one feasibility test per constraint without a bound.
+///
+/// # Errors
+/// [`ExplainError`] if the space cannot be searched.
+pub fn ways_out(
+    space: &DesignSpace,
+    observer: &mut dyn Observer,
+) -> Result<(Vec<Relaxation>, Vec<String>), ExplainError> {
+    let mut budget = Budget { behind: observer, designs_max: u128::MAX, stopped: false };
+    let mut not_computed = Vec::new();
+    let found = relax::relaxations(space, &mut budget, &mut not_computed)?;
+    Ok((found, not_computed))
+}
+
 fn counted(
     space: &DesignSpace,
     options: &ExplainOptions,

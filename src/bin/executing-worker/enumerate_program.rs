@@ -10,9 +10,15 @@ use crate::progress::Watch;
 use serde_json::{Map, Value, json};
 use solvers::enumeration::Mode;
 use solvers::programs::{self, CountOptions, Program, ProgramError};
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
 
 /// Solutions printed when `--limit` does not say.
 const SHOWN_MAX: u64 = 1000;
+
+/// Solutions written to a file when `--limit` does not say; they are kept in memory until then.
+const WRITTEN_MAX: u64 = 1_000_000;
 
 /// Best or sampled solutions when `--limit` does not say.
 const KEPT: u64 = 100;
@@ -37,10 +43,39 @@ fn solution(program: &Program, values: &[i64]) -> Value {
     Value::Object(pairs.collect())
 }
 
+/// BLAKE3 over a fixed line, the names of the columns and the values in order: equal digests mean
+/// equal sets of solutions of equally named columns.
+fn digest(program: &Program, solutions: &[Vec<i64>]) -> String {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(b"executing solutions 1\n");
+    for column in &program.columns {
+        hasher.update(&(column.name.len() as u64).to_le_bytes());
+        hasher.update(column.name.as_bytes());
+    }
+    for value in solutions.iter().flatten() {
+        hasher.update(&value.to_le_bytes());
+    }
+    format!("b3:{}", hasher.finalize().to_hex())
+}
+
+/// One JSON object per line, written beside the file and renamed, so that a cut leaves no half of it.
+fn write(out: &Path, lines: impl Iterator<Item = Value>) -> Result<(), Failure> {
+    let failed =
+        |error: std::io::Error| Failure::Failed(format!("{} cannot be written: {error}", out.display()));
+    let mut beside = out.as_os_str().to_owned();
+    beside.push(".next");
+    let mut file = BufWriter::new(File::create(&beside).map_err(failed)?);
+    for line in lines {
+        writeln!(file, "{line}").map_err(failed)?;
+    }
+    let file = file.into_inner().map_err(|error| failed(error.into_error()))?;
+    file.sync_data().map_err(failed)?;
+    std::fs::rename(&beside, out).map_err(failed)
+}
+
 pub fn run(arguments: &Arguments, program: &Program) -> Result<Answer, Failure> {
-    if arguments.out.is_some() {
-        let what = "--out is for design spaces; solutions of programs are printed".to_string();
-        return Err(Failure::Usage(what));
+    if arguments.mode == ModeName::Count && arguments.out.is_some() {
+        return Err(Failure::Usage("--out needs solutions, and --mode count finds none".to_string()));
     }
     let threads = arguments.threads as usize;
     let k = arguments.limit.unwrap_or(KEPT);
@@ -56,6 +91,8 @@ pub fn run(arguments: &Arguments, program: &Program) -> Result<Answer, Failure> 
 }
 
 fn counted(arguments: &Arguments, program: &Program, keep: u64) -> Result<Answer, Failure> {
+    let keep =
+        if keep > 0 && arguments.out.is_some() && arguments.limit.is_none() { WRITTEN_MAX } else { keep };
     let keep = usize::try_from(keep).unwrap_or(usize::MAX);
     let options = CountOptions { keep, threads: arguments.threads as usize, ..CountOptions::default() };
     let mut watch = Watch::new(arguments.seconds_max);
@@ -73,13 +110,20 @@ fn counted(arguments: &Arguments, program: &Program, keep: u64) -> Result<Answer
     object.insert("count".into(), whole(counted.count));
     object.insert("complete".into(), json!(counted.complete));
     object.insert("seconds".into(), json!(seconds));
-    object.insert("digest".into(), Value::Null);
+    // Of all solutions or of none: a digest of the first so many would depend on who met them first.
+    let whole_list = counted.complete && counted.solutions.len() as u128 == counted.count;
+    let digest = (keep > 0 && whole_list).then(|| digest(program, &counted.solutions));
+    object.insert("digest".into(), json!(digest));
     object.insert("method".into(), json!(counted.method));
     object.insert("confirmed_by".into(), json!(counted.confirmed_by));
     object.insert("confirm_seconds".into(), json!(confirm_seconds));
     object.insert("nodes".into(), json!(counted.nodes));
     object.insert("stored_bytes".into(), json!(counted.stored_bytes));
-    if keep > 0 {
+    if let Some(out) = &arguments.out {
+        write(out, counted.solutions.iter().map(|values| solution(program, values)))?;
+        object.insert("out".into(), json!(out.display().to_string()));
+        object.insert("written".into(), json!(counted.solutions.len()));
+    } else if keep > 0 {
         let all = counted.solutions.iter().map(|v| solution(program, v)).collect();
         object.insert("solutions".into(), Value::Array(all));
     }
@@ -97,6 +141,9 @@ fn chosen(arguments: &Arguments, program: &Program, mode: Mode, threads: usize) 
         .map(|s| json!({"objective": number(s.objective), "design": solution(program, &s.values)}))
         .collect();
     let name = if matches!(mode, Mode::Best { .. }) { "best" } else { "solutions" };
+    if let Some(out) = &arguments.out {
+        write(out, all.iter().cloned())?;
+    }
     Ok(Answer::good(json!({
         "count": whole(found.count),
         "complete": found.complete,

@@ -48,17 +48,23 @@ pub enum Verb {
     /// Start a run of a workflow file or of a built-in workflow
     Submit(Submit),
     /// Runs, newest last
-    List {
-        #[arg(long)]
-        workflow: Option<String>,
-        /// pending, running, paused, unwinding, succeeded, rolled-back, failed or cancelled
-        #[arg(long)]
-        phase: Option<String>,
-        #[arg(long)]
-        limit: Option<usize>,
-    },
+    List(List),
     /// A run and its stages
-    Show { run: String },
+    Show {
+        run: String,
+        /// Show it again every second
+        #[arg(short, long)]
+        watch: bool,
+    },
+    /// What the daemon does right now: runs, places, queue, backends, figures, alerts
+    Top {
+        /// Seconds between two looks
+        #[arg(long, value_name = "S", value_parser = seconds, default_value = "1")]
+        every: Duration,
+        /// Look so many times, then leave [default: until `q`; once where there is no terminal]
+        #[arg(long, value_name = "N")]
+        count: Option<u64>,
+    },
     /// What happened to a run, one JSON object per line
     Events {
         run: String,
@@ -75,19 +81,45 @@ pub enum Verb {
     },
     /// Follow a run with progress bars until it ends
     Watch { run: String },
-    /// Let running stages finish and start no further ones
-    Pause { run: String },
+    /// Let running stages finish and start no further ones; of one run, of several, or of all that match
+    Pause {
+        #[command(flatten)]
+        many: Many,
+        /// Do not wait for running stages: they leave a checkpoint and end, without losing an attempt
+        #[arg(long, conflicts_with_all = ["all", "workflow", "phase", "user", "older_than"])]
+        now: bool,
+    },
     /// Go on after a pause
-    Resume { run: String },
-    /// Stop a run and undo what it did
-    Cancel { run: String },
+    Resume(Many),
+    /// Stop runs and undo what they did
+    Cancel(Many),
     /// Run again what failed
     Retry {
-        run: String,
+        #[command(flatten)]
+        many: Many,
         /// Begin with this stage
-        #[arg(long, value_name = "STAGE")]
+        #[arg(long, value_name = "STAGE", conflicts_with_all = ["all", "workflow", "phase", "user", "older_than"])]
         from: Option<String>,
     },
+    /// Go back: undo what came after an event or a stage, then run it again
+    Reset {
+        run: String,
+        /// Position of an event of the run, or path of a stage
+        #[arg(long, value_name = "POSITION|STAGE")]
+        to: String,
+    },
+    /// Start a new run from a run's definition and inputs
+    Clone(CloneArgs),
+    /// Send a run the signal that a stage of it waits for
+    Signal(SignalArgs),
+    /// Failed and rolled-back runs that nobody has looked at
+    Dead {
+        #[command(subcommand)]
+        verb: Option<DeadVerb>,
+    },
+    /// Submit runs by the clock
+    #[command(subcommand)]
+    Schedule(ScheduleVerb),
     /// Change a parameter of a stage while the run goes on
     Tune {
         run: String,
@@ -109,12 +141,31 @@ pub enum Verb {
         reason: Option<String>,
     },
     /// Capacity and leases
-    Resources,
+    Resources {
+        /// Show it again every second
+        #[arg(short, long)]
+        watch: bool,
+    },
+    /// Quantum backends: breakers, drains, queues, budgets
+    Backends {
+        /// Show it again every second
+        #[arg(short, long)]
+        watch: bool,
+    },
+    /// Test, drain or resume one quantum backend
+    #[command(subcommand)]
+    Backend(BackendVerb),
+    /// Quantum jobs, newest last
+    Jobs {
+        #[arg(long)]
+        run: Option<String>,
+        /// reserved, submitting, submitted, queued, running, fetching, done, failed, cancelled, lost, or open
+        #[arg(long)]
+        state: Option<String>,
+    },
     /// Take resources out of use, or keep a part of them for somebody
     #[command(subcommand)]
     Resource(ResourceVerb),
-    /// Quantum backends and their breakers
-    Backends,
     /// The supervision tree
     Tree {
         /// Show it again every second
@@ -180,6 +231,8 @@ pub enum Verb {
         #[arg(long, value_name = "S", default_value_t = 5)]
         seconds: u64,
     },
+    /// Every verb with its arguments, for programs and for docs/client.md
+    Verbs,
     /// Completion script for a shell
     Completions {
         #[arg(value_enum)]
@@ -192,6 +245,153 @@ pub enum Verb {
     },
 }
 
+/// Which runs; what is not given matches all.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Filter {
+    #[arg(long)]
+    pub workflow: Option<String>,
+    /// pending, running, paused, unwinding, succeeded, rolled-back, failed or cancelled
+    #[arg(long)]
+    pub phase: Option<String>,
+    /// Who submitted it
+    #[arg(long)]
+    pub user: Option<String>,
+    /// Submitted at least so long ago, such as `90min`, `2h`, `7d`
+    #[arg(long, value_name = "D", value_parser = duration)]
+    pub older_than: Option<Duration>,
+}
+
+/// Runs by name, or by what they have in common.
+#[derive(Debug, Clone, Args)]
+pub struct Many {
+    #[arg(value_name = "RUN", required_unless_present_any = ["all", "workflow", "phase", "user", "older_than"],
+          conflicts_with_all = ["all", "workflow", "phase", "user", "older_than"])]
+    pub runs: Vec<String>,
+    #[command(flatten)]
+    pub filter: Filter,
+    /// Every run that it can be done to
+    #[arg(long)]
+    pub all: bool,
+    /// Say to which runs it would be done, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask, however many match
+    #[arg(short, long)]
+    pub yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct List {
+    #[command(flatten)]
+    pub filter: Filter,
+    /// So many at most, the last in the order [default: 1000]
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+    #[arg(long, value_enum, default_value_t = SortBy::Submitted)]
+    pub sort: SortBy,
+    /// Largest first
+    #[arg(long)]
+    pub reverse: bool,
+    /// The `next` of an answer: the runs before those
+    #[arg(long, value_name = "NEXT")]
+    pub after: Option<String>,
+    /// Show it again every second
+    #[arg(short, long)]
+    pub watch: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SortBy {
+    Submitted,
+    Ended,
+    Workflow,
+    Phase,
+    User,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum DeadVerb {
+    /// Dead letters with code, stage, message, and how often they were retried; newest last
+    List {
+        #[command(flatten)]
+        filter: Filter,
+        /// So many at most [default: 200]
+        #[arg(long, value_name = "N")]
+        limit: Option<usize>,
+        /// The `next` of an answer: the letters before those
+        #[arg(long, value_name = "NEXT")]
+        after: Option<String>,
+    },
+    /// Run again what failed in them
+    Retry(Many),
+    /// Somebody has looked at it and lets it rest
+    Dismiss {
+        run: String,
+        #[arg(long)]
+        reason: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ScheduleVerb {
+    /// Submit a workflow whenever a cron line says so
+    Add(Box<ScheduleAdd>),
+    /// All schedules, and when each is next
+    List,
+    /// A schedule and how its newest submissions went
+    Show { name: String },
+    /// Submit nothing until it is resumed
+    Pause {
+        name: String,
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// Go on; what passed meanwhile has passed
+    Resume { name: String },
+    /// Submit nothing any more; its runs go on
+    Remove { name: String },
+    /// Submit now, beside the cron line
+    Run { name: String },
+    /// The next times
+    Next {
+        name: String,
+        #[arg(short = 'n', long, default_value_t = 5)]
+        count: usize,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct ScheduleAdd {
+    pub name: String,
+    #[command(flatten)]
+    pub submission: Submission,
+    /// Minute, hour, day of month, month, day of week, such as `0 2 * * 1-5`; or `@daily`
+    #[arg(long, value_name = "LINE")]
+    pub cron: String,
+    /// `UTC`, or a name such as `Europe/Madrid`
+    #[arg(long, value_name = "ZONE", default_value = "UTC")]
+    pub timezone: String,
+    /// When it is time and the run before is open
+    #[arg(long, value_enum, default_value = "skip")]
+    pub overlap: OverlapName,
+    /// What is done about times that passed while the daemon was off: none, one (the newest), all, or a number
+    #[arg(long, value_name = "none|one|all|N", default_value = "none", value_parser = catch_up)]
+    pub catch_up: u32,
+    /// Submit up to so much later, the same for the same time, such as `30s`
+    #[arg(long, value_name = "D", value_parser = duration)]
+    pub jitter: Option<Duration>,
+    /// Never submit twice within this time [default: 1min]
+    #[arg(long, value_name = "D", value_parser = duration)]
+    pub interval_min: Option<Duration>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OverlapName {
+    Skip,
+    Queue,
+    CancelPrevious,
+}
+
 /// Kinds of fault.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum FaultName {
@@ -200,8 +400,9 @@ pub enum FaultName {
     Hang,
 }
 
-#[derive(Debug, Args)]
-pub struct Submit {
+/// A workflow and what it is given.
+#[derive(Debug, Clone, Args)]
+pub struct Submission {
     /// Path of a workflow file, or name of a built-in workflow
     #[arg(value_name = "FILE|NAME")]
     pub file: PathBuf,
@@ -211,12 +412,51 @@ pub struct Submit {
     /// An input file (space, scenarios, costs, ..) or a parameter (seed, risk_weight, STAGE.PARAM, ..)
     #[arg(long = "set", value_name = "K=V", value_parser = pair)]
     pub set: Vec<(String, String)>,
+}
+
+#[derive(Debug, Args)]
+pub struct Submit {
+    #[command(flatten)]
+    pub submission: Submission,
     /// The same key gives the same run, however often it is submitted
     #[arg(long)]
     pub key: Option<String>,
+    /// Longest run, such as 90m or 2h; then it is cancelled and undone
+    #[arg(long, value_name = "TIME")]
+    pub deadline: Option<String>,
     /// Wait for the end
     #[arg(long)]
     pub wait: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct CloneArgs {
+    pub run: String,
+    /// A parameter to change (seed, risk_weight, STAGE.PARAM, ..)
+    #[arg(long = "set", value_name = "K=V", value_parser = pair)]
+    pub set: Vec<(String, String)>,
+    /// Take the results of what comes before this stage over from the run
+    #[arg(long, value_name = "STAGE")]
+    pub from: Option<String>,
+    /// The same key gives the same run, however often it is asked for
+    #[arg(long)]
+    pub key: Option<String>,
+    /// Longest run, such as 90m or 2h
+    #[arg(long, value_name = "TIME")]
+    pub deadline: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct SignalArgs {
+    pub run: String,
+    pub stage: String,
+    pub name: String,
+    /// A JSON object that becomes facts
+    #[arg(long, value_name = "JSON", value_parser = json)]
+    pub data: Option<serde_json::Value>,
+    /// The same key again changes nothing
+    #[arg(long)]
+    pub key: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -313,6 +553,25 @@ pub enum JournalVerb {
 }
 
 #[derive(Debug, Subcommand)]
+pub enum BackendVerb {
+    /// Ask it what it is, and run a job of one qubit and few shots where that costs nothing
+    Test {
+        name: String,
+        /// Run the job although it costs money
+        #[arg(long)]
+        spend: bool,
+    },
+    /// Take no further jobs; those that are there end by themselves
+    Drain {
+        name: String,
+        #[arg(long)]
+        reason: String,
+    },
+    /// Take jobs again
+    Resume { name: String },
+}
+
+#[derive(Debug, Subcommand)]
 pub enum AuditVerb {
     /// Check every record, the chain and the head
     Verify {
@@ -365,6 +624,24 @@ fn tuning(text: &str) -> Result<Tuning, String> {
     }
 }
 
+fn json(text: &str) -> Result<serde_json::Value, String> {
+    serde_json::from_str(text).map_err(|error| format!("expected JSON: {error}"))
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|error| format!("{error}; expected such as 90min, 2h, 7d"))
+}
+
+/// How many runs are made up for: `none` is 0, `all` is as many as a schedule may.
+fn catch_up(text: &str) -> Result<u32, String> {
+    match text {
+        "none" => Ok(0),
+        "one" => Ok(1),
+        "all" => Ok(engine::schedule::CATCH_UP_MAX),
+        number => number.parse().map_err(|_| "expected none, one, all or a number".to_owned()),
+    }
+}
+
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "expected a number of seconds".to_string())?;
     match Duration::try_from_secs_f64(seconds) {
@@ -409,9 +686,27 @@ mod tests {
         else {
             panic!("another verb")
         };
-        assert_eq!(submit.set, [("a.b".into(), "c=d".into()), ("seed".into(), "7".into())]);
+        assert_eq!(submit.submission.set, [("a.b".into(), "c=d".into()), ("seed".into(), "7".into())]);
         assert!(parse("executingctl submit w --set =1").is_err());
         assert!(parse("executingctl submit w --set seed").is_err());
+    }
+
+    #[test]
+    fn runs_are_named_or_matched_and_never_neither_or_both() {
+        for verb in ["pause", "resume", "cancel", "retry", "dead retry"] {
+            for right in
+                ["run-1", "run-1 run-2", "--all", "--phase failed --user ada", "--older-than 7d --yes"]
+            {
+                assert!(parse(&format!("executingctl {verb} {right}")).is_ok(), "{verb} {right}");
+            }
+            for wrong in
+                ["", "--yes", "--dry-run", "run-1 --all", "run-1 --phase failed", "--older-than soon"]
+            {
+                assert!(parse(&format!("executingctl {verb} {wrong}")).is_err(), "{verb} {wrong}");
+            }
+        }
+        assert!(parse("executingctl retry run-1 --from a/b").is_ok());
+        assert!(parse("executingctl retry --all --from a/b").is_err());
     }
 
     #[test]

@@ -2,9 +2,10 @@
 //!
 //! Rule: what the parser knows is completed and described, and nothing else; a new verb needs no change here.
 
-use crate::args::{Cli, Shell};
+use crate::args::Shell;
 use crate::context::{Outcome, refusal};
-use clap::{Command, CommandFactory};
+use crate::verbs::command as whole;
+use clap::Command;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -20,7 +21,7 @@ fn script(shell: Shell) -> Vec<u8> {
         Shell::Fish => clap_complete::Shell::Fish,
     };
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "executingctl", &mut script);
+    clap_complete::generate(shell, &mut whole(), "executingctl", &mut script);
     script
 }
 
@@ -28,7 +29,7 @@ fn script(shell: Shell) -> Vec<u8> {
 pub fn man(directory: Option<&Path>) -> Outcome {
     let Some(directory) = directory else {
         let mut page = Vec::new();
-        let made = clap_mangen::Man::new(Cli::command()).render(&mut page);
+        let made = clap_mangen::Man::new(whole()).render(&mut page);
         return written(made.and_then(|()| io::stdout().lock().write_all(&page)), "the page");
     };
     let shown = directory.display().to_string();
@@ -53,7 +54,7 @@ fn pages() -> io::Result<Vec<(String, Vec<u8>)>> {
         }
         Ok(())
     }
-    let mut command = Cli::command();
+    let mut command = whole();
     command.build();
     let mut pages = Vec::new();
     collect(&command, "executingctl", &mut pages)?;
@@ -104,7 +105,7 @@ mod tests {
 
     #[test]
     fn every_script_and_every_page_knows_every_verb() {
-        let command = Cli::command();
+        let command = whole();
         let verbs: Vec<_> = command.get_subcommands().filter(|verb| !verb.is_hide_set()).collect();
         let pages = pages().unwrap();
         for verb in verbs {

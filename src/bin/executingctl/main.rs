@@ -3,8 +3,11 @@
 //! Rule: data to stdout, words to stderr. Start at [`perform`]; the command line is args.rs.
 
 mod args;
+mod bar;
+mod batch;
 mod completions;
 mod context;
+mod control;
 mod doctor;
 mod inputs;
 mod offline;
@@ -13,20 +16,29 @@ mod output;
 mod progress;
 mod reproduce;
 mod runs;
+mod schedule;
 mod store;
 mod submit;
 mod summary;
+mod table;
+mod top;
 mod tree;
+mod verbs;
 mod watch;
+mod why;
 
-use args::{Cli, FaultName, Verb};
-use clap::Parser;
+use args::{BackendVerb, Cli, FaultName, Verb};
+use clap::FromArgMatches;
 use context::{Context, Outcome, refusal};
-use engine::protocol::{FaultKind, Request};
+use engine::protocol::{BatchAct, FaultKind, Request};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = verbs::command().get_matches_from(verbs::plain(std::env::args_os()));
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let outcome = match runtime {
         Ok(runtime) => runtime.block_on(perform(&cli)),
@@ -65,22 +77,47 @@ async fn perform(cli: &Cli) -> Outcome {
         Verb::Journal(verb) => return store::journal(&context, verb).await,
         Verb::Audit(verb) => return store::audit(&context, verb).await,
         Verb::Gc { dry_run } => return store::tidy(&context, &Request::Gc { dry_run: *dry_run }).await,
+        Verb::List(list) => return operate::list(&context, list).await,
+        Verb::Show { run: id, watch } => {
+            return operate::again(&context, *watch, &Request::Show { run: run(id) }).await;
+        }
+        Verb::Resources { watch } => return operate::again(&context, *watch, &Request::Resources).await,
+        Verb::Backends { watch } => return operate::again(&context, *watch, &Request::Backends).await,
+        Verb::Top { every, count } => return top::top(&context, *every, *count).await,
+        Verb::Pause { many, now } => {
+            let single = |run| Request::Pause { run, now: *now };
+            return batch::act(&context, BatchAct::Pause, many, single).await;
+        }
+        Verb::Resume(many) => {
+            return batch::act(&context, BatchAct::Resume, many, |run| Request::Resume { run }).await;
+        }
+        Verb::Cancel(many) => {
+            return batch::act(&context, BatchAct::Cancel, many, |run| Request::Cancel { run }).await;
+        }
+        Verb::Retry { many, from } => {
+            let single = |run| Request::Retry { run, from: from.clone() };
+            return batch::act(&context, BatchAct::Retry, many, single).await;
+        }
+        Verb::Dead { verb } => return batch::dead(&context, verb.as_ref()).await,
+        Verb::Schedule(verb) => return schedule::schedule(&context, verb).await,
+        Verb::Verbs => return verbs::print(&context),
         Verb::Completions { shell } => return completions::print(*shell),
         Verb::Man { directory } => return completions::man(directory.as_deref()),
-        Verb::List { workflow, phase, limit } => {
-            Request::List { workflow: workflow.clone(), phase: phase.clone(), limit: *limit }
-        }
-        Verb::Show { run: id } => Request::Show { run: run(id) },
         Verb::Pin { run: id, reason } => Request::Pin { run: run(id), reason: reason.clone() },
         Verb::Unpin { run: id, reason } => Request::Unpin { run: run(id), reason: reason.clone() },
-        Verb::Pause { run: id } => Request::Pause { run: run(id) },
-        Verb::Resume { run: id } => Request::Resume { run: run(id) },
-        Verb::Cancel { run: id } => Request::Cancel { run: run(id) },
-        Verb::Retry { run: id, from } => Request::Retry { run: run(id), from: from.clone() },
+        Verb::Reset { run: id, to } => Request::Reset { run: run(id), to: to.clone() },
+        Verb::Clone(args) => control::clone(args),
+        Verb::Signal(args) => control::signal(args),
         Verb::EmergencyStop { reason } => Request::EmergencyStop { reason: reason.clone() },
         Verb::EmergencyClear { reason } => Request::EmergencyClear { reason: reason.clone() },
-        Verb::Resources => Request::Resources,
-        Verb::Backends => Request::Backends,
+        Verb::Backend(BackendVerb::Test { name, spend }) => {
+            Request::BackendTest { name: name.clone(), spend: *spend }
+        }
+        Verb::Backend(BackendVerb::Drain { name, reason }) => {
+            Request::BackendDrain { name: name.clone(), reason: reason.clone() }
+        }
+        Verb::Backend(BackendVerb::Resume { name }) => Request::BackendResume { name: name.clone() },
+        Verb::Jobs { run, state } => Request::Jobs { run: run.clone(), state: state.clone() },
         Verb::Deployments => Request::Deployments,
         Verb::Rollback { release } => Request::Rollback { release: release.clone() },
         Verb::Inject { child, fault, seconds } => Request::Inject {

@@ -1,15 +1,15 @@
 //! Verbs about the daemon as a whole.
 
-use crate::args::{ReserveArgs, ResourceVerb};
+use crate::args::{List, ReserveArgs, ResourceVerb};
 use crate::context::{Context, Outcome};
-use crate::output;
 use crate::tree::draw;
+use crate::{batch, output};
 use engine::protocol::{Request, Reserving};
 use serde_json::Value;
 use std::io::{self, IsTerminal};
 use std::time::Duration;
 
-/// How often `tree --watch` looks again.
+/// How often `--watch` looks again.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Clears a terminal and puts the cursor in its corner.
@@ -19,18 +19,49 @@ pub async fn tree(context: &Context, watch: bool) -> Outcome {
     let show = |tree: &Value| {
         if context.output.is_for_people() { output::line(&draw(tree)) } else { context.output.data(tree) }
     };
-    if !watch {
-        show(&context.request(&Request::Tree).await?);
-        return Ok(0);
-    }
     let mut client = context.client().await?;
     loop {
         let tree = client.request(&Request::Tree).await?;
-        if context.output.is_for_people() && io::stdout().is_terminal() {
-            output::line(CLEAR);
-        }
+        clear(context, watch);
         show(&tree);
+        if !watch {
+            return Ok(0);
+        }
         tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// An answer, once or every second.
+pub async fn again(context: &Context, watch: bool, request: &Request) -> Outcome {
+    if !watch {
+        return context.show(request).await;
+    }
+    let mut client = context.client().await?;
+    loop {
+        let answer = client.request(request).await?;
+        clear(context, watch);
+        context.output.data(&answer);
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+pub async fn list(context: &Context, list: &List) -> Outcome {
+    let mut client = context.client().await?;
+    loop {
+        let page = batch::page(&mut client, list).await?;
+        clear(context, list.watch);
+        batch::show(context, page);
+        if !list.watch {
+            return Ok(0);
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// Makes room for the next look, where a person watches.
+fn clear(context: &Context, watch: bool) {
+    if watch && context.output.is_for_people() && io::stdout().is_terminal() {
+        output::line(CLEAR);
     }
 }
 

@@ -4,20 +4,27 @@
 //! stdout. Absent: which data.
 
 use crate::args::Format;
-use comfy_table::{ContentArrangement, Table, presets};
+use crate::table as fitted;
 use engine::protocol::ErrorReply;
 use serde_json::{Map, Value};
+use std::collections::BTreeSet;
 use std::io::{self, IsTerminal, Write};
 
 /// Columns that stand first, in this order; further ones follow in alphabetical order.
-const FIRST_COLUMNS: [&str; 16] = [
+const FIRST_COLUMNS: [&str; 22] = [
     "run",
     "name",
+    "schedule",
+    "verb",
     "workflow",
     "phase",
     "stage",
     "kind",
     "state",
+    "cron",
+    "timezone",
+    "next",
+    "user",
     "ok",
     "attempts",
     "seconds",
@@ -39,7 +46,7 @@ impl Output {
     /// Writes one answer.
     pub fn data(self, data: &Value) {
         match self.format {
-            Format::Table => line(&table(data)),
+            Format::Table => line(&table(data, fitted::width())),
             Format::Json => line(&data.to_string()),
             Format::Jsonl => match only_list(data) {
                 Some(items) => items.iter().for_each(|item| line(&item.to_string())),
@@ -125,8 +132,8 @@ fn only_list(data: &Value) -> Option<&Vec<Value>> {
     }
 }
 
-/// Data as tables that fit the terminal: single fields first, then each list of objects.
-pub fn table(data: &Value) -> String {
+/// Data as tables that fit `width`: single fields first, then each list of objects.
+pub fn table(data: &Value, width: Option<usize>) -> String {
     match data {
         Value::Object(fields) => {
             let is_rows =
@@ -138,17 +145,15 @@ pub fn table(data: &Value) -> String {
                 .filter(|key| !matches!(&fields[key.as_str()], Value::Array(items) if items.is_empty()))
                 .collect();
             if !single.is_empty() {
-                let mut table = plain();
-                for key in single {
-                    table.add_row([key.clone(), cell(&fields[key.as_str()])]);
-                }
-                parts.push(table.trim_fmt());
+                let pairs: Vec<(String, String)> =
+                    single.into_iter().map(|key| (key.clone(), cell(&fields[key.as_str()]))).collect();
+                parts.push(fitted::pairs(&pairs, width));
             }
             for (name, items) in fields.iter().filter(|(_, value)| is_rows(value)) {
                 if fields.values().filter(is_rows).count() > 1 {
                     parts.push(format!("{name}:"));
                 }
-                parts.push(rows(items.as_array().map_or(&[], Vec::as_slice)));
+                parts.push(rows(items.as_array().map_or(&[], Vec::as_slice), width));
             }
             if parts.is_empty() {
                 let names: Vec<_> = fields.keys().map(String::as_str).collect();
@@ -156,35 +161,26 @@ pub fn table(data: &Value) -> String {
             }
             parts.join("\n")
         }
-        Value::Array(items) if items.iter().any(Value::is_object) => rows(items),
+        Value::Array(items) if items.iter().any(Value::is_object) => rows(items, width),
         other => cell(other),
     }
 }
 
-fn rows(items: &[Value]) -> String {
+fn rows(items: &[Value], width: Option<usize>) -> String {
     let empty = Map::new();
     let objects: Vec<&Map<String, Value>> =
         items.iter().map(|item| item.as_object().unwrap_or(&empty)).collect();
     let columns = sorted(objects.iter().flat_map(|object| object.keys()));
-    let mut table = plain();
-    table.set_header(columns.iter().map(|column| column.to_uppercase()));
-    for object in objects {
-        table.add_row(columns.iter().map(|column| object.get(column).map_or(String::new(), cell)));
-    }
-    table.trim_fmt()
-}
-
-fn plain() -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-    table
+    let row = |object: &&Map<String, Value>| {
+        columns.iter().map(|column| object.get(column).map_or(String::new(), cell)).collect()
+    };
+    fitted::rows(&columns, &objects.iter().map(row).collect::<Vec<_>>(), width)
 }
 
 fn sorted<'k>(keys: impl Iterator<Item = &'k String>) -> Vec<String> {
     let rank = |key: &String| FIRST_COLUMNS.iter().position(|first| first == key).unwrap_or(usize::MAX);
-    let mut keys: Vec<String> = keys.cloned().collect();
-    keys.sort_by(|a, b| (rank(a), a).cmp(&(rank(b), b)));
-    keys.dedup();
+    let mut keys: Vec<String> = keys.collect::<BTreeSet<_>>().into_iter().cloned().collect();
+    keys.sort_by_key(rank);
     keys
 }
 
@@ -212,10 +208,13 @@ mod tests {
 
     #[test]
     fn a_table_shows_every_field_once_with_the_run_first() {
-        let text = table(&json!({"runs": [
-            {"zeal": 1, "phase": "running", "run": "r-1"},
-            {"phase": "failed", "run": "r-2", "error": {"code": "EX-0501"}},
-        ]}));
+        let text = table(
+            &json!({"runs": [
+                {"zeal": 1, "phase": "running", "run": "r-1"},
+                {"phase": "failed", "run": "r-2", "error": {"code": "EX-0501"}},
+            ]}),
+            None,
+        );
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines[0].split_whitespace().collect::<Vec<_>>(), ["RUN", "PHASE", "ERROR", "ZEAL"]);
         assert_eq!(lines[1].split_whitespace().collect::<Vec<_>>(), ["r-1", "running", "1"]);
@@ -224,12 +223,12 @@ mod tests {
 
     #[test]
     fn an_empty_list_says_what_there_is_none_of() {
-        assert_eq!(table(&json!({"runs": []})), "no runs");
+        assert_eq!(table(&json!({"runs": []}), Some(80)), "no runs");
     }
 
     #[test]
     fn fields_beside_a_list_are_not_lost() {
-        let text = table(&json!({"run": "r-1", "stages": [{"name": "a", "seconds": 1.25}]}));
+        let text = table(&json!({"run": "r-1", "stages": [{"name": "a", "seconds": 1.25}]}), None);
         assert!(text.contains("run") && text.contains("r-1") && text.contains("1.25"), "{text}");
     }
 

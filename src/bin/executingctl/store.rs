@@ -4,21 +4,17 @@
 //! running daemon is exit code 75. A file or directory that was not finished never has its name.
 
 use crate::args::{AuditVerb, JournalVerb};
+use crate::bar::{Bar, Counted, CountedRead, with_spinner};
 use crate::context::{Context, Outcome, refusal};
 use crate::offline;
 use engine::protocol::{ErrorReply, Request};
-use indicatif::{ProgressBar, ProgressStyle};
 use journal::{ExportError, Head, ImportError, OpenError, RebuildError};
 use serde_json::{Value, json};
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufReader, BufWriter, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
-/// What is over sooner needs no bar.
-const BAR_AFTER: Duration = Duration::from_secs(1);
-const TICK: Duration = Duration::from_millis(200);
 const BUFFER_BYTES: usize = 1024 * 1024;
 
 pub async fn journal(context: &Context, verb: &JournalVerb) -> Outcome {
@@ -297,101 +293,6 @@ impl Drop for Whole {
         if !self.is_done {
             let _ = fs::remove_file(&self.part);
         }
-    }
-}
-
-/// Progress on stderr, for what takes longer than a second; hidden where stderr is no terminal.
-struct Bar {
-    bar: ProgressBar,
-    begun: Instant,
-    total: u64,
-    style: &'static str,
-    shown: bool,
-}
-
-impl Bar {
-    fn new(total: u64, style: &'static str) -> Self {
-        Self { bar: ProgressBar::hidden(), begun: Instant::now(), total, style, shown: false }
-    }
-
-    fn of_bytes(total: u64) -> Self {
-        Self::new(total, "{bar:32} {bytes}/{total_bytes} {bytes_per_sec} {eta}")
-    }
-
-    fn of_records(total: u64) -> Self {
-        Self::new(total, "{bar:32} {pos}/{len} records {eta}")
-    }
-
-    fn spinner(what: &'static str) -> Self {
-        let mut bar = Self::new(0, "{spinner} {msg} {elapsed}");
-        bar.show();
-        bar.bar.set_message(what);
-        bar
-    }
-
-    fn show(&mut self) {
-        self.shown = true;
-        let style = ProgressStyle::with_template(self.style).unwrap_or_else(|_| ProgressStyle::default_bar());
-        self.bar = ProgressBar::new(self.total).with_style(style);
-        self.bar.enable_steady_tick(TICK);
-    }
-
-    fn set(&mut self, position: u64) {
-        if !self.shown && self.begun.elapsed() > BAR_AFTER {
-            self.show();
-        }
-        self.bar.set_position(position);
-    }
-
-    fn finish(&self) {
-        self.bar.finish_and_clear();
-    }
-}
-
-/// A spinner beside something that takes long, from the second second on.
-async fn with_spinner<T>(
-    what: &'static str,
-    work: impl Future<Output = Result<T, ErrorReply>>,
-) -> Result<T, ErrorReply> {
-    let mut work = std::pin::pin!(work);
-    if let Ok(done) = tokio::time::timeout(BAR_AFTER, &mut work).await {
-        return done;
-    }
-    let bar = Bar::spinner(what);
-    let done = work.await;
-    bar.finish();
-    done
-}
-
-struct Counted<'w, W: Write> {
-    to: &'w mut W,
-    bar: Bar,
-}
-
-impl<W: Write> Write for Counted<'_, W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.to.write(bytes)?;
-        let position = self.bar.bar.position() + written as u64;
-        self.bar.set(position);
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.to.flush()
-    }
-}
-
-struct CountedRead<R: Read> {
-    from: R,
-    bar: Bar,
-}
-
-impl<R: Read> Read for CountedRead<R> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let read = self.from.read(into)?;
-        let position = self.bar.bar.position() + read as u64;
-        self.bar.set(position);
-        Ok(read)
     }
 }
 

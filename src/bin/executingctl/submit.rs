@@ -2,12 +2,14 @@
 //!
 //! Rule: nothing is sent before everything that can be checked here was checked.
 
-use crate::args::Submit;
+use crate::args::{self, Submit};
+use crate::bar::Bar;
 use crate::context::{Context, Outcome, refusal};
 use crate::inputs::{self, Content, INPUT_NAMES};
 use crate::{output, watch};
 use engine::definition::{self, LoadRequest, Loaded};
 use engine::protocol::{ErrorReply, Request, Submission};
+use executing::control::Client;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -20,18 +22,36 @@ struct Prepared {
     warnings: Vec<definition::Problem>,
 }
 
-pub async fn submit(context: &Context, args: &Submit) -> Outcome {
+/// Checks what is to be submitted and uploads its inputs; what is left is to ask for it.
+pub async fn ready(context: &Context, args: &args::Submission) -> Result<(Client, Submission), ErrorReply> {
     let Prepared { mut submission, files, warnings } = prepare(args)?;
     let contents = inputs::collect(&files)?;
     warnings.iter().for_each(output::warning);
     let mut client = context.client().await?;
     for (name, content) in &contents {
         let digest = match content {
-            Content::File(path) => client.upload(path).await?,
+            Content::File(path) => upload(&mut client, name, path).await?,
             Content::Text(text) => client.upload_bytes(text.as_bytes()).await?,
         };
         submission.inputs.insert(name.clone(), digest);
     }
+    Ok((client, submission))
+}
+
+/// Uploads a file; one that takes longer than a second shows how far it is.
+async fn upload(client: &mut Client, name: &str, path: &Path) -> Result<String, ErrorReply> {
+    let bytes = std::fs::metadata(path).map_or(0, |found| found.len());
+    let mut bar = Bar::of_bytes(bytes);
+    bar.name(name);
+    let uploaded = client.upload_with(path, &mut |sent| bar.set(sent)).await;
+    bar.finish();
+    Ok(uploaded?)
+}
+
+pub async fn submit(context: &Context, args: &Submit) -> Outcome {
+    let (mut client, mut submission) = ready(context, &args.submission).await?;
+    submission.key = args.key.clone();
+    submission.deadline = args.deadline.clone();
     let answer = client.request(&Request::Submit(submission)).await?;
     drop(client);
     if !args.wait {
@@ -42,7 +62,7 @@ pub async fn submit(context: &Context, args: &Submit) -> Outcome {
     watch::until_the_end(context, run).await
 }
 
-fn prepare(args: &Submit) -> Result<Prepared, ErrorReply> {
+fn prepare(args: &args::Submission) -> Result<Prepared, ErrorReply> {
     let library = executing::catalog::library();
     let is_builtin = !args.file.exists() && args.file.to_str().is_some_and(|n| library.text(n).is_some());
     let file = args.file.display().to_string();
@@ -86,15 +106,7 @@ fn prepare(args: &Submit) -> Result<Prepared, ErrorReply> {
         ErrorReply { problems: problems.clone(), ..refusal(&code, 8, inputs::summary(&problems)) }
     })?;
     let workflow = if is_builtin { Some(file.clone()) } else { args.workflow.clone() };
-    let submission = Submission {
-        yaml,
-        file,
-        workflow,
-        params,
-        inputs: BTreeMap::new(),
-        key: args.key.clone(),
-        again: None,
-    };
+    let submission = Submission { yaml, file, workflow, params, ..Submission::default() };
     Ok(Prepared { submission, files, warnings })
 }
 
@@ -107,9 +119,9 @@ pub fn parameter(text: &str) -> Value {
 mod tests {
     use super::*;
 
-    fn args(file: &Path, set: &[(&str, &str)]) -> Submit {
+    fn args(file: &Path, set: &[(&str, &str)]) -> args::Submission {
         let set = set.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
-        Submit { file: file.to_owned(), workflow: None, set, key: None, wait: false }
+        args::Submission { file: file.to_owned(), workflow: None, set }
     }
 
     #[test]

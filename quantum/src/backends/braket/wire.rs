@@ -171,7 +171,12 @@ pub(super) fn classify(backend: &str, request: &Request, reply: &Reply) -> Backe
         429 => BackendError::Transient { backend, message, after_ms },
         // Temporary keys that ran out are renewed by whoever writes the file, which is read at each call.
         403 if reply.kind.starts_with("ExpiredToken") => {
+            let message = format!("EX-0488: the keys have expired: {message}");
             BackendError::Transient { backend, message, after_ms }
+        }
+        401 | 403 => {
+            let message = format!("EX-0488: the vendor refuses the keys: {message}");
+            BackendError::Permanent { backend, message }
         }
         400..=499 => BackendError::Permanent { backend, message },
         _ if request.changes => BackendError::Ambiguous { backend, message },

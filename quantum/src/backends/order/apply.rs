@@ -18,7 +18,7 @@ impl Order {
                 self.recalled = Some(reason.clone());
                 self.since_ms = time_ms;
             }
-            E::Settled { .. } | E::Wanted(_) => {}
+            E::Settled { .. } | E::Wanted(_) | E::Told(_) => {}
             E::Again { reason } => {
                 self.tries += 1;
                 self.turn(time_ms, reason);

@@ -7,8 +7,17 @@
 //! `checkpoint_ms`; going on from it gives the same bytes. Facts: `qaoa_objective`,
 //! `qaoa_optimum_probability`. The result says what it is: a simulation, of which encoding, with which
 //! errors, how far from the exact answer, and whether guessing would have done as well.
+//!
+//! Where the stage asks for a machine the daemon names a part of the work by the parameter `quantum_step`; those
+//! parts are in [`machine`]. With it come the backends that gave nothing, which the result names as `fallback`.
 
+mod exact;
+mod machine;
+
+use super::feasible::Feasible;
 use super::json::{self, Facts};
+use super::money::{Money, Risk};
+use super::subject::Subject;
 use super::work::Work;
 use super::{fail, feasible, money, params, subject};
 use engine::run::StageError;
@@ -20,6 +29,7 @@ use quantum::threads::Threads;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use solvers::selection::Figures;
 use solvers::space::{Design, DesignSpace};
 use std::sync::Arc;
 
@@ -30,7 +40,54 @@ struct Saved {
     search: String,
 }
 
+/// A backend that was asked before and gave nothing, as the daemon says.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Fell {
+    backend: String,
+    reason: String,
+}
+
+/// Which part of the stage this worker does.
+#[derive(Debug, Deserialize)]
+#[serde(tag = "step", rename_all = "kebab-case")]
+enum Step {
+    /// Make the circuit and find its angles.
+    Prepare { asked: String },
+    /// Turn the counts of a machine into the result.
+    Conclude { order: machine::Bought },
+    /// All of it here, as the machines gave nothing.
+    Simulate { fallback: Vec<Fell> },
+    /// The answer of the scan, as nobody else may be asked.
+    Exact { fallback: Vec<Fell> },
+}
+
 pub fn run(work: &mut Work) -> Result<Facts, StageError> {
+    let Some(step) = work.params.get("quantum_step") else { return simulate(work, &[]) };
+    let given = step.to_string();
+    match serde_json::from_value(step.clone()) {
+        Ok(Step::Prepare { asked }) => machine::prepare(work, &asked),
+        Ok(Step::Conclude { order }) => machine::conclude(work, &order),
+        Ok(Step::Simulate { fallback }) => simulate(work, &fallback),
+        Ok(Step::Exact { fallback }) => exact::answer(work, &fallback),
+        Err(_) => Err(params::wrong("quantum_step", &given, "a part that the daemon names")),
+    }
+}
+
+/// The designs and what they cost.
+struct Question {
+    subject: Subject,
+    money: Money,
+    risk: Risk,
+    settings: Settings,
+    mixer: Mixer,
+    found: Feasible,
+    figures: Figures,
+    /// Objective of each design.
+    costs: Vec<f64>,
+    unit: String,
+}
+
+fn question(work: &mut Work) -> Result<Question, StageError> {
     let subject = subject::read(work)?;
     let money = money::read(work, &subject)?;
     let risk = money::risk(work)?;
@@ -52,21 +109,27 @@ pub fn run(work: &mut Work) -> Result<Facts, StageError> {
     let mixer: Mixer = word(work, "mixer", "grover or one-hot", Mixer::Grover)?;
     settings.check().map_err(|error| qaoa(&error))?;
     let found = feasible::load(work, &subject)?;
-    let evaluator = money.evaluator(&found.designs)?;
-    let figures = money::figures(work, &evaluator, &[risk.level], 0.0, 0.4)?;
-    let costs = money::objectives(&figures, risk.weight);
-
-    let mixing = mixing(mixer, &subject.space, &found.designs)?;
-    let parts = match &mixing {
-        Mixing::OneHot(groups) => groups.components(),
-        _ => 1,
+    let (figures, unit) = {
+        let evaluator = money.evaluator(&found.designs)?;
+        let figures = money::figures(work, &evaluator, &[risk.level], 0.0, 0.4)?;
+        (figures, evaluator.model().unit.clone().unwrap_or_default())
     };
-    let (mut search, mut history) = begin(work, &costs, &mixing, &settings)?;
+    let costs = money::objectives(&figures, risk.weight);
+    Ok(Question { subject, money, risk, settings, mixer, found, figures, costs, unit })
+}
+
+/// Finds angles, telling progress and leaving checkpoints; also the objective before each step.
+fn search(
+    work: &mut Work,
+    costs: &[f64],
+    mixing: &Mixing,
+    settings: &Settings,
+) -> Result<(Optimiser, Vec<f64>), StageError> {
+    let (mut search, mut history) = begin(work, costs, mixing, settings)?;
     loop {
-        work.check()?;
         let now = search.progress();
         if now.finished {
-            break;
+            return Ok((search, history));
         }
         let now = search.step();
         history.push(now.objective);
@@ -78,7 +141,19 @@ pub fn run(work: &mut Work) -> Result<Facts, StageError> {
             let saved = Saved { history: history.clone(), search };
             work.checkpoint(&serde_json::to_vec(&saved).unwrap_or_default())?;
         }
+        work.check()?;
     }
+}
+
+/// The whole stage on the worker's own simulator.
+fn simulate(work: &mut Work, fallback: &[Fell]) -> Result<Facts, StageError> {
+    let Question { subject, money, risk, settings, mixer, found, figures, costs, unit } = question(work)?;
+    let mixing = mixing(mixer, &subject.space, &found.designs)?;
+    let parts = match &mixing {
+        Mixing::OneHot(groups) => groups.components(),
+        _ => 1,
+    };
+    let (search, history) = search(work, &costs, &mixing, &settings)?;
     let outcome = search.outcome();
     let samples = outcome.sample_noisy(settings.shots, settings.seed, settings.noise);
     let best = samples
@@ -87,10 +162,9 @@ pub fn run(work: &mut Work) -> Result<Facts, StageError> {
     let Some((index, cost, design)) = best else {
         return Err(fail::permanent("EX-0514", "no shot gave a design of the feasible set".to_owned()));
     };
-    let unit = evaluator.model().unit.clone().unwrap_or_default();
     let exact = costs.iter().copied().fold(f64::INFINITY, f64::min);
     let hit = random_hit_probability(&costs, settings.shots, cost);
-    let result = json!({
+    let mut result = json!({
         "source": "simulator",
         "backend": "simulator",
         "simulated": true,
@@ -139,6 +213,9 @@ pub fn run(work: &mut Work) -> Result<Facts, StageError> {
         "figures": money.sources(),
         "tasks": work.request.tasks,
     });
+    if !fallback.is_empty() {
+        result["fallback"] = json!(fallback);
+    }
     work.write_json("qaoa_result.json", &result)?;
     let plot = solvers::plots::convergence(&history, Some(exact), &unit)
         .map_err(|error| fail::permanent("EX-0514", error.to_string()))?;
@@ -194,7 +271,7 @@ fn mixing(mixer: Mixer, space: &DesignSpace, designs: &[Design]) -> Result<Mixin
         designs.iter().map(|design| design.iter().map(|choice| u32::from(*choice)).collect()).collect();
     match Groups::listed(&sizes, &choices) {
         Ok(groups) => Ok(Mixing::OneHot(Arc::new(groups))),
-        Err(error) => Err(fail::permanent("EX-0514", format!("mixer one-hot: {error}"))),
+        Err(error) => Err(fail::permanent("EX-0514", format!("{}: mixer one-hot: {error}", error.code()))),
     }
 }
 
