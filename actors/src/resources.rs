@@ -105,6 +105,9 @@ impl ResourceManager {
 
     /// What of a granted lease must outlast this daemon.
     fn note_spending(&mut self, grants: &[Grant], before: u64, ctx: &mut Context<Self>) {
+        if !self.rules().counts_spending() {
+            return;
+        }
         let new = grants.iter().map(|grant| &grant.lease);
         let spending =
             new.filter(|lease| lease.fence > before && (lease.shots > 0 || lease.money_micro_usd > 0));
@@ -219,7 +222,7 @@ impl Handler<Release> for ResourceManager {
                 if let Some(lease) = lease {
                     let shots = lease.shots.saturating_sub(used.0);
                     let money_micro_usd = lease.money_micro_usd.saturating_sub(used.1);
-                    if shots > 0 || money_micro_usd > 0 {
+                    if self.rules().counts_spending() && (shots > 0 || money_micro_usd > 0) {
                         let (owner, backend, since_ms) = (lease.owner, lease.backend, lease.since_ms);
                         let given =
                             StandingEvent::GivenBack { owner, backend, shots, money_micro_usd, since_ms };

@@ -381,6 +381,12 @@ impl RunActor {
         }
         ctx.run_later(Duration::from_millis(lease_ms / RENEWALS), |actor, ctx| {
             actor.renewing = false;
+            // A lease that was given back for want of use needs no renewal.
+            let Some(run) = &actor.run else { return };
+            let held = |stage: &u32| {
+                matches!(run.stage(StageIndex(*stage)), StageState::Running { .. } | StageState::Ready { .. })
+            };
+            actor.leases.retain(|stage, _| held(stage));
             if actor.leases.is_empty() {
                 return;
             }
@@ -523,6 +529,7 @@ impl RunActor {
             Command::WithdrawPlacement { stage } => {
                 journal::failpoint!("run.withdraw-placement");
                 self.asked.remove(&stage.0);
+                self.leases.remove(&stage.0);
                 let key = (self.id.clone(), stage.0);
                 self.directory.scheduler.tell_control(scheduler::Withdraw { key: key.clone() })?;
                 // A lease that an earlier answer left for this request is nobody's now.

@@ -90,6 +90,12 @@ const TABLE: &[Row] = &[
     row("schedule resume", "nightly", &["schedule", "state"]).or("nobody", 3),
     row("schedule remove", "nightly", &["schedule", "state"]).or("nobody", 3),
     row("resources", "", &["capacity", "free", "leases"]),
+    row("resource drain", "worker-1 --reason drill", &["resource", "drained", "by"])
+        .or("nobody --reason x", 3),
+    row("resource undrain", "worker-1", &["resource", "drained"]).or("nobody", 3),
+    row("resource reserve", "review --user ada --cpu 1 --until 1h", &["name", "for", "until"])
+        .or("other --user ada --cpu 4000 --until 1h", 8),
+    row("resource unreserve", "review", &["name", "reserved"]).or("nobody", 3),
     row("backends", "", &["backends", "capacity"]),
     row("backend test", "simulator", &["backend", "kind", "ok", "job"]).or("nobody", 3),
     row("backend drain", "simulator --reason drill", &["backend", "drained"]).or("nobody --reason x", 3),

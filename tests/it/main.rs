@@ -21,5 +21,6 @@ mod programs;
 mod quantum_jobs;
 mod repeat;
 mod reproduce;
+mod scheduling;
 mod timetable;
 mod workers;
