@@ -101,12 +101,6 @@ const TABLE: &[Row] = &[
     row("backend drain", "simulator --reason drill", &["backend", "drained"]).or("nobody --reason x", 3),
     row("backend resume", "simulator", &["backend", "drained"]).or("nobody", 3),
     row("jobs", "--state open", &["jobs", "complete"]),
-    row("resource drain", "worker-2 --reason drill", &["resource", "drained", "reason", "by"])
-        .or("nobody --reason x", 3),
-    row("resource undrain", "worker-2", &["resource", "drained", "by"]).or("nobody", 3),
-    row("resource reserve", "night --user ada --slots 1 --until 2h", &["name", "for", "from", "until"])
-        .or("other --user ada --slots 1 --until never", 8),
-    row("resource unreserve", "night", &["name"]).or("nobody", 3),
     row("tree", "", &["id", "children"]),
     row("health", "", &["ok", "healthy", "components"]),
     row("explain", "{open}", &["run", "phase", "stages"]).or(NOBODY, 3),
@@ -198,6 +192,8 @@ fn every_verb_answers_as_promised_when_it_works_when_there_is_no_such_thing_and_
         .collect();
     let tried: BTreeSet<String> = TABLE.iter().map(|row| row.verb.to_owned()).collect();
     assert_eq!(known, tried, "the table of this test and the verbs of the program are not the same");
+
+    assert_eq!(TABLE.len(), tried.len(), "a verb stands twice in the table of this test");
 
     let daemon = Daemon::start();
     let (open_file, _) = waits(&daemon);

@@ -72,14 +72,6 @@ pub const EXAMPLES: &[(&str, &str)] = &[
     ("backend drain", "executingctl backend drain simulator --reason 'recalibration'"),
     ("backend resume", "executingctl backend resume simulator"),
     ("jobs", "executingctl jobs --state open"),
-    ("resource", "executingctl resource drain worker-1 --reason 'memory is being replaced'"),
-    ("resource drain", "executingctl resource drain worker-1 --reason 'memory is being replaced'"),
-    ("resource undrain", "executingctl resource undrain worker-1"),
-    (
-        "resource reserve",
-        "executingctl resource reserve night --workflow full-optimization --cpu 4 --slots 2 --from 2026-12-01T22:00:00Z --until 8h",
-    ),
-    ("resource unreserve", "executingctl resource unreserve night"),
     ("tree", "executingctl tree --watch"),
     ("health", "executingctl health"),
     ("explain", "executingctl explain run-000001; executingctl explain EX-0501"),
@@ -269,7 +261,8 @@ mod tests {
                 Cli::from_arg_matches(&matches).unwrap();
             }
         }
-        for (path, _) in EXAMPLES {
+        for (i, (path, _)) in EXAMPLES.iter().enumerate() {
+            assert!(!EXAMPLES[..i].iter().any(|(before, _)| before == path), "`{path}` has two examples");
             assert!(known.iter().any(|verb| verb.path == *path), "there is no verb `{path}`");
         }
     }
