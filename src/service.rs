@@ -7,17 +7,21 @@ mod backends;
 mod batch;
 mod changes;
 mod dead;
+mod explain;
 mod follow;
 mod housekeeping;
 mod overview;
 mod queries;
 mod replies;
+mod resources;
+mod steer;
 mod timetable;
 mod tree;
 mod uploads;
 
 use crate::control::{Caller, Reply, Service};
 use crate::settings::Settings;
+use crate::settings::roles::{Role, least};
 use crate::tree::Tree;
 use actors::directory::Directory;
 use actors::health::Health;
@@ -94,12 +98,18 @@ impl DaemonService {
 impl Service for DaemonService {
     fn call(&self, who: Caller, request: Request) -> LocalBoxFuture<'static, Result<Reply, ErrorReply>> {
         let inner = Rc::clone(&self.inner);
+        let role = inner.settings.roles.of(&who.name, &who.role);
+        let who = Caller { role, ..who };
         async move { inner.answer(who, request).await }.boxed_local()
     }
 }
 
 impl Inner {
     async fn answer(self: Rc<Self>, who: Caller, request: Request) -> Result<Reply, ErrorReply> {
+        if who.role == Role::Viewer.name() && least(&request) > Role::Viewer {
+            let message = format!("{} ({}) may only look", who.name, who.role);
+            return Err(replies::error("EX-0004", replies::exit::DENIED, message));
+        }
         if let Some(reason) = request.reason()
             && reason.len() > REASON_BYTES_MAX
         {
@@ -127,7 +137,11 @@ impl Inner {
             Request::Wait { run } => follow::wait(&self, &run).await?,
             Request::Result { run } => queries::artefacts(&self, &run)?,
             Request::Artifact { run, name } => return queries::artefact(&self, &run, &name),
-            Request::Resources => queries::resources(&self).await?,
+            Request::Resources => resources::resources(&self).await?,
+            Request::Drain { resource, reason } => resources::drain(&self, &who, resource, reason).await?,
+            Request::Undrain { resource } => resources::undrain(&self, &who, resource).await?,
+            Request::Reserve { name, reserving } => resources::reserve(&self, &who, name, reserving).await?,
+            Request::Unreserve { name } => resources::unreserve(&self, &who, name).await?,
             Request::Backends => backends::show(&self),
             Request::BackendTest { name, spend } => backends::test(&self, &name, spend).await?,
             Request::BackendDrain { name, reason } => {
@@ -137,7 +151,7 @@ impl Inner {
             Request::Jobs { run, state } => backends::jobs(&self, run, state).await?,
             Request::Tree => tree::show(&self).await,
             Request::Health => queries::health(&self).await?,
-            Request::Explain { run } => queries::explain(&self, &run).await?,
+            Request::Explain { run } => explain::explain(&self, &run).await?,
             Request::Deployments => queries::deployments(&self).await?,
             Request::Inject { child, fault } => tree::inject(&self, &who, &child, fault).await?,
             Request::JournalVerify { expect } => housekeeping::verify(&self, expect).await?,

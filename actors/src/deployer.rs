@@ -203,9 +203,16 @@ impl Actor for Deployer {
     fn started(&mut self, ctx: &mut Self::Context) {
         journal::failpoint!("deployer.before-reread");
         self.books.reread();
-        if let Some(by) = self.books.now().frozen_by() {
-            // An emergency stop outlives the daemon: it ends by an authorised clear and in no other way.
-            self.books.shared.set_emergency(Some(format!("declared by {by} before the last restart")));
+        // An emergency stop outlives the daemon: it ends by an authorised clear and in no other way.
+        let declared = crate::emergency::in_force(&self.books.shared);
+        let frozen = || {
+            let by = self.books.now().frozen_by()?.to_owned();
+            Some(format!("deployments were frozen by {by} before the last restart"))
+        };
+        if let Some(reason) = declared.or_else(frozen)
+            && self.books.shared.board.emergency().is_none()
+        {
+            self.books.shared.set_emergency(Some(reason));
         }
         self.waiting.push_front(Job::Recover);
         self.next(ctx);

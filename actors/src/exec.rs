@@ -6,6 +6,7 @@
 
 use crate::shared::Shared;
 use crate::stages::Work;
+use crate::steering::Order;
 use crate::worker_drive::{DriveEvent, Finished, adopt, fresh_dir, permanent, transient};
 use engine::run::{ErrorClass, StageError};
 use engine::worker::TaskFile;
@@ -73,8 +74,18 @@ pub async fn run(
     drop(process.stdin.take());
     let (stdout, stderr) = (process.stdout.take(), process.stderr.take());
     let mut reading = std::pin::pin!(async { tokio::join!(read_some(stdout), read_some(stderr)) });
+    let mut helm = shared.steering.listen((work.run.clone(), work.stage.0, work.fence));
+    let asked = async {
+        // It has no checkpoint to leave; a limit on its time is kept by the run.
+        while helm.order().await != Order::Stop {}
+    };
     // The program's end counts, not the end of its pipes: something it started may hold those for ever.
     let (exit, (stdout, stderr)) = tokio::select! {
+        () = asked => {
+            process.killer().kill_group();
+            let _ = (&mut process.exit).await;
+            return Err(crate::worker_drive::stopped());
+        }
         read = &mut reading => ((&mut process.exit).await, read),
         exit = &mut process.exit => {
             let read = tokio::time::timeout(LAST_WORDS_WAIT, reading).await;

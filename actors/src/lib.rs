@@ -5,11 +5,13 @@
 //! journal holds it. Absent on purpose: decisions (engine has them), sockets and settings files (the
 //! programs have them), solvers (worker processes have them). Start at [`run_actor::RunActor`].
 
+pub mod admission;
 pub mod board;
 pub mod checkpointer;
 pub mod clock;
 pub mod deployer;
 pub mod directory;
+pub mod emergency;
 pub mod exec;
 pub mod health;
 pub mod housekeeper;
@@ -25,5 +27,7 @@ pub mod scheduler;
 pub mod shared;
 pub mod solver_worker;
 pub mod stages;
+pub mod steering;
 pub mod timetable;
+pub mod waits;
 pub mod worker_drive;

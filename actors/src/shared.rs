@@ -46,6 +46,8 @@ pub struct Limits {
     pub fault_injection: bool,
     pub room: RoomLimits,
     pub housekeeping: crate::housekeeper::Policy,
+    /// Who may have how much, and what stages that do not say it have.
+    pub scheduling: Arc<crate::admission::Scheduling>,
 }
 
 /// Handles shared by all actors.
@@ -62,6 +64,8 @@ pub struct Shared {
     pub spares: WarmPool,
     pub limits: Arc<Limits>,
     pub books: Books,
+    /// Orders for attempts that are at work.
+    pub steering: crate::steering::Steering,
     pub room: Room,
     fatal: watch::Sender<Option<String>>,
     latencies: Arc<Mutex<VecDeque<Duration>>>,
@@ -109,6 +113,7 @@ impl Shared {
         );
         Self {
             books,
+            steering: crate::steering::Steering::default(),
             room,
             journal,
             checkpoints,

@@ -112,6 +112,7 @@ pub(crate) fn report_end(
     let input = match (within_limits(result), undo) {
         (Ok(done), false) => Input::Succeeded { stage, fence, outputs: done.outputs, facts: done.facts },
         (Ok(_), true) => Input::Compensated { stage, fence },
+        (Err(error), false) if error.code == worker_drive::STOPPED => Input::Stopped { stage, fence },
         (Err(error), false) => Input::Failed { stage, fence, error },
         (Err(error), true) => Input::CompensationFailed { stage, fence, error },
     };

@@ -6,6 +6,7 @@
 
 use crate::shared::Shared;
 use crate::stages::Work;
+use crate::steering::{Helm, Order};
 use engine::run::{ArtefactRef, ErrorClass, StageError};
 use engine::worker::{FrameReader, FromWorker, TaskFile, TaskRequest, ToWorker, WORKER_PROTOCOL};
 use std::path::{Path, PathBuf};
@@ -35,6 +36,10 @@ const STDERR_TAIL_BYTES: usize = 2_048;
 const LEAVE_WAIT: Duration = Duration::from_secs(2);
 /// Address space beyond the demanded memory: code, stacks and allocator slack of the worker.
 const ADDRESS_SPACE_SLACK_MIB: u64 = 512;
+/// A worker that was asked to stop has this long for its checkpoint; then it is killed.
+const STOP_WAIT: Duration = Duration::from_secs(10);
+/// The code of an attempt that ended as it was asked to.
+pub const STOPPED: &str = "EX-0590";
 /// Silence for more than so many heartbeats means hung.
 const HEARTBEATS_MISSED_MAX: u32 = 2;
 
@@ -85,10 +90,19 @@ pub async fn drive(
     work: &Work,
     events: &mpsc::UnboundedSender<DriveEvent>,
 ) -> Result<Finished, StageError> {
+    let mut helm = shared.steering.listen((work.run.clone(), work.stage.0, work.fence));
     loop {
-        match drive_once(shared, work, events).await {
+        match drive_once(shared, work, events, &mut helm).await {
             // A full disk is nobody's failed attempt: the same attempt goes on when there is room.
-            Err(error) if error.code == "EX-0013" => shared.wait_for_room("work", error.message).await,
+            Err(error) if error.code == "EX-0013" => {
+                let mut room = std::pin::pin!(shared.wait_for_room("work", error.message));
+                loop {
+                    tokio::select! {
+                        () = &mut room => break,
+                        order = helm.order() => if order == Order::Stop { return Err(stopped()) },
+                    }
+                }
+            }
             result => {
                 shared.board.set_disk_full("work", None);
                 return result;
@@ -97,15 +111,21 @@ pub async fn drive(
     }
 }
 
+/// The attempt ended because it was asked to; it is neither a failure nor a result.
+pub fn stopped() -> StageError {
+    permanent(STOPPED, "stopped as asked".to_owned())
+}
+
 async fn drive_once(
     shared: &Shared,
     work: &Work,
     events: &mpsc::UnboundedSender<DriveEvent>,
+    helm: &mut Helm,
 ) -> Result<Finished, StageError> {
     journal::failpoint!("worker.before-directory");
     let dir = fresh_dir(shared, work).await?;
     let request = task_request(shared, work, &dir)?;
-    let outcome = converse(shared, work, request, &dir, events).await;
+    let outcome = converse(shared, work, request, &dir, events, helm).await;
     journal::failpoint!("worker.conversation-ended");
     let leftover = dir.clone();
     // Adopted files are in the store; what is left in the directory is of no use to anybody.
@@ -141,7 +161,7 @@ fn task_request(shared: &Shared, work: &Work, dir: &Path) -> Result<TaskRequest,
         output_dir: dir.to_string_lossy().into_owned(),
         memory_bytes_max: (work.memory_mib + ADDRESS_SPACE_SLACK_MIB) * 1024 * 1024,
         threads: work.threads,
-        heartbeat_ms: shared.limits.heartbeat.as_millis() as u64,
+        heartbeat_ms: (silence_max(shared, work) / HEARTBEATS_MISSED_MAX).as_millis() as u64,
     })
 }
 
@@ -151,6 +171,7 @@ async fn converse(
     request: TaskRequest,
     dir: &Path,
     events: &mpsc::UnboundedSender<DriveEvent>,
+    helm: &mut Helm,
 ) -> Result<Finished, StageError> {
     let begun = tokio::time::Instant::now();
     journal::failpoint!("worker.before-process");
@@ -169,12 +190,16 @@ async fn converse(
     }
     journal::failpoint!("worker.request-sent");
     let stderr = collect_stderr(&mut process);
-    let answer = listen(shared, &mut process, dir, events, || {
-        let waited = begun.elapsed();
-        metrics::histogram!("executing_worker_first_frame_seconds", "process" => source).record(waited);
-        tracing::debug!(source, waited_us = waited.as_micros() as u64, "A worker has taken its task.");
-    })
-    .await;
+    let silence_max = silence_max(shared, work);
+    let answer = {
+        let greeted = || {
+            let waited = begun.elapsed();
+            metrics::histogram!("executing_worker_first_frame_seconds", "process" => source).record(waited);
+            tracing::debug!(source, waited_us = waited.as_micros() as u64, "A worker has taken its task.");
+        };
+        let listening = listen(shared, &mut process, dir, events, silence_max, greeted);
+        steered(listening, &mut stdin, helm).await
+    };
     // End of pipe tells a worker to leave, whatever it is doing.
     drop(stdin);
     match answer {
@@ -197,6 +222,60 @@ async fn converse(
     }
 }
 
+/// Listens to the worker while passing on what it is told. Whatever it says after it was asked to stop but a
+/// result means that it stopped.
+async fn steered(
+    listening: impl Future<Output = Result<Option<Finished>, StageError>>,
+    stdin: &mut tokio::process::ChildStdin,
+    helm: &mut Helm,
+) -> Result<Option<Finished>, StageError> {
+    let mut listening = std::pin::pin!(listening);
+    let mut stop_by = None;
+    loop {
+        let patience = async {
+            match stop_by {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        let message = tokio::select! {
+            answer = &mut listening => return match answer {
+                Err(error) if error.code == STOPPED && stop_by.is_none() => {
+                    Err(transient("EX-0501", "the worker says that it was cancelled, and nobody asked it to".to_owned()))
+                }
+                Ok(None) if stop_by.is_some() => Err(stopped()),
+                other => other,
+            },
+            () = patience => {
+                tracing::warn!("A worker did not stop in time; it is killed and goes on from its last checkpoint.");
+                return Err(stopped());
+            }
+            order = helm.order() => match order {
+                Order::Stop if stop_by.is_some() => continue,
+                Order::Stop => {
+                    stop_by = Some(tokio::time::Instant::now() + STOP_WAIT);
+                    ToWorker::Cancel
+                }
+                Order::Tune { parameter, value } => ToWorker::Tune { parameter, value },
+            },
+        };
+        match engine::worker::encode(&message) {
+            // A worker that is gone says so by its exit.
+            Ok(frame) => drop(stdin.write_all(&frame).await),
+            Err(error) => {
+                tracing::warn!(%error, "An order does not fit a frame; the worker did not hear it.")
+            }
+        }
+    }
+}
+
+/// Silence after which a worker counts as hung: by the daemon's heartbeat or the stage's own limit, whichever
+/// is less.
+fn silence_max(shared: &Shared, work: &Work) -> Duration {
+    let of_daemon = shared.limits.heartbeat * HEARTBEATS_MISSED_MAX;
+    of_daemon.min(Duration::from_millis(work.heartbeat_ms.max(1)))
+}
+
 /// A spare that waits already, or else a process spawned now.
 async fn worker_process(shared: &Shared) -> Result<(Process, &'static str), StageError> {
     if let Some(spare) = shared.spares.take() {
@@ -217,10 +296,12 @@ async fn listen(
     process: &mut Process,
     dir: &Path,
     events: &mpsc::UnboundedSender<DriveEvent>,
+    stated_max: Duration,
     greeted: impl Fn(),
 ) -> Result<Option<Finished>, StageError> {
     let Some(mut stdout) = process.stdout.take() else { return Ok(None) };
-    let silence_max = shared.limits.heartbeat * HEARTBEATS_MISSED_MAX;
+    // Until it has greeted it may still be loading.
+    let mut silence_max = shared.limits.heartbeat * HEARTBEATS_MISSED_MAX;
     let mut frames = FrameReader::default();
     let mut buffer = vec![0; 64 * 1024];
     loop {
@@ -250,7 +331,10 @@ async fn listen(
                         ),
                     ));
                 }
-                Some(FromWorker::Hello { .. }) => greeted(),
+                Some(FromWorker::Hello { .. }) => {
+                    silence_max = stated_max;
+                    greeted();
+                }
                 Some(FromWorker::Heartbeat) => {}
                 Some(FromWorker::Progress { done, message }) => {
                     let _ = events.send(DriveEvent::Progress { done: done.clamp(0.0, 1.0), message });

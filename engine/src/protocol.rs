@@ -84,6 +84,9 @@ pub enum Request {
     },
     Pause {
         run: String,
+        /// Running stages leave a checkpoint and end, instead of being let finish.
+        #[serde(default)]
+        now: bool,
     },
     Resume {
         run: String,
@@ -118,6 +121,22 @@ pub enum Request {
         reason: Option<String>,
     },
     Resources,
+    /// Nothing new begins on it; what runs ends by itself. `machine`, `slots`, a slot or a backend.
+    Drain {
+        resource: String,
+        reason: String,
+    },
+    Undrain {
+        resource: String,
+    },
+    /// Keeps a part of the capacity for a user or workflow.
+    Reserve {
+        name: String,
+        reserving: Reserving,
+    },
+    Unreserve {
+        name: String,
+    },
     Backends,
     Tree,
     Health,
@@ -171,6 +190,28 @@ pub enum Request {
         fault: FaultKind,
     },
     Doctor,
+    /// Back to a record (its position) or to before a stage (its path).
+    Reset {
+        run: String,
+        to: String,
+    },
+    /// A new run from a run's stored definition and inputs.
+    Clone {
+        run: String,
+        params: BTreeMap<String, serde_json::Value>,
+        /// What comes before this stage is taken over from the run.
+        from: Option<String>,
+        key: Option<String>,
+        deadline: Option<String>,
+    },
+    /// A signal from outside.
+    Signal {
+        run: String,
+        stage: String,
+        name: String,
+        data: Option<serde_json::Value>,
+        key: Option<String>,
+    },
     /// Asks a quantum backend what it is, and buys a job of few shots where that costs nothing or `spend`.
     BackendTest {
         name: String,
@@ -197,7 +238,8 @@ impl Request {
         match self {
             Self::EmergencyStop { reason }
             | Self::DeadDismiss { reason, .. }
-            | Self::BackendDrain { reason, .. } => Some(reason),
+            | Self::BackendDrain { reason, .. }
+            | Self::Drain { reason, .. } => Some(reason),
             Self::Approve { reason, .. }
             | Self::Reject { reason, .. }
             | Self::EmergencyClear { reason }
@@ -340,6 +382,24 @@ pub struct ScheduleSpec {
     pub submission: Submission,
 }
 
+/// What is to be kept, for whom, from when until when.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Reserving {
+    /// Exactly one of `user` and `workflow`.
+    pub user: Option<String>,
+    pub workflow: Option<String>,
+    pub cpu_cores: u64,
+    /// With its unit, as `8GiB`.
+    pub memory: Option<String>,
+    pub slots: u64,
+    /// Places by backend.
+    pub backends: BTreeMap<String, u64>,
+    /// As in 2026-01-05T08:00:00Z; now, if left out.
+    pub from: Option<String>,
+    /// A time, or a duration after `from`.
+    pub until: String,
+}
+
 /// What a drill does to a child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FaultKind {
@@ -370,6 +430,20 @@ pub struct Submission {
     /// that act; everything else here but `key` is then left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub again: Option<String>,
+    /// Longest run, such as `2h`; wins over what the workflow says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<String>,
+    /// Make this from a run instead of a text: its definition and inputs, with `params` laid over them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clone_of: Option<CloneOf>,
+}
+
+/// The run that a submission is made from.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct CloneOf {
+    pub run: String,
+    /// What comes before this stage is taken over.
+    pub from: Option<String>,
 }
 
 /// The daemon's no.

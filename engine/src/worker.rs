@@ -11,7 +11,7 @@ use crate::run::StageError;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// Spoken by both ends; a worker refuses a task of another version.
-pub const WORKER_PROTOCOL: u16 = 1;
+pub const WORKER_PROTOCOL: u16 = 2;
 
 /// First bytes of every frame. Anything else on the pipe is garbage and ends the attempt.
 const MAGIC: [u8; 4] = *b"EXW1";
@@ -54,8 +54,13 @@ pub struct TaskRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToWorker {
     Task(Box<TaskRequest>),
-    /// Stop at the next safe point; answered by an error with code `EX-0590`.
+    /// Leave a checkpoint, if the kind makes any, and stop at the next safe point; answered by an error with code `EX-0590`.
     Cancel,
+    /// A parameter that the work can take up at once has a new value (JSON); others are ignored.
+    Tune {
+        parameter: String,
+        value: String,
+    },
 }
 
 /// From a worker to the daemon.

@@ -293,22 +293,23 @@ fn parameters_from_outside_win_and_find_their_stage() {
     let given = params(&[
         ("seed", 9.into()),
         ("qaoa-optimization.layers", 4.into()),
-        ("feasible-enumeration.mode", "best".into()),
-        ("feasible-enumeration/milp-solving.gap", 0.5.into()),
+        ("feasible-enumeration.checkpoint_ms", 5.into()),
+        ("feasible-enumeration/milp-solving.solve_seconds_max", 0.5.into()),
     ]);
     let definition = load_with(text, None, &given).unwrap().definition;
     assert_eq!(definition.params, r#"{"cvar_level":0.5,"seed":9}"#);
     let of = |path: &str| definition.stages.iter().find(|stage| stage.path == path).unwrap().params.as_str();
     assert_eq!(of("risk-aware-selection/qaoa-optimization"), r#"{"layers":4}"#);
-    assert_eq!(of("feasible-enumeration/milp-solving"), r#"{"gap":0.5,"mode":"best"}"#);
+    assert_eq!(of("feasible-enumeration/milp-solving"), r#"{"checkpoint_ms":5,"solve_seconds_max":0.5}"#);
     assert_eq!(of("risk-aware-selection/cvar-calculation"), "{}");
 }
 
 #[test]
 fn a_sub_workflows_parameters_give_way_to_the_callers_and_to_set() {
-    let text = "workflow: outer\nparams: {a: outer}\nstages:\n  - {name: inner, params: {d: call}}\n---\nworkflow: inner\nparams: {a: inner, b: inner, c: inner, d: inner}\nstages:\n  - {name: validation, params: {c: stage}}\n";
-    let definition = load_with(text, Some("outer"), &params(&[("b", "set".into())])).unwrap().definition;
-    assert_eq!(definition.params, r#"{"a":"outer","b":"set"}"#);
+    let text = "workflow: outer\nparams: {a: outer}\nstages:\n  - {name: inner, params: {d: call}}\n---\nworkflow: inner\nparams: {a: inner, waivers: inner, c: inner, d: inner}\nstages:\n  - {name: validation, params: {c: stage}}\n";
+    let definition =
+        load_with(text, Some("outer"), &params(&[("waivers", "set".into())])).unwrap().definition;
+    assert_eq!(definition.params, r#"{"a":"outer","waivers":"set"}"#);
     assert_eq!(definition.stages[0].params, r#"{"c":"stage","d":"call"}"#);
 }
 
@@ -325,4 +326,15 @@ fn a_definition_survives_its_canonical_form_and_the_digest_tells_two_apart() {
     let damaged = definition::canonical_json(&second);
     assert_eq!(definition::from_canonical(&damaged).unwrap_err().code, "EX-0134");
     assert_eq!(definition::from_canonical(b"{}").unwrap_err().code, "EX-0134");
+}
+
+#[test]
+fn the_published_page_of_parameters_is_the_one_in_the_code() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/parameters.md");
+    if std::env::var_os("UPDATE_TABLE").is_some() {
+        std::fs::write(path, engine::definition::parameters::render()).unwrap();
+    }
+    let published = std::fs::read_to_string(path).unwrap_or_default();
+    let current = engine::definition::parameters::render();
+    assert!(published == current, "run UPDATE_TABLE=1 cargo test -p engine --test definition_forms");
 }

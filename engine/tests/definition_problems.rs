@@ -244,8 +244,8 @@ fn parameters_from_outside_must_find_their_place() {
         })
     };
     let error = |code: &str, help: &str| Err(("--set".to_owned(), code.to_owned(), help.to_owned()));
-    assert_eq!(find("one/validation.a", 1.into()), Ok(()));
-    assert_eq!(find("validation.a", 1.into()), error("EX-0128", "write the whole path"));
+    assert_eq!(find("one/validation.checkpoint_ms", 1.into()), Ok(()));
+    assert_eq!(find("validation.checkpoint_ms", 1.into()), error("EX-0128", "write the whole path"));
     assert_eq!(find("validatoin.a", 1.into()), error("EX-0127", "did you mean `validation`?"));
     assert_eq!(find("x.", 1.into()), error("EX-0127", "write `stage.parameter=value`"));
     assert_eq!(find("seed", 1.5.into()), error("EX-0123", ""));

@@ -346,7 +346,7 @@ struct LetsTheSubmitterApprove;
 impl Fault for LetsTheSubmitterApprove {
     fn refused(&self, _: &Run, input: &Input, refusal: Refusal) -> Result<Decision, Refusal> {
         match (input, &refusal) {
-            (Input::Decide { stage, by, approved, reason }, Refusal::NotAllowed { .. })
+            (Input::Decide { stage, by, approved, reason, .. }, Refusal::NotAllowed { .. })
                 if by == SUBMITTER =>
             {
                 let (stage, by, approved, reason) = (*stage, by.clone(), *approved, reason.clone());
@@ -368,7 +368,7 @@ struct LetsOnePersonCountTwice;
 impl Fault for LetsOnePersonCountTwice {
     fn refused(&self, _: &Run, input: &Input, refusal: Refusal) -> Result<Decision, Refusal> {
         match (input, &refusal) {
-            (Input::Decide { stage, by, approved: true, reason }, Refusal::NotAllowed { .. })
+            (Input::Decide { stage, by, approved: true, reason, .. }, Refusal::NotAllowed { .. })
                 if by != SUBMITTER =>
             {
                 let (stage, by, reason) = (*stage, by.clone(), reason.clone());

@@ -22,6 +22,7 @@ fn stage(path: &str, needs: &[u32]) -> StageSpec {
         when: None,
         utcs_phase: None,
         outputs: Vec::new(),
+        control: StageControl::default(),
     }
 }
 
@@ -45,6 +46,7 @@ impl Told {
             ceilings: Demand::default(),
             priority: 2,
             kind_versions: BTreeMap::new(),
+            control: RunControl::default(),
         };
         let event = Event::RunSubmitted {
             run: "run-1".into(),
@@ -99,7 +101,13 @@ impl Told {
     }
 
     fn decide(&mut self, by: &str, approved: bool) -> Result<Vec<Event>, Refusal> {
-        self.hear(Input::Decide { stage: StageIndex(0), by: by.into(), approved, reason: "seen".into() })
+        self.hear(Input::Decide {
+            stage: StageIndex(0),
+            by: by.into(),
+            role: "operator".into(),
+            approved,
+            reason: "seen".into(),
+        })
     }
 }
 

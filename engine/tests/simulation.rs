@@ -100,6 +100,13 @@ fn every_run_ends_and_replays_exactly_under_crashes() {
             "RunFailed",
             "RunCancelled",
             "CriteriaNotMet",
+            "StageStopRequested",
+            "ParameterTunedLive",
+            "RunReset",
+            "ResetDone",
+            "SignalAwaited",
+            "SignalRecorded",
+            "DeadlinePassed",
         ] {
             assert!(events.get(name).is_some_and(|count| *count >= 100), "{name} hardly ever happened");
         }

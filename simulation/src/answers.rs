@@ -3,6 +3,8 @@
 //!
 //! Rule: computed in steps, so that a checkpoint in the middle is worth something and a wrong one shows.
 
+use std::collections::BTreeMap;
+
 /// splitmix64's finish over two words; good enough to tell any two histories apart.
 pub fn mix(a: u64, b: u64) -> u64 {
     let mut mixed = a.rotate_left(23) ^ b.wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -30,6 +32,15 @@ pub fn hash(bytes: &[u8]) -> u64 {
 pub fn beginning(seed: u64, stage: u32, params: &str, inputs: impl Iterator<Item = u64>) -> u64 {
     let start = mix(mix(seed, u64::from(stage)), hash(params.as_bytes()));
     inputs.fold(start, mix)
+}
+
+/// Parameters without those that change no result: limits on time and the pace of checkpoints.
+pub fn that_count(params: &str) -> String {
+    let all: BTreeMap<String, serde_json::Value> = serde_json::from_str(params).unwrap_or_default();
+    let neutral = ["start_to_close", "schedule_to_start", "checkpoint_ms"];
+    let left: BTreeMap<_, _> =
+        all.into_iter().filter(|(name, _)| !neutral.contains(&name.as_str())).collect();
+    serde_json::to_string(&left).unwrap_or_default()
 }
 
 pub fn step(state: u64, number: u32) -> u64 {

@@ -3,12 +3,16 @@
 
 use crate::random::Random;
 use engine::definition::{
-    Criterion, Definition, Demand, Gate, Retry, StageIndex, StageKind, StageSpec, Timeouts,
+    Awaited, Criterion, Definition, Demand, Gate, Retry, RunControl, StageControl, StageIndex, StageKind,
+    StageSpec, Timeouts,
 };
 use std::collections::BTreeMap;
 
 /// Name of the one backend of this world.
 pub const BACKEND: &str = "vendor";
+
+/// Name of the one signal of this world.
+pub const SIGNAL: &str = "wind";
 
 /// How rich a world's workflows are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +57,10 @@ pub fn definition(random: &mut Random, size: Size, releases: bool) -> Definition
         ceilings: Demand::default(),
         priority: random.below(4) as u8,
         kind_versions: BTreeMap::new(),
+        control: RunControl {
+            deadline_ms: random.percent(8).then(|| random.between(1_000, 60_000)),
+            origin: None,
+        },
     }
 }
 
@@ -70,8 +78,9 @@ fn stage(
 ) -> StageSpec {
     let kind = match random.below(100) {
         0..=69 if releases => StageKind::Deployment,
-        0..=5 => StageKind::Approval,
-        6..=27 => StageKind::Exec,
+        0..=3 => StageKind::Approval,
+        4..=7 => StageKind::Signal,
+        8..=27 => StageKind::Exec,
         28..=45 => StageKind::QaoaOptimization,
         46..=57 => StageKind::Deployment,
         _ => StageKind::MilpSolving,
@@ -109,11 +118,19 @@ fn stage(
             schedule_to_start_ms: random.percent(8).then(|| random.between(100, 5_000)),
         },
         demand,
-        has_undo: kind == StageKind::Deployment || (kind != StageKind::Approval && random.percent(40)),
+        has_undo: kind == StageKind::Deployment
+            || (!matches!(kind, StageKind::Approval | StageKind::Signal) && random.percent(40)),
         idempotent: random.percent(50),
         gate,
         when,
         utcs_phase: None,
         outputs: Vec::new(),
+        control: StageControl {
+            roles: random.percent(30).then(|| "approver".to_owned()).into_iter().collect(),
+            signal: (kind == StageKind::Signal).then(|| Awaited {
+                name: SIGNAL.to_owned(),
+                deadline_ms: random.percent(20).then(|| random.between(500, 5_000)),
+            }),
+        },
     }
 }

@@ -26,7 +26,7 @@ pub use world::{Broken, Report, live, live_with};
 
 /// Events every large enough simulation must have met; a simulation that never goes somewhere proves
 /// nothing about it.
-pub const MUST_HAPPEN: [&str; 39] = [
+pub const MUST_HAPPEN: [&str; 46] = [
     "StageReady",
     "StageStarted",
     "StageCheckpointed",
@@ -53,6 +53,13 @@ pub const MUST_HAPPEN: [&str; 39] = [
     "RunFailed",
     "RunCancelled",
     "CriteriaNotMet",
+    "StageStopRequested",
+    "ParameterTunedLive",
+    "RunReset",
+    "ResetDone",
+    "SignalAwaited",
+    "SignalRecorded",
+    "DeadlinePassed",
     "ActivationStarted",
     "ActivationSucceeded",
     "ActivationReverted",

@@ -69,11 +69,17 @@ pub enum Mutant {
     RepeatsWhatTimedOut,
     /// A program whose slot broke down is repeated, whether or not it may be.
     RepeatsAfterAPanic,
+    /// A stop that was asked for costs an attempt.
+    ChargesAStop,
+    /// A run that is rebuilt forgets the signals that came.
+    ForgetsASignal,
+    /// A reset runs again a stage that it was to keep.
+    ResetsWhatItKept,
 }
 
 impl Mutant {
     /// Every fault, with words of which at least one is in what the judges must say of it.
-    pub const ALL: [(Self, &'static [&'static str]); 32] = [
+    pub const ALL: [(Self, &'static [&'static str]); 35] = [
         (Self::ActsBeforeTheRecord, &["before its record"]),
         (Self::AnswersBeforeTheRecord, &["before it was durable"]),
         (Self::BelievesAFailedSync, &["the store is damaged", "acknowledged records are lost"]),
@@ -112,5 +118,11 @@ impl Mutant {
         (Self::ForgetsTheEmergency, &["after an emergency stop"]),
         (Self::RepeatsWhatTimedOut, &["took effect twice", "is stuck", "repeats unasked"]),
         (Self::RepeatsAfterAPanic, &["took effect twice"]),
+        (Self::ChargesAStop, &["a stop cost an attempt"]),
+        (
+            Self::ForgetsASignal,
+            &["replayed differs", "took two signals", "is stuck", "waits for its signal again"],
+        ),
+        (Self::ResetsWhatItKept, &["again instead of"]),
     ];
 }

@@ -34,6 +34,8 @@ pub struct Process {
     pub state: u64,
     pub step: u32,
     pub pace_ms: u64,
+    /// It was asked to leave a checkpoint and end.
+    pub stop: bool,
 }
 
 /// What comes up the pipe, or is seen of the process.
@@ -54,6 +56,8 @@ pub enum Word {
     /// Silent for two heartbeats.
     Silent,
     Garbage,
+    /// It ended as it was asked to.
+    Stopped,
 }
 
 /// Silence after which a process counts as hung.
@@ -103,6 +107,12 @@ impl World {
                 }
                 _ => self.leave(pid, Word::Result { claimed: state, content: state }),
             };
+        }
+        if self.processes[&pid].stop && !self.processes[&pid].undo {
+            if !self.processes[&pid].is_program {
+                self.after(0, Happening::FromWorker { slot, pid, word: Word::Checkpoint { step, state } });
+            }
+            return self.leave(pid, Word::Stopped);
         }
         if step % 2 == 0 && !self.processes[&pid].is_program {
             let after = self.random.between(0, 3);

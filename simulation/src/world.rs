@@ -629,7 +629,7 @@ impl World {
             self.judge.runs.iter().filter(|(_, seen)| !seen.has_ended()).map(|(run, _)| *run).collect();
         for run in waiting.iter().copied() {
             let Some(seen) = self.judge.runs.get(&run) else { continue };
-            let gates = seen.open_gates();
+            let (gates, signals) = (seen.open_gates(), seen.open_signals());
             if seen.paused {
                 self.people(Request::control(run, Input::Resume { by: by() }))?;
             } else if seen.in_doubt() {
@@ -642,8 +642,14 @@ impl World {
                     gates.iter().flat_map(|gate| [(*gate, "approver-1"), (*gate, "approver-2")])
                 {
                     let stage = engine::definition::StageIndex(stage);
-                    let (by, reason) = (by.to_owned(), "seen".to_owned());
-                    self.people(Request::control(run, Input::Decide { stage, by, approved: true, reason }))?;
+                    let (by, role, reason) = (by.to_owned(), "approver".to_owned(), "seen".to_owned());
+                    let input = Input::Decide { stage, by, role, approved: true, reason };
+                    self.people(Request::control(run, input))?;
+                }
+                for stage in signals {
+                    let (name, by) = (crate::define::SIGNAL.to_owned(), "twin".to_owned());
+                    let (stage, data) = (engine::definition::StageIndex(stage), "{}".to_owned());
+                    self.people(Request::control(run, Input::Signal { stage, name, data, key: None, by }))?;
                 }
             }
         }
@@ -657,7 +663,11 @@ impl World {
         let again = self.judge.runs.iter().find(|(_, seen)| over(seen)).map(|(run, _)| *run);
         if let Some(run) = again.filter(|_| *more > 0) {
             *more -= 1;
-            self.people(Request::control(run, Input::Retry { by: by(), from: None }))?;
+            let to = engine::run::ResetTo::Stage(engine::definition::StageIndex(0));
+            let reset = self.random.percent(40);
+            let input =
+                if reset { Input::Reset { by: by(), to } } else { Input::Retry { by: by(), from: None } };
+            self.people(Request::control(run, input))?;
             return Ok(true);
         }
         Ok(false)

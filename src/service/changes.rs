@@ -1,15 +1,15 @@
 //! Verbs that change something: each goes to the actor that owns the thing and waits for its journal record.
 
 use super::replies::{self, error, exit};
-use super::{CHANGE_WAIT, Inner};
+use super::{CHANGE_WAIT, Inner, steer};
 use crate::control::Caller;
 use actors::orchestrator::{Control, Submit, ToAll};
 use actors::quantum_proxy::{SIMULATOR, TEST_RUN};
 use actors::records::Principal;
 use actors::run_actor::DriveError;
-use actors::{deployer, solver_worker};
+use actors::{deployer, emergency, solver_worker};
 use engine::definition::StageIndex;
-use engine::protocol::{ErrorReply, Request, Submission};
+use engine::protocol::{CloneOf, ErrorReply, Request, Submission};
 use engine::run::Input;
 use serde_json::{Value, json};
 use std::rc::Rc;
@@ -60,14 +60,26 @@ pub(super) async fn submit(inner: &Inner, who: Caller, submission: Submission) -
 /// Every other changing verb.
 pub(super) async fn change(inner: &Rc<Inner>, who: Caller, request: Request) -> Result<Value, ErrorReply> {
     let by = who.name.clone();
-    if let (Request::Resume { .. } | Request::Retry { .. } | Request::Cancel { .. }, Some(reason)) =
-        (&request, inner.shared.board.emergency())
+    if let (
+        Request::Resume { .. } | Request::Retry { .. } | Request::Cancel { .. } | Request::Reset { .. },
+        Some(reason),
+    ) = (&request, inner.shared.board.emergency())
     {
         let message = format!("an emergency stop is in force: {reason}. `emergency-clear` ends it");
         return Err(error("EX-0018", exit::TRY_LATER, message));
     }
     match request {
-        Request::Pause { run } => control(inner, who, run, Input::Pause { by }).await,
+        Request::Pause { run, now: false } => control(inner, who, run, Input::Pause { by }).await,
+        Request::Pause { run, now: true } => steer::pause_now(inner, who, run).await,
+        Request::Reset { run, to } => steer::reset(inner, who, run, &to).await,
+        Request::Signal { run, stage, name, data, key } => {
+            steer::signal(inner, who, run, stage, name, data, key).await
+        }
+        Request::Clone { run, params, from, key, deadline } => {
+            let clone_of = Some(CloneOf { run, from });
+            let submission = Submission { params, key, deadline, clone_of, ..Submission::default() };
+            submit(inner, who, submission).await
+        }
         Request::Resume { run } => control(inner, who, run, Input::Resume { by }).await,
         Request::Cancel { run } => control(inner, who, run, Input::Cancel { by }).await,
         Request::Retry { run, from } => {
@@ -77,13 +89,7 @@ pub(super) async fn change(inner: &Rc<Inner>, who: Caller, request: Request) -> 
         Request::Approve { run, stage, reason } => decide(inner, who, run, stage, true, reason).await,
         Request::Reject { run, stage, reason } => decide(inner, who, run, stage, false, reason).await,
         Request::Tune { run, stage, parameter, value } => {
-            let index = stage_of(inner, &run, &stage)?;
-            let input =
-                Input::Tune { stage: index, parameter: parameter.clone(), value: value.to_string(), by };
-            control(inner, who, run.clone(), input).await?;
-            Ok(
-                json!({ "run": run, "changed": [{ "stage": stage, "parameter": parameter, "value": value }], "takes_effect": "at the stage's next attempt" }),
-            )
+            steer::tune(inner, who, run, stage, parameter, value).await
         }
         Request::Rollback { release } => rollback(inner, &who, release).await,
         Request::EmergencyStop { reason } => emergency_stop(inner, &who, reason).await,
@@ -92,7 +98,7 @@ pub(super) async fn change(inner: &Rc<Inner>, who: Caller, request: Request) -> 
     }
 }
 
-fn stage_of(inner: &Inner, run: &str, stage: &str) -> Result<StageIndex, ErrorReply> {
+pub(super) fn stage_of(inner: &Inner, run: &str, stage: &str) -> Result<StageIndex, ErrorReply> {
     let state = inner.run(run)?;
     state.stage_at(stage).ok_or_else(|| {
         let known: Vec<&str> = state.definition().stages.iter().map(|s| s.path.as_str()).collect();
@@ -100,7 +106,12 @@ fn stage_of(inner: &Inner, run: &str, stage: &str) -> Result<StageIndex, ErrorRe
     })
 }
 
-async fn control(inner: &Inner, who: Caller, run: String, input: Input) -> Result<Value, ErrorReply> {
+pub(super) async fn control(
+    inner: &Inner,
+    who: Caller,
+    run: String,
+    input: Input,
+) -> Result<Value, ErrorReply> {
     let (reply, answered) = oneshot::channel();
     inner
         .orchestrator
@@ -120,8 +131,15 @@ async fn decide(
     reason: Option<String>,
 ) -> Result<Value, ErrorReply> {
     let index = stage_of(inner, &run, &stage)?;
-    let input =
-        Input::Decide { stage: index, by: who.name.clone(), approved, reason: reason.unwrap_or_default() };
+    let state = inner.run(&run)?;
+    let asks = !state.definition().stages[index.0 as usize].control.roles.is_empty();
+    if inner.settings.roles.are_stated() && !asks && !["approver", "admin"].contains(&who.role.as_str()) {
+        let (name, role) = (&who.name, &who.role);
+        let message = format!("{name} ({role}) may not decide at {stage}: it asks for the role approver");
+        return Err(error("EX-0004", exit::DENIED, message));
+    }
+    let (by, role, reason) = (who.name.clone(), who.role.clone(), reason.unwrap_or_default());
+    let input = Input::Decide { stage: index, by, role, approved, reason };
     control(inner, who, run.clone(), input).await?;
     Ok(json!({ "run": run, "gate": stage, "decision": if approved { "approved" } else { "rejected" } }))
 }
@@ -150,6 +168,14 @@ async fn freeze(inner: &Inner, who: &Caller, frozen: bool) -> Result<(), ErrorRe
 const EMERGENCY_ORDERS_WAIT: std::time::Duration = std::time::Duration::from_secs(3);
 /// An emergency stop waits so long for each of its records, and holds without them.
 const EMERGENCY_RECORD_WAIT: std::time::Duration = std::time::Duration::from_millis(500);
+
+/// The stop with its reason, in its own stream.
+async fn note_stop(inner: &Inner, who: &Caller, reason: &str) -> bool {
+    let event = emergency::Event::Declared { reason: reason.to_owned(), by: who.name.clone() };
+    let principal = principal(who);
+    let noting = emergency::note(&inner.shared, &event, &principal);
+    matches!(tokio::time::timeout(EMERGENCY_RECORD_WAIT, noting).await, Ok(Ok(())))
+}
 
 /// Tells every run, and whether each has the stop in its journal.
 async fn tell_runs(inner: &Inner, who: &Caller) -> bool {
@@ -233,6 +259,7 @@ async fn emergency_stop(inner: &Rc<Inner>, who: &Caller, reason: String) -> Resu
     // The records may have to wait for a full disk; the processes may not.
     abandon_all(inner).await;
     let stopped: Vec<String> = inner.shared.board.live_runs().iter().map(|run| run.id().to_owned()).collect();
+    let noted = note_stop(inner, who, &reason).await;
     // Vendors are told while the records are written; who does not answer in time is told on.
     let (told, (cancelled, not_cancellable)) =
         futures::join!(tell_runs(inner, who), stop_orders(inner, &reason));
@@ -241,14 +268,19 @@ async fn emergency_stop(inner: &Rc<Inner>, who: &Caller, reason: String) -> Resu
         Ok(frozen) => frozen.is_ok(),
         Err(_) => false,
     };
-    if told && frozen {
+    if noted && told && frozen {
         inner.stops_unrecorded.set(inner.stops_unrecorded.get() - 1);
     } else {
         tracing::error!("The emergency stop is in force but not journaled yet: the disk does not take it.");
         // Told again until the journal holds it; nothing runs meanwhile, and nothing can clear it.
         let (inner, who) = (Rc::clone(inner), who.clone());
         tokio::task::spawn_local(async move {
-            while !(tell_runs(&inner, &who).await && freeze(&inner, &who, true).await.is_ok()) {
+            let mut noted = noted;
+            loop {
+                noted = noted || note_stop(&inner, &who, &reason).await;
+                if noted && tell_runs(&inner, &who).await && freeze(&inner, &who, true).await.is_ok() {
+                    break;
+                }
                 tokio::time::sleep(EMERGENCY_RECORD_WAIT).await;
             }
             inner.stops_unrecorded.set(inner.stops_unrecorded.get() - 1);
@@ -257,21 +289,33 @@ async fn emergency_stop(inner: &Rc<Inner>, who: &Caller, reason: String) -> Resu
     Ok(json!({
         "stopped_runs": stopped, "killed_workers": busy_workers, "cancelled_jobs": jobs,
         "not_cancellable": not_cancellable,
-        "journaled": told && frozen,
+        "journaled": noted && told && frozen,
     }))
 }
 
 async fn emergency_clear(inner: &Inner, who: &Caller, reason: Option<String>) -> Result<Value, ErrorReply> {
-    if who.role != "admin" && !inner.settings.trust_client_names {
+    let stated = inner.settings.roles.are_stated();
+    if who.role != "admin" && (stated || !inner.settings.trust_client_names) {
         return Err(error(
             "EX-0004",
             exit::DENIED,
             format!("{} ({}) may not clear an emergency stop; an admin may", who.name, who.role),
         ));
     }
+    let reason = reason.filter(|reason| !reason.trim().is_empty());
+    if stated && reason.is_none() {
+        let message = "an emergency stop is cleared with a reason: --reason WORDS";
+        return Err(error("EX-0002", exit::USAGE, message));
+    }
     if inner.stops_unrecorded.get() > 0 {
         let message = "the emergency stop is still being written to the journal; clear it when that is done";
         return Err(error("EX-0009", exit::TRY_LATER, message));
+    }
+    if inner.shared.board.emergency().is_some() {
+        let (said, by) = (reason.clone().unwrap_or_default(), who.name.clone());
+        let event = emergency::Event::Cleared { reason: said, by };
+        let noted = emergency::note(&inner.shared, &event, &principal(who)).await;
+        noted.map_err(|why| error("EX-0013", exit::TRY_LATER, why))?;
     }
     // First the record: a stop that comes meanwhile must find the deployments thawed, not thaw them.
     freeze(inner, who, false).await?;

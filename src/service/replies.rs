@@ -1,5 +1,6 @@
 //! Refusals as the client sees them: a code, words, an exit code.
 
+use actors::admission::NotAdmitted;
 use actors::orchestrator::SubmitError;
 use actors::run_actor::DriveError;
 use engine::protocol::ErrorReply;
@@ -64,9 +65,16 @@ pub(super) fn from_submit(refused: SubmitError) -> ErrorReply {
         }
         SubmitError::KeyReused { .. } => error("EX-0023", exit::CONFLICT, message),
         SubmitError::UnknownRun(run) => unknown_run(&run),
+        SubmitError::UnknownStage { .. } => error("EX-0019", exit::NOT_FOUND, message),
+        SubmitError::NotDone { .. } => error("EX-0020", exit::CONFLICT, message),
+        SubmitError::Deadline(_) => error("EX-0122", exit::INVALID, message),
         SubmitError::NothingComputes(_) => error("EX-0024", exit::INVALID, message),
         SubmitError::Backend { ref error, .. } => self::error(error.code(), exit::INVALID, message),
-        SubmitError::Busy { .. } => error("EX-0009", exit::TRY_LATER, message),
+        SubmitError::NotAdmitted(why) => match why {
+            NotAdmitted::Never(_) => error("EX-0025", exit::INVALID, message),
+            NotAdmitted::Full { .. } => error("EX-0026", exit::TRY_LATER, message),
+            NotAdmitted::AboveCeiling(_) => error("EX-0027", exit::INVALID, message),
+        },
         SubmitError::Stopped(_) => error("EX-0018", exit::TRY_LATER, message),
         SubmitError::NotDurable(_) | SubmitError::NoRoom(_) => error("EX-0013", exit::TRY_LATER, message),
     }
@@ -81,6 +89,11 @@ pub(super) fn from_drive(run: &str, refused: DriveError) -> ErrorReply {
             match refusal {
                 Refusal::UnknownStage(_) => error("EX-0019", exit::NOT_FOUND, message),
                 Refusal::NotAllowed { .. } => error("EX-0021", exit::DENIED, message),
+                Refusal::NotInRole { .. } => error("EX-0004", exit::DENIED, message),
+                Refusal::UnknownParameter(_) => error("EX-0052", exit::INVALID, message),
+                Refusal::ParameterOutOfRange(_) => error("EX-0054", exit::INVALID, message),
+                Refusal::NotTunable(_) => error("EX-0055", exit::INVALID, message),
+                Refusal::Malformed { .. } => error("EX-0056", exit::INVALID, message),
                 _ => error("EX-0020", exit::CONFLICT, message),
             }
         }

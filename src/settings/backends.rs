@@ -158,8 +158,8 @@ pub fn faults(backends: &Backends) -> Vec<String> {
     faults
 }
 
-/// A field that must be there: its name, its value, what is expected of it, and whether that holds.
-type Needed<'a> = (&'a str, &'a Option<String>, &'a str, &'a dyn Fn(&str) -> bool);
+/// A field of a backend that must be there: name, value, what is expected, and whether a value is that.
+type Need<'a> = (&'a str, &'a Option<String>, &'a str, &'a dyn Fn(&str) -> bool);
 
 impl BackendSettings {
     fn check(&self, name: &str, faults: &mut Vec<String>) {
@@ -244,7 +244,7 @@ impl BackendSettings {
                 (3..=63).contains(&text.len()) && text.chars().all(plain)
             };
             let some = |_: &str| true;
-            let needs: [Needed<'_>; 4] = [
+            let needs: [Need<'_>; 4] = [
                 ("region", &self.region, "a region such as us-east-1", &region),
                 ("device", &self.device, "the ARN of a device", &arn),
                 ("bucket", &self.bucket, "the name of a bucket, 3 to 63 of a-z, 0-9, `-` and `.`", &bucket),

@@ -4,6 +4,7 @@
 mod ampel360;
 mod arrows;
 mod bad_input;
+mod client;
 mod control;
 mod control_connections;
 mod demo;
@@ -20,4 +21,6 @@ mod programs;
 mod quantum_jobs;
 mod repeat;
 mod reproduce;
+mod scheduling;
+mod timetable;
 mod workers;

@@ -265,7 +265,9 @@ fn named_in(event: &Event) -> Vec<&ArtefactRef> {
     match event {
         Event::RunSubmitted { inputs, .. } => inputs.iter().collect(),
         Event::StageCheckpointed { checkpoint, .. } => vec![checkpoint],
-        Event::StageSucceeded { outputs, .. } => outputs.iter().collect(),
+        Event::StageSucceeded { outputs, .. } | Event::StageTakenOver { outputs, .. } => {
+            outputs.iter().collect()
+        }
         Event::GateOpened { subjects, .. } => subjects.iter().collect(),
         Event::StageStarted { .. }
         | Event::StageRetryPlanned { .. }
@@ -287,6 +289,13 @@ fn named_in(event: &Event) -> Vec<&ArtefactRef> {
         | Event::RunFailed { .. }
         | Event::StageReady { .. }
         | Event::CriteriaNotMet { .. }
+        | Event::StageStopRequested { .. }
+        | Event::ParameterTunedLive { .. }
+        | Event::RunReset { .. }
+        | Event::ResetDone
+        | Event::SignalAwaited { .. }
+        | Event::SignalRecorded { .. }
+        | Event::DeadlinePassed { .. }
         | Event::RunSucceeded
         | Event::RunRolledBack
         | Event::RunCancelled => Vec::new(),

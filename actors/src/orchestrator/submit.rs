@@ -41,8 +41,8 @@ pub enum SubmitError {
         "key {key} was used for {run} with other content: {differs}. Use another key, or submit the same"
     )]
     KeyReused { key: String, run: String, differs: String },
-    #[error("{open} runs are open, which is the limit; try later")]
-    Busy { open: usize },
+    #[error(transparent)]
+    NotAdmitted(#[from] crate::admission::NotAdmitted),
     #[error("an emergency stop is in force: {0}; it ends with emergency-clear")]
     Stopped(String),
     #[error("there is too little room on disk: {0}; what runs goes on, new work is taken when there is room")]
@@ -51,6 +51,14 @@ pub enum SubmitError {
     NotDurable(String),
     #[error("no run is called {0}")]
     UnknownRun(String),
+    #[error("{run} has no stage {stage}; it has {known}")]
+    UnknownStage { run: String, stage: String, known: String },
+    #[error(
+        "stage {stage} of {run} has not succeeded, so its result cannot be taken over; clone from it, or from an earlier one"
+    )]
+    NotDone { run: String, stage: String },
+    #[error("deadline: {0}; write `30s`, `5m`, `2h`, or seconds")]
+    Deadline(String),
     #[error("{0} has no stage that only computes; there is nothing to compute again")]
     NothingComputes(String),
     #[error("stage {stage}: {error}")]
@@ -62,6 +70,8 @@ pub enum SubmitError {
 pub(super) struct Prepared {
     pub(super) workflow: Arc<Read>,
     pub(super) inputs: Vec<ArtefactRef>,
+    /// Results of another run that stand for this one's: stage, outputs, facts.
+    pub(super) taken_over: Vec<(StageIndex, Vec<ArtefactRef>, String)>,
 }
 
 /// A workflow text as it was understood.
@@ -72,6 +82,12 @@ pub(super) struct Read {
     pub(super) bytes: Vec<u8>,
     pub(super) seed: u64,
     pub(super) warnings: Vec<String>,
+}
+
+impl Read {
+    pub(super) fn of(definition: Definition, seed: u64) -> Self {
+        Self { bytes: definition::canonical_json(&definition), definition, seed, warnings: Vec::new() }
+    }
 }
 
 /// Workflow texts that were read before: whoever submits one often pays for reading it once.
@@ -90,6 +106,7 @@ impl Cache {
         catalog: &Catalog,
         submission: &Submission,
         params: &BTreeMap<String, Value>,
+        defaults: &definition::Defaults,
     ) -> Result<Arc<Read>, SubmitError> {
         let named = (&submission.yaml, &submission.file, &submission.workflow, params);
         // Without a key there is only no memory of it.
@@ -97,7 +114,7 @@ impl Cache {
         if let Some(read) = key.and_then(|key| self.read.get(&key)) {
             return Ok(Arc::clone(read));
         }
-        let read = Arc::new(read(catalog, submission, params)?);
+        let read = Arc::new(read(catalog, submission, params, defaults)?);
         if let Some(key) = key {
             if self.oldest.len() >= CACHE_MAX
                 && let Some(oldest) = self.oldest.pop_front()
@@ -115,19 +132,24 @@ fn read(
     catalog: &Catalog,
     submission: &Submission,
     params: &BTreeMap<String, Value>,
+    defaults: &definition::Defaults,
 ) -> Result<Read, SubmitError> {
     let loaded = match &submission.yaml {
-        Some(text) => definition::load(LoadRequest {
-            text,
-            file: &submission.file,
-            workflow: submission.workflow.as_deref(),
-            library: &catalog.library,
-            params,
-        }),
-        None => definition::load_builtin(
+        Some(text) => definition::load_with(
+            LoadRequest {
+                text,
+                file: &submission.file,
+                workflow: submission.workflow.as_deref(),
+                library: &catalog.library,
+                params,
+            },
+            defaults,
+        ),
+        None => definition::load_builtin_with(
             submission.workflow.as_deref().unwrap_or_default(),
             &catalog.library,
             params,
+            defaults,
         ),
     }
     .map_err(SubmitError::Invalid)?;
@@ -181,9 +203,32 @@ fn read_whole(
     if let Some(why) = shared.board.no_room() {
         return Err(SubmitError::NoRoom(why));
     }
-    if let Some(run) = &submission.again {
-        return again(shared, run);
+    let mut prepared = if let Some(run) = &submission.again {
+        again(shared, run)?
+    } else if let Some(origin) = &submission.clone_of {
+        super::clone::cloned(shared, origin, &submission.params)?
+    } else {
+        fresh(shared, catalog, cache, submission)?
+    };
+    if let Some(text) = &submission.deadline {
+        let deadline_ms = definition::units::duration_ms(text).map_err(SubmitError::Deadline)?;
+        let mut read = Read {
+            warnings: prepared.workflow.warnings.clone(),
+            ..Read::of(prepared.workflow.definition.clone(), prepared.workflow.seed)
+        };
+        read.definition.control.deadline_ms = Some(deadline_ms);
+        read.bytes = definition::canonical_json(&read.definition);
+        prepared.workflow = Arc::new(read);
     }
+    Ok(prepared)
+}
+
+fn fresh(
+    shared: &Shared,
+    catalog: &Catalog,
+    cache: &mut Cache,
+    submission: &Submission,
+) -> Result<Prepared, SubmitError> {
     let mut params = submission.params.clone();
     let stands_in = submission.inputs.is_empty() && submission.yaml.is_none() && shared.limits.example_inputs;
     if stands_in {
@@ -191,7 +236,7 @@ fn read_whole(
             params.entry(name.clone()).or_insert_with(|| value.clone());
         }
     }
-    let workflow = cache.get_or_read(catalog, submission, &params)?;
+    let workflow = cache.get_or_read(catalog, submission, &params, &shared.limits.scheduling.defaults)?;
     let definition = &workflow.definition;
     let mut inputs = submission.inputs.clone();
     if inputs.is_empty()
@@ -205,19 +250,24 @@ fn read_whole(
         }
     }
     check_inputs(definition, &inputs)?;
-    Ok(Prepared { workflow, inputs: stored(shared, &inputs)? })
+    Ok(Prepared { workflow, inputs: stored(shared, &inputs)?, taken_over: Vec::new() })
+}
+
+/// A run as it is known, ended or not.
+pub(super) fn known_run(shared: &Shared, run: &str) -> Result<Arc<engine::run::Run>, SubmitError> {
+    let unknown = || SubmitError::UnknownRun(run.to_owned());
+    match shared.board.live(run) {
+        Some(known) => Ok(known),
+        None if shared.board.summary(run).is_none() => Err(unknown()),
+        None => records::rebuild_run(&shared.journal, run, shared.checkpoint_of(run))
+            .map(|(known, _)| Arc::new(known))
+            .map_err(|_| unknown()),
+    }
 }
 
 /// What `run` computed, to be computed again: its own definition, inputs, seed and last parameters.
 fn again(shared: &Shared, run: &str) -> Result<Prepared, SubmitError> {
-    let unknown = || SubmitError::UnknownRun(run.to_owned());
-    let known = match shared.board.live(run) {
-        Some(known) => known,
-        None if shared.board.summary(run).is_none() => return Err(unknown()),
-        None => records::rebuild_run(&shared.journal, run, shared.checkpoint_of(run))
-            .map(|(known, _)| Arc::new(known))
-            .map_err(|_| unknown())?,
-    };
+    let known = known_run(shared, run)?;
     let mut whole = known.definition().clone();
     for (i, stage) in (0u32..).zip(&mut whole.stages) {
         // As last tuned: the results that stand were made with these.
@@ -234,7 +284,7 @@ fn again(shared: &Shared, run: &str) -> Result<Prepared, SubmitError> {
         seed: known.seed(),
         warnings: left_out.into_iter().collect(),
     };
-    Ok(Prepared { workflow: Arc::new(workflow), inputs: stored(shared, &inputs)? })
+    Ok(Prepared { workflow: Arc::new(workflow), inputs: stored(shared, &inputs)?, taken_over: Vec::new() })
 }
 
 /// What differs between a run and what is submitted now, in words.
@@ -287,7 +337,10 @@ pub(super) fn differences(shared: &Shared, run: &str, now: &Read, inputs: &[Arte
 const DIFFERENCES_MAX: usize = 8;
 
 /// References to inputs that are in the store.
-fn stored(shared: &Shared, inputs: &BTreeMap<String, String>) -> Result<Vec<ArtefactRef>, SubmitError> {
+pub(super) fn stored(
+    shared: &Shared,
+    inputs: &BTreeMap<String, String>,
+) -> Result<Vec<ArtefactRef>, SubmitError> {
     let mut stored = Vec::with_capacity(inputs.len());
     for (name, digest) in inputs {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
@@ -310,6 +363,7 @@ fn needs_space(definition: &Definition) -> bool {
             StageKind::Exec
                 | StageKind::Approval
                 | StageKind::Check
+                | StageKind::Signal
                 | StageKind::QuantumBackendSetup
                 | StageKind::ReleaseAssessment
                 | StageKind::ReleaseRollback

@@ -18,7 +18,7 @@ pub enum Executor {
     Quantum,
     /// The deployer.
     Deployer,
-    /// Nobody: people decide (approval).
+    /// Nobody: people decide (approval), or something outside says so (signal).
     People,
     /// The run's own actor, at once (check).
     Daemon,
@@ -41,7 +41,7 @@ pub const fn executor(kind: StageKind) -> Executor {
             Executor::Deployer
         }
         StageKind::Exec => Executor::Program,
-        StageKind::Approval => Executor::People,
+        StageKind::Approval | StageKind::Signal => Executor::People,
         StageKind::Check => Executor::Daemon,
     }
 }
@@ -93,6 +93,8 @@ pub struct Work {
     pub memory_stated: bool,
     pub threads: u32,
     pub idempotent: bool,
+    /// Silence of its worker after which the attempt counts as hung.
+    pub heartbeat_ms: u64,
     pub submitted_by: String,
     pub report_to: supervisors::Teller<crate::run_actor::Drive>,
 }

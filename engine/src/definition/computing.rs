@@ -22,7 +22,9 @@ fn computes(stage: &StageSpec) -> bool {
         | StageKind::ResultAnalysis
         | StageKind::ResultIntegration
         | StageKind::Validation
-        | StageKind::Check => true,
+        | StageKind::Check
+        // Passed over below, as approvals are: nobody sends a signal twice.
+        | StageKind::Signal => true,
     }
 }
 
@@ -45,7 +47,7 @@ impl Definition {
                 break;
             }
         }
-        let approval = |i: usize| self.stages[i].kind == StageKind::Approval;
+        let approval = |i: usize| matches!(self.stages[i].kind, StageKind::Approval | StageKind::Signal);
         let keeps = |i: usize| !gone[i] && !approval(i);
         let mut place = vec![None; count];
         for (new, old) in (0..count).filter(|&i| keeps(i)).enumerate() {
@@ -69,7 +71,8 @@ impl Definition {
             stages.push(StageSpec { needs, gate: None, ..self.stages[i].clone() });
         }
         let left_out = (0..count).filter(|&i| !keeps(i)).map(|i| self.stages[i].path.clone()).collect();
-        let part = Definition { stages, success_criteria: Vec::new(), ..self.clone() };
+        let control = super::RunControl::default();
+        let part = Definition { stages, success_criteria: Vec::new(), control, ..self.clone() };
         (!part.stages.is_empty()).then_some((part, left_out))
     }
 }

@@ -33,6 +33,8 @@ pub(super) struct Workflow {
     pub priority: Option<u8>,
     pub utcs_phase: Option<u8>,
     pub defaults: Tuning,
+    /// Longest run, in ms, with its place.
+    pub deadline: Option<(u64, Place)>,
 }
 
 /// A stage as written.
@@ -52,6 +54,8 @@ pub(super) struct Stage {
     pub tuning: Tuning,
     pub demand: Demand,
     pub gate: Option<(Gate, Place)>,
+    /// Who may decide at the gate.
+    pub gate_roles: Vec<String>,
     pub when: Option<Criterion>,
     pub utcs_phase: Option<u8>,
     /// Fields that only some kinds understand, with their places.
@@ -162,6 +166,7 @@ fn workflow(node: &Node, long_name: Option<(&String, Place)>, problems: &mut Pro
         workflow.priority = priority(node, problems).or(workflow.priority);
     }
     workflow.utcs_phase = fields.take("utcs_phase").and_then(|node| utcs_phase(node, problems));
+    workflow.deadline = deadline(&mut fields, problems);
     if let Some(node) = fields.take("success_criteria") {
         workflow.criteria = criteria::read(node, problems);
     }
@@ -257,7 +262,11 @@ fn stage(node: &Node, problems: &mut Problems) -> Option<Stage> {
     if let Some(node) = fields.take("resources") {
         stage.demand = demand(node, false, problems).0;
     }
-    stage.gate = fields.take("gate").and_then(|node| Some((gate(node, problems)?, node.at)));
+    if let Some(node) = fields.take("gate")
+        && let Some((gate, roles)) = gate(node, problems)
+    {
+        (stage.gate, stage.gate_roles) = (Some((gate, node.at)), roles);
+    }
     if let Some(node) = fields.take("when") {
         stage.when = criteria::expression(node, "when", problems);
     }
@@ -444,15 +453,48 @@ fn utcs_phase(node: &Node, problems: &mut Problems) -> Option<u8> {
     phase
 }
 
-fn gate(node: &Node, problems: &mut Problems) -> Option<Gate> {
+/// Roles that a gate may ask for; a viewer decides nothing.
+pub const GATE_ROLES: [&str; 3] = ["operator", "approver", "admin"];
+
+/// `deadline: 2h`, or `timeout_minutes: 120` as the long form has it: of the run as a whole.
+fn deadline(fields: &mut Fields<'_>, problems: &mut Problems) -> Option<(u64, Place)> {
+    let node = fields.take("deadline");
+    let minutes = fields.take("timeout_minutes");
+    if let (Some(_), Some(node)) = (node, minutes) {
+        problems.add(
+            node.at,
+            "EX-0105",
+            "`timeout_minutes` is another name for `deadline`, and both are given",
+            "keep one",
+        );
+    }
+    if let Some(node) = node {
+        return Some((duration(node, "deadline", problems)?, node.at));
+    }
+    let node = minutes?;
+    let range = 0.001..=units::DURATION_MS_MAX as f64 / 60_000.0;
+    let minutes = problems.number(node, "timeout_minutes", range)?;
+    Some(((minutes * 60_000.0).round() as u64, node.at))
+}
+
+fn gate(node: &Node, problems: &mut Problems) -> Option<(Gate, Vec<String>)> {
     if node.scalar() == Some(Scalar::Flag(true)) {
-        return Some(Gate { approvals: 1, deadline_ms: None });
+        return Some((Gate { approvals: 1, deadline_ms: None }, Vec::new()));
     }
     let mut fields = Fields::open(node, "gate", problems)?;
     let stated = fields.take("approvals").map_or(Some(1), |node| problems.whole(node, "approvals", 1..=20));
     let deadline_ms = fields.take("deadline").and_then(|node| duration(node, "deadline", problems));
+    let stated_roles =
+        fields.take("roles").and_then(|node| problems.texts(node, "roles")).unwrap_or_default();
+    for role in &stated_roles {
+        if !GATE_ROLES.contains(&role.text.as_str()) {
+            let message = format!("{:?} is no role that may decide", role.text);
+            problems.add(role.at, "EX-0123", message, format!("roles: {}", GATE_ROLES.join(", ")));
+        }
+    }
     fields.finish(problems);
-    Some(Gate { approvals: u32::try_from(stated?).ok()?, deadline_ms })
+    let roles = stated_roles.into_iter().map(|role| role.text).collect();
+    Some((Gate { approvals: u32::try_from(stated?).ok()?, deadline_ms }, roles))
 }
 
 /// A program with its arguments: a list that is not empty, first the program.

@@ -9,7 +9,7 @@ use super::problem::Problem;
 use super::spec::{Criterion, Demand, Gate, StageKind};
 use super::walk::{Placed, Problems, did_you_mean};
 use super::yaml::{self, Place};
-use super::{Library, order, table};
+use super::{Library, order, parameters, table};
 use serde_json::{Map, Value as Json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,13 +28,14 @@ pub(super) struct Draft {
     pub tuning: Tuning,
     pub demand: Demand,
     pub gate: Option<Gate>,
+    pub gate_roles: Vec<String>,
     pub when: Option<Criterion>,
     pub utcs_phase: Option<u8>,
     pub idempotent: Option<bool>,
 }
 
 impl Draft {
-    fn new(path: String, kind: StageKind) -> Self {
+    pub fn new(path: String, kind: StageKind) -> Self {
         Self {
             path,
             kind,
@@ -45,6 +46,7 @@ impl Draft {
             tuning: Tuning::default(),
             demand: Demand::default(),
             gate: None,
+            gate_roles: vec![],
             when: None,
             utcs_phase: None,
             idempotent: None,
@@ -139,6 +141,11 @@ impl<'a> Expander<'a> {
         file: &str,
         problems: &mut Problems,
     ) -> Vec<Draft> {
+        if let (Some((_, at)), false) = (workflow.deadline, self.open.is_empty()) {
+            let message =
+                format!("the deadline of `{}` holds only where it is submitted by itself", workflow.name);
+            self.warn(file, at, "EX-0130", message, "state it in the workflow that contains it");
+        }
         self.open.push((source, workflow.name.clone()));
         for (name, path) in &workflow.inputs {
             self.inputs.entry(name.clone()).or_insert_with(|| path.clone());
@@ -525,6 +532,7 @@ fn state_fields(stage: &Stage, workflow: &Workflow, group: &mut [Draft], problem
         }
     }
     check_expectations(stage, group, problems);
+    check_signal(stage, group, problems);
     let is_own_exec = is_exec && group[0].path == stage.name;
     if is_own_exec && stage.command.is_none() && !stage.params.contains_key("command") {
         let message = format!("the stage `{}` has no `command`", stage.name);
@@ -546,6 +554,23 @@ fn state_fields(stage: &Stage, workflow: &Workflow, group: &mut [Draft], problem
         draft.when = both(&stage.when, &draft.when);
     }
     state_gate(stage, group, problems);
+}
+
+/// What a `signal` waits for must be known before anything runs.
+fn check_signal(stage: &Stage, group: &[Draft], problems: &mut Problems) {
+    if !matches!(group, [only] if only.kind == StageKind::Signal && only.path == stage.name) {
+        return;
+    }
+    for (name, value) in &stage.params {
+        if let Err(error) = parameters::check(StageKind::Signal, name, value) {
+            problems.add(
+                stage.at,
+                "EX-0123",
+                error.to_string(),
+                "write `params: {signal: NAME, deadline: 2h}`",
+            );
+        }
+    }
 }
 
 /// What a `check` expects must be CEL before anything runs.
@@ -581,7 +606,9 @@ fn state_gate(stage: &Stage, group: &mut [Draft], problems: &mut Problems) {
     let Some((gate, at)) = &stage.gate else { return };
     let mut first: Vec<_> = group.iter_mut().filter(|draft| draft.needs.is_empty()).collect();
     match first.as_mut_slice() {
-        [only] if only.gate.is_none() => only.gate = Some(gate.clone()),
+        [only] if only.gate.is_none() => {
+            (only.gate, only.gate_roles) = (Some(gate.clone()), stage.gate_roles.clone());
+        }
         _ => {
             let message = format!("the gate of `{}` has no single stage to stand before", stage.name);
             problems.add(*at, "EX-0132", message, "put a stage of kind `approval` before it");

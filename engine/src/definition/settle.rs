@@ -4,12 +4,14 @@
 //! that nobody stated is written out, so that a later change of defaults changes no stored run.
 
 use super::canonical::canonical_text;
+use super::defaults::Defaults;
 use super::document::{Workflow, check_known_param};
 use super::expand::{Draft, Flat};
+use super::problem::Problem;
 use super::spec::*;
-use super::table;
 use super::walk::{Problems, did_you_mean};
 use super::yaml::Place;
+use super::{Awaited, RunControl, StageControl, parameters, table};
 use serde_json::{Map, Value as Json};
 use std::collections::BTreeMap;
 
@@ -43,6 +45,7 @@ pub(super) fn set_params(
             if let Err((code, message)) = check_known_param(name, value) {
                 problems.add(nowhere, code, message, "");
             }
+            judge_workflow_param(workflow, name, value, drafts, problems);
             params.insert(name.clone(), value.clone());
             continue;
         };
@@ -52,13 +55,104 @@ pub(super) fn set_params(
                 let message = format!("`{name}` names {} but no parameter", paths.join(", "));
                 problems.add(nowhere, "EX-0127", message, "write `stage.parameter=value`");
             }
-            Ok(found) => found.into_iter().for_each(|at| {
-                drafts[at].params.insert(param.into(), value.clone());
-            }),
+            Ok(found) => {
+                judge(name, param, value, &found, drafts, problems);
+                for at in found {
+                    drafts[at].params.insert(param.into(), value.clone());
+                }
+            }
             Err((code, message, help)) => problems.add(nowhere, code, message, help),
         }
     }
     params
+}
+
+/// Lays parameters over a finished definition, by the rules of a submission. Gives the positions of the stages
+/// that they change.
+///
+/// # Errors
+/// Every parameter that no stage reads, or that is out of its range.
+pub fn with_params(
+    definition: &mut Definition,
+    given: &BTreeMap<String, Json>,
+) -> Result<Vec<usize>, Vec<Problem>> {
+    let object = |text: &str| serde_json::from_str::<Map<String, Json>>(text).unwrap_or_default();
+    let workflow = Workflow { params: object(&definition.params), ..Workflow::default() };
+    let mut drafts: Vec<Draft> = definition
+        .stages
+        .iter()
+        .map(|stage| Draft { params: object(&stage.params), ..Draft::new(stage.path.clone(), stage.kind) })
+        .collect();
+    let before = drafts.iter().map(|draft| draft.params.clone()).collect::<Vec<_>>();
+    let mut problems = Problems::of(SET);
+    let params = set_params(&workflow, given, &mut drafts, &mut problems);
+    let found = problems.into_found();
+    if !found.is_empty() {
+        return Err(found);
+    }
+    let mut changed = Vec::new();
+    for (at, draft) in drafts.iter().enumerate() {
+        let reads =
+            |name: &String| parameters::takes_any(draft.kind) || parameters::find(draft.kind, name).is_some();
+        let at_the_top = |name: &String| !name.contains('.') && (name == "seed" || reads(name));
+        if draft.params != before[at] || given.keys().any(at_the_top) {
+            changed.push(at);
+        }
+        definition.stages[at].params = canonical_text(&Json::Object(draft.params.clone()));
+    }
+    definition.params = canonical_text(&Json::Object(params));
+    Ok(changed)
+}
+
+/// A name at the workflow's level must mean something to some stage, or stand in the file already.
+fn judge_workflow_param(
+    workflow: &Workflow,
+    name: &str,
+    value: &Json,
+    drafts: &[Draft],
+    problems: &mut Problems,
+) {
+    const EVERYWHERE: [&str; 3] = ["seed", "cvar_level", "risk_weight"];
+    if EVERYWHERE.contains(&name) || workflow.params.contains_key(name) || drafts.is_empty() {
+        return;
+    }
+    let all: Vec<usize> = (0..drafts.len()).collect();
+    judge(name, name, value, &all, drafts, problems);
+}
+
+/// `value` must fit every stage of `found` that reads `param`, and one of them must.
+fn judge(
+    written: &str,
+    param: &str,
+    value: &Json,
+    found: &[usize],
+    drafts: &[Draft],
+    problems: &mut Problems,
+) {
+    let nowhere = Place::default();
+    let mut is_known = false;
+    for draft in found.iter().map(|at| &drafts[*at]) {
+        is_known |= draft.params.contains_key(param) || parameters::takes_any(draft.kind);
+        let Some(row) = parameters::find(draft.kind, param) else { continue };
+        is_known = true;
+        if let Err(error) = row.judge(value) {
+            return problems.add(
+                nowhere,
+                "EX-0054",
+                format!("{written}: {error}"),
+                "docs/parameters.md has the ranges",
+            );
+        }
+    }
+    if !is_known {
+        let names = found.iter().flat_map(|at| parameters::names(drafts[*at].kind)).chain(["seed"]);
+        let what = match found {
+            [only] => format!("`{}` ({})", drafts[*only].path, drafts[*only].kind.name()),
+            _ => "any stage that it is for".to_owned(),
+        };
+        let error = parameters::unknown(&what, param, names);
+        problems.add(nowhere, "EX-0052", error.to_string(), "docs/parameters.md has them all");
+    }
 }
 
 type Miss = (&'static str, String, String);
@@ -113,10 +207,17 @@ fn last_name(path: &str) -> &str {
 }
 
 /// Fills in the defaults and gives the finished definition.
-pub(super) fn settle(workflow: &Workflow, flat: Flat, params: Map<String, Json>) -> Definition {
+pub(super) fn settle(
+    workflow: &Workflow,
+    flat: Flat,
+    mut params: Map<String, Json>,
+    defaults: &Defaults,
+) -> Definition {
+    defaults.workflow_params(&flat.drafts, &mut params);
     let mut kind_versions = BTreeMap::new();
     let mut stages = vec![];
-    for draft in flat.drafts {
+    for mut draft in flat.drafts {
+        defaults.lay_under(&workflow.name, &params, &mut draft);
         let row = table::kind(draft.kind);
         kind_versions.insert(draft.kind.name().to_owned(), row.version);
         stages.push(stage(draft, row));
@@ -127,9 +228,10 @@ pub(super) fn settle(workflow: &Workflow, flat: Flat, params: Map<String, Json>)
         inputs: flat.inputs,
         params: canonical_text(&Json::Object(params)),
         success_criteria: flat.criteria,
-        ceilings: workflow.ceilings.clone(),
-        priority: workflow.priority.unwrap_or(1),
+        ceilings: defaults.ceilings(&workflow.name, &workflow.ceilings),
+        priority: workflow.priority.or(defaults.priority(&workflow.name)).unwrap_or(1),
         kind_versions,
+        control: RunControl { deadline_ms: workflow.deadline.map(|(ms, _)| ms), origin: None },
     }
 }
 
@@ -137,6 +239,11 @@ fn stage(draft: Draft, row: &table::KindRow) -> StageSpec {
     let tuning = draft.tuning;
     let backoff_ms = tuning.backoff_ms.unwrap_or(BACKOFF_MS_DEFAULT);
     let is_approval = draft.kind == StageKind::Approval;
+    let signal = (draft.kind == StageKind::Signal).then(|| Awaited {
+        name: draft.params.get("signal").and_then(Json::as_str).unwrap_or(&draft.path).to_owned(),
+        deadline_ms: draft.params.get("deadline").and_then(parameters::duration_ms),
+    });
+    let control = StageControl { roles: draft.gate_roles, signal };
     StageSpec {
         has_undo: row.has_undo || (draft.kind == StageKind::Exec && draft.params.contains_key("undo")),
         // Only programs from outside can be unsafe to repeat; our own kinds are built to be repeatable.
@@ -163,5 +270,6 @@ fn stage(draft: Draft, row: &table::KindRow) -> StageSpec {
         when: draft.when,
         utcs_phase: draft.utcs_phase,
         outputs: draft.outputs,
+        control,
     }
 }

@@ -4,6 +4,7 @@
 //! to a [`StageKind`], every limit is explicit. Values that have no fixed shape (parameters, facts)
 //! are canonical JSON text, since stored records must be readable by bincode.
 
+use super::control::{RunControl, StageControl};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -33,6 +34,8 @@ pub struct Definition {
     pub priority: u8,
     /// Version of each stage kind's behaviour used by this definition.
     pub kind_versions: BTreeMap<String, u32>,
+    #[serde(default, skip_serializing_if = "RunControl::is_empty")]
+    pub control: RunControl,
 }
 
 /// A success criterion, gate or exit predicate.
@@ -69,6 +72,8 @@ pub struct StageSpec {
     pub utcs_phase: Option<u8>,
     /// Artefact names the stage promises.
     pub outputs: Vec<String>,
+    #[serde(default, skip_serializing_if = "StageControl::is_empty")]
+    pub control: StageControl,
 }
 
 /// What a stage does. The name in YAML is the kebab-case form.
@@ -91,10 +96,11 @@ pub enum StageKind {
     Exec,
     Approval,
     Check,
+    Signal,
 }
 
 impl StageKind {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Initialization,
         Self::ConstraintValidation,
         Self::MilpSolving,
@@ -112,6 +118,7 @@ impl StageKind {
         Self::Exec,
         Self::Approval,
         Self::Check,
+        Self::Signal,
     ];
 
     /// The name used in YAML, events and metrics.
@@ -134,6 +141,7 @@ impl StageKind {
             Self::Exec => "exec",
             Self::Approval => "approval",
             Self::Check => "check",
+            Self::Signal => "signal",
         }
     }
 

@@ -29,7 +29,7 @@ const fn row(
 }
 
 /// One row per stage kind, in pipeline order.
-pub const KINDS: [KindRow; 17] = [
+pub const KINDS: [KindRow; 18] = [
     row(
         Initialization,
         true,
@@ -127,6 +127,7 @@ pub const KINDS: [KindRow; 17] = [
         &[],
         "states its `facts` and demands that every CEL predicate of `expect` holds over them and all facts so far; done by the daemon itself",
     ),
+    row(Signal, false, &[], "waits for a named signal from outside; its data become facts"),
 ];
 
 /// The row of a kind.

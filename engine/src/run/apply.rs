@@ -1,6 +1,6 @@
 //! The only place that changes a run. No choice is made here: what happened has happened.
 
-use super::state::GateProgress;
+use super::state::{GateProgress, Signal};
 use super::{Event, Fence, Phase, Progress, Run, StageError, StageState, Terms};
 use crate::definition::{Attempt, StageIndex};
 
@@ -25,17 +25,46 @@ impl Progress {
             return;
         }
         match event {
-            Event::RunPaused { .. } => {
+            Event::RunPaused { by } => {
                 self.paused = true;
+                self.stopped |= by == super::control::EMERGENCY;
                 for stage in &mut self.stages {
                     if matches!(stage.state, StageState::Ready { .. }) {
                         stage.state = StageState::Waiting;
                     }
                 }
             }
-            Event::RunResumed { .. } => self.paused = false,
+            Event::RunResumed { .. } => (self.paused, self.stopped) = (false, false),
+            Event::DeadlinePassed { error } => {
+                (self.paused, self.late) = (false, true);
+                self.error = Some(error.clone());
+            }
+            Event::RunReset { again, .. } => {
+                let mut flags = vec![false; self.stages.len()];
+                for stage in again {
+                    if let Some(flag) = flags.get_mut(stage.0 as usize) {
+                        *flag = true;
+                    }
+                }
+                self.phase = Phase::Unwinding;
+                for (stage, again) in self.stages.iter_mut().zip(&flags) {
+                    if *again && !stage.state.is_done() && stage.state != StageState::Failed {
+                        stage.state = StageState::Waiting;
+                    }
+                }
+                self.resetting = Some(flags);
+            }
+            Event::ResetDone => {
+                let again = self.resetting.take().unwrap_or_default();
+                for (stage, again) in self.stages.iter_mut().zip(again) {
+                    if again {
+                        stage.reset();
+                    }
+                }
+                self.go_again();
+            }
             Event::CancelRequested { by } => {
-                self.paused = false;
+                (self.paused, self.stopped) = (false, false);
                 self.cancelled_by = Some(by.clone());
             }
             Event::CriteriaNotMet { error } => self.error = Some(error.clone()),
@@ -52,7 +81,7 @@ impl Progress {
             }
             Event::RunSucceeded => self.phase = Phase::Succeeded,
             Event::RunRolledBack => self.phase = Phase::RolledBack,
-            Event::RunFailed { .. } => self.phase = Phase::Failed,
+            Event::RunFailed { .. } => (self.phase, self.resetting) = (Phase::Failed, None),
             Event::RunCancelled => self.phase = Phase::Cancelled,
             _ => {}
         }
@@ -71,6 +100,7 @@ impl Progress {
                     StageState::Running { attempt: *attempt, fence: Fence(position), since_ms: now_ms };
                 stage.intent = Some(position);
                 stage.tuned_in_flight = false;
+                stage.stopping = false;
                 stage.started_ms.get_or_insert(now_ms);
             }
             Event::StageCheckpointed { checkpoint, .. } => stage.checkpoint = Some(checkpoint.clone()),
@@ -82,6 +112,24 @@ impl Progress {
                 stage.facts = Some(facts.clone());
                 stage.checkpoint = None;
                 stage.error = None;
+                stage.done_at = Some(position);
+            }
+            Event::StageTakenOver { outputs, facts, .. } => {
+                stage.state = StageState::Succeeded;
+                stage.outputs.clone_from(outputs);
+                stage.facts = Some(facts.clone());
+                stage.done_at = Some(position);
+            }
+            Event::StageStopRequested { .. } => stage.stopping = true,
+            Event::SignalAwaited { deadline_ms, .. } => {
+                self.phase = Phase::Running;
+                stage.state = StageState::AwaitingSignal { deadline_ms: *deadline_ms };
+            }
+            Event::SignalRecorded { data, key, by, .. } => {
+                stage.signal = Some(Signal { data: data.clone(), key: key.clone(), by: by.clone() });
+            }
+            Event::ParameterTunedLive { parameter, value, .. } => {
+                stage.tunings.insert(parameter.clone(), value.clone());
             }
             Event::StageRetryPlanned { attempt, at_ms, error, .. } => {
                 self.attempt_over(index, Attempt(attempt.0.saturating_sub(1)), Some(error));
@@ -110,6 +158,7 @@ impl Progress {
             Event::StageSkipped { .. } => {
                 self.phase = Phase::Running;
                 stage.state = StageState::Skipped;
+                stage.done_at = Some(position);
             }
             Event::GateOpened { deadline_ms, subjects, .. } => {
                 self.phase = Phase::Running;
@@ -182,11 +231,19 @@ impl Progress {
                 stage.reset();
             }
         }
+        self.go_again();
+    }
+
+    /// Forward once more, with nothing held against the run and all its time before it.
+    fn go_again(&mut self) {
         self.phase = Phase::Running;
         self.cancelled_by = None;
         self.error = None;
         self.failed = None;
         self.undo_error = None;
+        self.late = false;
+        self.resetting = None;
+        self.deadline_from_ms = self.time_ms;
     }
 }
 
@@ -209,6 +266,11 @@ const fn subject(event: &Event) -> Option<StageIndex> {
         | Event::CompensationRetryPlanned { stage, .. }
         | Event::CompensationFailed { stage, .. }
         | Event::ParameterTuned { stage, .. }
+        | Event::ParameterTunedLive { stage, .. }
+        | Event::StageStopRequested { stage, .. }
+        | Event::StageTakenOver { stage, .. }
+        | Event::SignalAwaited { stage, .. }
+        | Event::SignalRecorded { stage, .. }
         | Event::RunRetried { from: stage, .. } => Some(*stage),
         Event::RunSubmitted { .. }
         | Event::RunPaused { .. }
@@ -219,6 +281,9 @@ const fn subject(event: &Event) -> Option<StageIndex> {
         | Event::RunRolledBack
         | Event::RunFailed { .. }
         | Event::RunCancelled
-        | Event::CriteriaNotMet { .. } => None,
+        | Event::CriteriaNotMet { .. }
+        | Event::RunReset { .. }
+        | Event::ResetDone
+        | Event::DeadlinePassed { .. } => None,
     }
 }

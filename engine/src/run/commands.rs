@@ -3,8 +3,8 @@
 //! Order matters to the caller: first what ends (abandon, release, withdraw), then what begins.
 
 use super::decide::Draft;
-use super::{Command, Progress, StageState, Terms};
-use crate::definition::StageIndex;
+use super::{Command, Event, Phase, Progress, StageState, Terms};
+use crate::definition::{StageIndex, Timeouts, parameters};
 
 /// What must be done because `before` became `next`.
 pub(super) fn following(draft: &Draft<'_>) -> Vec<Command> {
@@ -19,7 +19,50 @@ pub(super) fn following(draft: &Draft<'_>) -> Vec<Command> {
     }
     end(draft, &mut commands);
     begin(draft, &mut commands);
+    steer(draft, &mut commands);
+    let deadline = draft.next.deadline(draft.terms);
+    if draft.before.phase == Phase::Pending || draft.before.deadline(draft.terms) != deadline {
+        wake_run(draft, &mut commands);
+    }
     commands
+}
+
+/// What running work must hear, besides its end.
+fn steer(draft: &Draft<'_>, commands: &mut Vec<Command>) {
+    for event in &draft.events {
+        let (Event::StageStopRequested { stage, .. } | Event::ParameterTunedLive { stage, .. }) = event
+        else {
+            continue;
+        };
+        let stage = *stage;
+        if let StageState::Running { fence, .. } = *draft.state(stage)
+            && draft.before.stages[stage.0 as usize].state.fence() == Some(fence)
+        {
+            commands.push(match event {
+                Event::ParameterTunedLive { parameter, value, .. } => {
+                    Command::Steer { stage, fence, parameter: parameter.clone(), value: value.clone() }
+                }
+                _ => Command::Stop { stage, fence },
+            });
+        }
+    }
+    for stage in draft.terms.indices().filter(|stage| !changed(draft).any(|other| other == *stage)) {
+        // A limit was tuned, or a reset has opened the same gate anew.
+        if deadline(draft.terms, draft.before, stage) != deadline(draft.terms, &draft.next, stage) {
+            wake(draft, stage, commands);
+        }
+    }
+}
+
+fn wake_run(draft: &Draft<'_>, commands: &mut Vec<Command>) {
+    if let Some(at_ms) = draft.next.deadline(draft.terms)
+        && draft.next.phase.is_forward()
+        && !draft.next.late
+        // Past it only an emergency stop keeps the run, and its end is looked at then.
+        && at_ms > draft.now_ms
+    {
+        commands.push(Command::WakeAt { at_ms });
+    }
 }
 
 /// What must be done after a restart: the difference, and again what was asked for before it.
@@ -31,6 +74,7 @@ pub(super) fn after_restart(draft: &Draft<'_>) -> Vec<Command> {
         request(draft, stage, &mut commands);
         wake(draft, stage, &mut commands);
     }
+    wake_run(draft, &mut commands);
     if draft.before.phase.is_ended() {
         commands.push(Command::Ended);
     }
@@ -96,9 +140,23 @@ fn wake(draft: &Draft<'_>, stage: StageIndex, commands: &mut Vec<Command>) {
     }
 }
 
+/// The stage's limits, as tuned.
+pub(super) fn limits(terms: &Terms, progress: &Progress, stage: StageIndex) -> Timeouts {
+    let tuned = |name: &str| {
+        let value = progress.stages[stage.0 as usize].tunings.get(name)?;
+        parameters::duration_ms(&serde_json::from_str(value).ok()?)
+    };
+    let stated = terms.spec(stage).timeout;
+    Timeouts {
+        start_to_close_ms: tuned(parameters::START_TO_CLOSE).or(stated.start_to_close_ms),
+        schedule_to_start_ms: tuned(parameters::SCHEDULE_TO_START).or(stated.schedule_to_start_ms),
+        ..stated
+    }
+}
+
 /// When time alone will change this stage.
 pub(super) fn deadline(terms: &Terms, progress: &Progress, stage: StageIndex) -> Option<u64> {
-    let timeout = &terms.spec(stage).timeout;
+    let timeout = limits(terms, progress, stage);
     let after = |since_ms: u64, limit: Option<u64>| limit.map(|limit_ms| since_ms.saturating_add(limit_ms));
     match progress.stages[stage.0 as usize].state {
         StageState::Ready { since_ms, .. } => after(since_ms, timeout.schedule_to_start_ms),
@@ -108,6 +166,7 @@ pub(super) fn deadline(terms: &Terms, progress: &Progress, stage: StageIndex) ->
         StageState::Backoff { until_ms, .. } | StageState::CompensationBackoff { until_ms, .. } => {
             Some(until_ms)
         }
+        StageState::AwaitingSignal { deadline_ms } => deadline_ms,
         StageState::AwaitingApproval => progress.stages[stage.0 as usize].gate.as_ref()?.deadline_ms,
         _ => None,
     }

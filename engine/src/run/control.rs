@@ -1,8 +1,10 @@
-//! What people ask of a run: pause, resume, cancel, retry, tune, emergency stop.
+//! What people ask of a run: pause, resume, cancel, retry, tune, emergency stop. More in `steer.rs`
+//! (stop what runs), `reset.rs` and `signal.rs`.
 
 use super::decide::Draft;
 use super::{Event, Interruption, Phase, Refusal, StageState};
 use crate::definition::StageIndex;
+use crate::definition::parameters::{self, Takes};
 
 /// Who pauses a run in an emergency; the actor lifts such a pause only after an authorised clear.
 pub(super) const EMERGENCY: &str = "emergency-stop";
@@ -58,7 +60,7 @@ impl Draft<'_> {
         Ok(())
     }
 
-    /// Takes effect at the stage's next attempt.
+    /// Taken up at once by running work that can; else at the stage's next attempt.
     pub fn tune(
         &mut self,
         stage: StageIndex,
@@ -74,12 +76,19 @@ impl Draft<'_> {
         }
         let value: serde_json::Value = serde_json::from_str(&value)
             .map_err(|_| Refusal::Malformed { expected: "a value as JSON".to_owned(), actual: value })?;
+        let spec = self.spec(stage);
+        let when = parameters::judge_tuning(spec.kind, &parameter, &value)?;
         let old = self
             .next
             .params(self.terms, stage)
             .get(&parameter)
             .map_or("null".to_owned(), ToString::to_string);
-        self.emit(Event::ParameterTuned { stage, parameter, old, value: value.to_string(), by });
+        let value = value.to_string();
+        self.emit(match when {
+            // What changes no result leaves checkpoints good.
+            Takes::Live => Event::ParameterTunedLive { stage, parameter, old, value, by },
+            Takes::NextAttempt => Event::ParameterTuned { stage, parameter, old, value, by },
+        });
         Ok(())
     }
 

@@ -73,14 +73,29 @@ impl<'run> Draft<'run> {
             Input::Resume { by } => self.resume(by),
             Input::Cancel { by } => self.cancel(by),
             Input::Retry { by, from } => self.retry(by, from),
-            Input::Decide { stage, by, approved, reason } => self.answer_gate(stage, by, approved, reason),
+            Input::Decide { stage, by, role, approved, reason } => {
+                self.answer_gate(stage, by, role, approved, reason)
+            }
             Input::Tune { stage, parameter, value, by } => self.tune(stage, parameter, value, by),
             Input::EmergencyStop => self.emergency_stop(),
+            Input::PauseNow { by } => self.pause_now(by),
+            Input::Stopped { stage, fence } => self.stopped(stage, fence),
+            Input::Reset { by, to } => self.reset(by, to),
+            Input::Signal { stage, name, data, key, by } => self.signal(stage, name, data, key, by),
         }
     }
 
     /// Whatever follows by itself from where the run now stands; nothing while it is paused.
     pub fn advance(&mut self) {
+        self.go();
+        if self.events.last() == Some(&Event::ResetDone) {
+            // The way back ended in the way forward.
+            self.go();
+        }
+    }
+
+    fn go(&mut self) {
+        self.end_if_late();
         if self.next.phase.is_forward() && !self.next.paused {
             self.go_forward();
         }

@@ -177,6 +177,52 @@ pub enum Event {
     CriteriaNotMet {
         error: StageError,
     },
+    /// A running attempt was asked to leave a checkpoint and end (`pause --now`); it answers with its
+    /// interruption, or ends by itself before.
+    StageStopRequested {
+        stage: StageIndex,
+        attempt: Attempt,
+    },
+    /// A parameter was changed that running work takes up at once; checkpoints stay good.
+    ParameterTunedLive {
+        stage: StageIndex,
+        parameter: String,
+        old: String,
+        value: String,
+        by: String,
+    },
+    /// Back to the record `to`: the stages `again` are undone where they can be, then run again.
+    RunReset {
+        by: String,
+        to: u64,
+        again: Vec<StageIndex>,
+    },
+    /// What a reset had to undo is undone; the run goes forward again.
+    ResetDone,
+    /// The result of the same stage of another run stands for this one's.
+    StageTakenOver {
+        stage: StageIndex,
+        run: String,
+        outputs: Vec<ArtefactRef>,
+        facts: String,
+    },
+    /// The stage waits for a signal from outside.
+    SignalAwaited {
+        stage: StageIndex,
+        deadline_ms: Option<u64>,
+    },
+    /// A signal came, perhaps before anybody waited for it. `data` is a canonical JSON object.
+    SignalRecorded {
+        stage: StageIndex,
+        name: String,
+        data: String,
+        key: Option<String>,
+        by: String,
+    },
+    /// The run took longer than it may; it is cancelled.
+    DeadlinePassed {
+        error: StageError,
+    },
 }
 
 impl Event {
@@ -210,6 +256,14 @@ impl Event {
             Self::RunCancelled => "RunCancelled",
             Self::StageReady { .. } => "StageReady",
             Self::CriteriaNotMet { .. } => "CriteriaNotMet",
+            Self::StageStopRequested { .. } => "StageStopRequested",
+            Self::ParameterTunedLive { .. } => "ParameterTunedLive",
+            Self::RunReset { .. } => "RunReset",
+            Self::ResetDone => "ResetDone",
+            Self::StageTakenOver { .. } => "StageTakenOver",
+            Self::SignalAwaited { .. } => "SignalAwaited",
+            Self::SignalRecorded { .. } => "SignalRecorded",
+            Self::DeadlinePassed { .. } => "DeadlinePassed",
         }
     }
 }

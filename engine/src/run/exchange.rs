@@ -1,6 +1,7 @@
 //! What goes into and comes out of [`Run::decide`](super): inputs, commands, refusals.
 
 use super::{ArtefactRef, Event, StageError};
+use crate::definition::parameters::ParameterError;
 use crate::definition::{Attempt, Demand, StageIndex};
 
 /// Journal position of the `StageStarted` (or `CompensationStarted`) that an attempt works under.
@@ -68,6 +69,8 @@ pub enum Input {
     Decide {
         stage: StageIndex,
         by: String,
+        /// Role of that person, where the gate asks for one.
+        role: String,
         approved: bool,
         reason: String,
     },
@@ -78,6 +81,37 @@ pub enum Input {
         by: String,
     },
     EmergencyStop,
+    /// As `Pause`, and what runs leaves a checkpoint and ends, if it can.
+    PauseNow {
+        by: String,
+    },
+    /// The attempt ended as `Command::Stop` asked.
+    Stopped {
+        stage: StageIndex,
+        fence: Fence,
+    },
+    /// Back to a record of the run, or to before a stage.
+    Reset {
+        by: String,
+        to: ResetTo,
+    },
+    /// A signal from outside for the stage that waits, or will wait, for this name.
+    Signal {
+        stage: StageIndex,
+        name: String,
+        data: String,
+        key: Option<String>,
+        by: String,
+    },
+}
+
+/// How far back a reset goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResetTo {
+    /// What finished after this journal position runs again.
+    Position(u64),
+    /// This stage and all that needs it run again.
+    Stage(StageIndex),
 }
 
 /// What must now be done. Never journaled; performed after the events are durable and applied.
@@ -97,6 +131,11 @@ pub enum Command {
     DispatchUndo { stage: StageIndex, attempt: Attempt },
     /// Kill the attempt's work and free its lease; no answer is awaited.
     Abandon { stage: StageIndex, fence: Fence },
+    /// Have the attempt leave a checkpoint and end, killed if it takes too long. Answered by `Stopped`, or
+    /// by the end it came to before.
+    Stop { stage: StageIndex, fence: Fence },
+    /// Hand the running attempt a new value of a parameter. Not answered.
+    Steer { stage: StageIndex, fence: Fence, parameter: String, value: String },
     /// The attempt ended; its lease is free.
     ReleaseLease { stage: StageIndex },
     /// Send `Woke` no sooner than this journal time.
@@ -115,6 +154,16 @@ pub struct Decision {
     pub commands: Vec<Command>,
 }
 
+impl From<ParameterError> for Refusal {
+    fn from(error: ParameterError) -> Self {
+        match error {
+            ParameterError::Unknown(why) => Self::UnknownParameter(why),
+            ParameterError::OutOfRange(why) => Self::ParameterOutOfRange(why),
+            ParameterError::NotTunable(why) => Self::NotTunable(why),
+        }
+    }
+}
+
 /// Why an input does not fit. Normal, counted, not an error of ours.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -128,4 +177,12 @@ pub enum Refusal {
     NotAllowed { by: String, why: String },
     #[error("expected {expected}, got {actual}")]
     Malformed { expected: String, actual: String },
+    #[error("{by} ({role}) may not decide at {gate}: it asks for the role {needed}")]
+    NotInRole { by: String, role: String, gate: String, needed: String },
+    #[error("{0}")]
+    UnknownParameter(String),
+    #[error("{0}")]
+    ParameterOutOfRange(String),
+    #[error("{0}")]
+    NotTunable(String),
 }

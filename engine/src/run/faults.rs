@@ -67,6 +67,17 @@ pub(super) fn facts_malformed(reason: &str) -> StageError {
     transient("EX-0503", format!("expected the result's facts as a JSON object: {reason}"))
 }
 
+pub(super) fn run_too_late(limit_ms: u64) -> StageError {
+    permanent("EX-0050", format!("the run did not end within its deadline of {limit_ms} ms; it is cancelled"))
+}
+
+pub(super) fn signal_missing(name: &str, deadline_ms: u64) -> StageError {
+    permanent(
+        "EX-0053",
+        format!("the signal `{name}` did not come by its deadline (journal time {deadline_ms} ms)"),
+    )
+}
+
 pub(super) fn rejected(by: &str, reason: &str) -> StageError {
     permanent("EX-0540", format!("{by} rejected: {reason}"))
 }

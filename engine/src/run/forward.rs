@@ -2,7 +2,7 @@
 
 use super::decide::Draft;
 use super::{ArtefactRef, Event, Fence, Refusal, StageError, StageState, faults};
-use crate::definition::{Attempt, Criterion, StageIndex};
+use crate::definition::{Attempt, Criterion, StageIndex, StageKind};
 use crate::predicate::{self, Verdict};
 use serde_json::{Map, Value};
 
@@ -88,6 +88,7 @@ impl Draft<'_> {
                 self.ready(stage, attempt);
             }
             StageState::AwaitingApproval => self.settle_gate(stage),
+            StageState::AwaitingSignal { .. } => self.await_signal(stage),
             StageState::Waiting if self.needs_are_done(stage) => {
                 // What has begun, or what people were asked about, is not put in question again.
                 let asked =
@@ -103,6 +104,9 @@ impl Draft<'_> {
     /// The stage may run: it asks for room, or starts at once if it needs none. One record instead of
     /// two then, and no way round by the scheduler.
     pub fn ready(&mut self, stage: StageIndex, attempt: Attempt) {
+        if self.spec(stage).kind == StageKind::Signal {
+            return self.await_signal(stage);
+        }
         self.emit(if self.spec(stage).kind.is_immediate() {
             Event::StageStarted { stage, attempt, placed_on: PLACED_ON_DAEMON.to_owned() }
         } else {
@@ -137,6 +141,10 @@ impl Draft<'_> {
     fn cause_to_unwind(&self) -> Option<String> {
         if let Some(by) = &self.next.cancelled_by {
             return Some(format!("cancelled by {by}"));
+        }
+        if self.next.late {
+            let error = self.next.error.as_ref()?;
+            return Some(format!("{}: {}", error.code, error.message));
         }
         let failed = self.next.failed?;
         let error = self.next.error.as_ref()?;

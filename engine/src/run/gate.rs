@@ -6,7 +6,7 @@
 use super::decide::Draft;
 use super::state::GateProgress;
 use super::{ArtefactRef, Event, Refusal, StageState, faults};
-use crate::definition::{Gate, StageIndex, StageKind, StageSpec};
+use crate::definition::{GATE_ROLES, Gate, StageIndex, StageKind, StageSpec};
 
 /// The stage's gate. A stage of kind `approval` always has one: it is nothing else.
 pub(super) fn gate_of(spec: &StageSpec) -> Option<Gate> {
@@ -59,6 +59,7 @@ impl Draft<'_> {
         &mut self,
         stage: StageIndex,
         by: String,
+        role: String,
         approved: bool,
         reason: String,
     ) -> Result<(), Refusal> {
@@ -76,6 +77,14 @@ impl Draft<'_> {
         if by == self.terms.submitted_by {
             let why = "the submitter may not decide at a gate of the same run; ask another person".to_owned();
             return Err(Refusal::NotAllowed { by, why });
+        }
+        let roles = &self.spec(stage).control.roles;
+        let rank = |name: &str| GATE_ROLES.iter().position(|known| *known == name);
+        // A role contains those before it.
+        let least = roles.iter().filter_map(|needed| rank(needed)).min();
+        if !roles.is_empty() && (least.is_none() || rank(&role) < least) {
+            let (gate, needed) = (self.spec(stage).path.clone(), roles.join(" or "));
+            return Err(Refusal::NotInRole { by, role, gate, needed });
         }
         if answers.approvals.contains(&by) {
             let why = "this person has approved already; the gate counts persons".to_owned();

@@ -21,8 +21,11 @@ mod forward;
 mod gate;
 mod phase;
 mod recover;
+mod reset;
 mod retry;
+mod signal;
 mod state;
+mod steer;
 mod unwind;
 mod view;
 
@@ -53,6 +56,8 @@ pub struct Run {
 struct Terms {
     id: String,
     workflow: String,
+    /// As JSON also in a checkpoint: it leaves out what is not stated, which bincode cannot.
+    #[serde(with = "as_json")]
     definition: Definition,
     /// Stages such that every stage comes after its needs; ties in written order.
     order: Vec<StageIndex>,
@@ -78,6 +83,14 @@ struct Progress {
     /// Position and time of the last record applied.
     position: u64,
     time_ms: u64,
+    /// The deadline of the run has passed.
+    late: bool,
+    /// An emergency stop is why the run is paused.
+    stopped: bool,
+    /// The run's deadline counts from here.
+    deadline_from_ms: u64,
+    /// The run goes back only as far as a reset asks: which stages are to run again.
+    resetting: Option<Vec<bool>>,
 }
 
 /// Why a record cannot begin a run. The journal holds something this program did not write.
@@ -149,6 +162,10 @@ impl Run {
             stages,
             position,
             time_ms,
+            late: false,
+            stopped: false,
+            deadline_from_ms: time_ms,
+            resetting: None,
         };
         Ok(Self { terms, progress })
     }
@@ -188,6 +205,19 @@ impl Terms {
         }
         found[stage.0 as usize] = false;
         found
+    }
+}
+
+mod as_json {
+    use crate::definition::Definition;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
+
+    pub fn serialize<S: Serializer>(definition: &Definition, to: S) -> Result<S::Ok, S::Error> {
+        serde_json::to_string(definition).map_err(ser::Error::custom)?.serialize(to)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Definition, D::Error> {
+        serde_json::from_str(&String::deserialize(from)?).map_err(de::Error::custom)
     }
 }
 

@@ -111,7 +111,7 @@ impl Draft<'_> {
             if !due {
                 continue;
             }
-            let timeout = self.spec(stage).timeout;
+            let timeout = commands::limits(self.terms, &self.next, stage);
             match (self.state(stage).clone(), timeout.start_to_close_ms, timeout.schedule_to_start_ms) {
                 (StageState::Running { attempt, .. }, Some(limit_ms), _) => {
                     self.attempt_failed(stage, attempt, faults::took_too_long(limit_ms));

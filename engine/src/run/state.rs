@@ -17,6 +17,10 @@ pub enum StageState {
         since_ms: u64,
     },
     AwaitingApproval,
+    /// For a signal from outside.
+    AwaitingSignal {
+        deadline_ms: Option<u64>,
+    },
     Running {
         attempt: Attempt,
         fence: Fence,
@@ -47,10 +51,12 @@ pub enum StageState {
 }
 
 impl StageState {
-    /// The word in JSON answers: nine words for twelve states.
+    /// The word in JSON answers: nine words for thirteen states.
     pub const fn name(&self) -> &'static str {
         match self {
-            Self::Waiting | Self::AwaitingApproval | Self::InDoubt { .. } => "waiting",
+            Self::Waiting | Self::AwaitingApproval | Self::AwaitingSignal { .. } | Self::InDoubt { .. } => {
+                "waiting"
+            }
             Self::Ready { .. } => "ready",
             Self::Running { .. } => "running",
             Self::Backoff { .. } => "backoff",
@@ -100,6 +106,20 @@ pub(super) struct StageProgress {
     pub ended_ms: Option<u64>,
     /// Time spent in attempts that are over.
     pub busy_ms: u64,
+    /// Position of the record by which the stage was done.
+    pub done_at: Option<u64>,
+    /// The attempt in flight was asked to leave a checkpoint and end.
+    pub stopping: bool,
+    pub signal: Option<Signal>,
+}
+
+/// A signal that came.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Signal {
+    /// Canonical JSON object.
+    pub data: String,
+    pub key: Option<String>,
+    pub by: String,
 }
 
 impl StageProgress {

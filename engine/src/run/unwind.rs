@@ -54,6 +54,7 @@ impl Draft<'_> {
     fn newest_to_undo(&self) -> Option<StageIndex> {
         self.terms
             .indices()
+            .filter(|stage| self.is_to_be_undone(*stage))
             .filter(|stage| self.spec(*stage).has_undo && !self.next.stages[stage.0 as usize].undo_failed)
             .filter_map(|stage| Some((self.next.stages[stage.0 as usize].intent?, stage)))
             .max()
@@ -63,7 +64,9 @@ impl Draft<'_> {
     fn end_unwinding(&mut self) {
         let end = match (&self.next.undo_error, &self.next.cancelled_by) {
             (Some(error), _) => Event::RunFailed { error: error.clone() },
+            (None, _) if self.next.resetting.is_some() => Event::ResetDone,
             (None, Some(_)) => Event::RunCancelled,
+            (None, None) if self.next.late => Event::RunCancelled,
             (None, None) => Event::RunRolledBack,
         };
         self.emit(end);

@@ -20,6 +20,11 @@ pub enum Wait {
         missing: u32,
         deadline_ms: Option<u64>,
     },
+    /// A signal of this name, and the journal time in ms by which it must come.
+    Signal {
+        name: String,
+        deadline_ms: Option<u64>,
+    },
     Paused,
     /// A person must retry or cancel; the message says what happened.
     InDoubt(String),
@@ -145,6 +150,38 @@ impl Run {
         Value::Object(merged.into_iter().collect()).to_string()
     }
 
+    /// Shots that the newest success of a stage says it used (fact `shots_used`).
+    pub fn shots_used(&self, stage: StageIndex) -> Option<u64> {
+        let facts = self.progress.stages.get(stage.0 as usize)?.facts.as_deref()?;
+        object(facts).get("shots_used")?.as_u64()
+    }
+
+    /// The stage's parameters, overlaid by what people tuned: canonical JSON, without the workflow's.
+    pub fn own_params_of(&self, stage: StageIndex) -> String {
+        let mut own: BTreeMap<String, Value> = object(&self.terms.spec(stage).params).into_iter().collect();
+        let tunings = self.of(stage).tunings.iter();
+        own.extend(
+            tunings.filter_map(|(name, value)| Some((name.clone(), serde_json::from_str(value).ok()?))),
+        );
+        Value::Object(own.into_iter().collect()).to_string()
+    }
+
+    /// `from` and every stage that needs it, directly or not, as a flag per stage.
+    pub fn dependents_of(&self, from: StageIndex) -> Vec<bool> {
+        self.terms.dependents(from)
+    }
+
+    /// Whether `later` needs `stage`, directly or not.
+    pub fn is_needed_by(&self, stage: StageIndex, later: StageIndex) -> bool {
+        self.terms.ancestors(later)[stage.0 as usize]
+    }
+
+    /// Outputs and facts (canonical JSON object) of a stage that succeeded; empty otherwise.
+    pub fn result_of(&self, stage: StageIndex) -> (Vec<ArtefactRef>, String) {
+        let progress = self.of(stage);
+        (progress.outputs.clone(), progress.facts.clone().unwrap_or_else(|| "{}".to_owned()))
+    }
+
     /// All outputs so far by name, with the stage that made each; where names clash the later stage
     /// in order of needs wins.
     pub fn artefacts(&self) -> BTreeMap<String, (ArtefactRef, StageIndex)> {
@@ -202,6 +239,16 @@ impl Run {
             }
             StageState::Backoff { until_ms, .. } | StageState::CompensationBackoff { until_ms, .. } => {
                 Some(if paused && *until_ms <= now_ms { Wait::Paused } else { Wait::Backoff(*until_ms) })
+            }
+            StageState::AwaitingSignal { deadline_ms } => {
+                let spec = self.terms.spec(stage);
+                let named = spec.control.signal.as_ref();
+                let name = named.map_or_else(|| spec.path.clone(), |signal| signal.name.clone());
+                Some(if paused && progress.signal.is_some() {
+                    Wait::Paused
+                } else {
+                    Wait::Signal { name, deadline_ms: *deadline_ms }
+                })
             }
             StageState::InDoubt { .. } => Some(Wait::InDoubt(
                 progress.error.as_ref().map_or_else(String::new, |error| error.message.clone()),

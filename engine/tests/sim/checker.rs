@@ -4,7 +4,7 @@
 //! their answers with their fence, so a stale answer that got through is seen in the records.
 
 use engine::definition::{Definition, StageIndex, StageKind, StageSpec};
-use engine::run::{ErrorClass, Event, Interruption, StageError};
+use engine::run::{ErrorClass, Event, Interruption, ResetTo, StageError};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub type Verdict = Result<(), String>;
@@ -48,6 +48,14 @@ pub struct Seen {
     pub tuned_in_flight: bool,
     pub tunings: BTreeMap<String, String>,
     pub flag: Option<bool>,
+    /// Position of the record by which it was done.
+    pub done_at: Option<u64>,
+    /// It was asked to leave a checkpoint and end.
+    pub stopping: bool,
+    /// It waits for its signal; the deadline, if there is one.
+    pub awaiting: Option<Option<u64>>,
+    /// Data of the signal that came.
+    pub signal: Option<String>,
 }
 
 #[derive(Debug)]
@@ -60,6 +68,14 @@ pub struct Checker {
     cancelled: bool,
     criteria_not_met: bool,
     last: (u64, u64),
+    /// Stages that a reset is to run again, while it undoes them.
+    pub resetting: Option<Vec<bool>>,
+    /// What the world asked for last.
+    pub reset_asked: Option<ResetTo>,
+    late: bool,
+    /// Paused by an emergency stop.
+    stopped: bool,
+    deadline_from_ms: u64,
 }
 
 macro_rules! must {
@@ -83,6 +99,11 @@ impl Checker {
             cancelled: false,
             criteria_not_met: false,
             last: (position, time_ms),
+            resetting: None,
+            reset_asked: None,
+            late: false,
+            stopped: false,
+            deadline_from_ms: time_ms,
         }
     }
 
@@ -106,9 +127,37 @@ impl Checker {
         self.stages.iter().enumerate().filter_map(open).collect()
     }
 
+    /// Stages whose signal has not come.
+    pub fn open_signals(&self) -> Vec<StageIndex> {
+        let open = |(at, seen): (usize, &Seen)| {
+            let waits = seen.awaiting.is_some() && seen.signal.is_none() && !seen.failed && !seen.succeeded;
+            waits.then_some(StageIndex(at as u32))
+        };
+        self.stages.iter().enumerate().filter_map(open).collect()
+    }
+
+    /// Journal time by which the run must have ended.
+    fn deadline(&self) -> Option<u64> {
+        Some(self.deadline_from_ms + self.definition.control.deadline_ms?)
+    }
+
+    fn dependents(&self, mut again: BTreeSet<usize>) -> BTreeSet<usize> {
+        // As many rounds as stages carry the mark along the longest chain of needs.
+        for _ in 0..self.stages.len() {
+            for (at, spec) in self.definition.stages.iter().enumerate() {
+                if spec.needs.iter().any(|need| again.contains(&(need.0 as usize))) {
+                    again.insert(at);
+                }
+            }
+        }
+        again
+    }
+
     /// Why a run that does nothing does nothing rightly.
     pub fn may_wait(&self) -> bool {
-        let waits_for_people = !self.open_gates().is_empty() || self.stages.iter().any(|seen| seen.doubt);
+        let waits_for_people = !self.open_gates().is_empty()
+            || !self.open_signals().is_empty()
+            || self.stages.iter().any(|seen| seen.doubt);
         self.has_ended() || self.paused || (self.going == Going::Forward && waits_for_people)
     }
 
@@ -144,7 +193,8 @@ impl Checker {
     /// The one undo that may begin now: of the newest start not yet undone.
     fn undo_due(&self) -> Option<usize> {
         let begun = self.stages.iter().enumerate().filter(|(at, seen)| {
-            self.definition.stages[*at].has_undo && seen.intent.is_some() && !seen.undo_given_up
+            let asked = self.resetting.as_ref().is_none_or(|again| again[*at]);
+            asked && self.definition.stages[*at].has_undo && seen.intent.is_some() && !seen.undo_given_up
         });
         begun.max_by_key(|(_, seen)| seen.intent).map(|(at, _)| at)
     }
@@ -179,14 +229,16 @@ impl Checker {
         let (seen, spec) = (&self.stages[at], &self.definition.stages[at]);
         let started = seen.in_flight.or(seen.undo);
         let real = match error.code.as_str() {
-            "EX-0505" => match (started, spec.timeout.start_to_close_ms) {
+            "EX-0505" => match (started, self.limit(at, "start_to_close", spec.timeout.start_to_close_ms)) {
                 (Some((.., since_ms)), Some(limit_ms)) => time_ms >= since_ms + limit_ms,
                 _ => false,
             },
-            "EX-0508" => match (seen.ready, spec.timeout.schedule_to_start_ms) {
-                (Some((_, since_ms)), Some(limit_ms)) => time_ms >= since_ms + limit_ms,
-                _ => false,
-            },
+            "EX-0508" => {
+                match (seen.ready, self.limit(at, "schedule_to_start", spec.timeout.schedule_to_start_ms)) {
+                    (Some((_, since_ms)), Some(limit_ms)) => time_ms >= since_ms + limit_ms,
+                    _ => false,
+                }
+            }
             "EX-9001" => seen.ready.is_some(),
             "EX-0503" => started.is_some(),
             "EX-0531" => seen.in_flight.is_some() && spec.kind == StageKind::Exec && !spec.idempotent,
@@ -195,6 +247,13 @@ impl Checker {
         };
         must!(real, "stage {at} cannot have failed with {error:?} ({seen:?})");
         Ok(())
+    }
+
+    /// A limit on a stage's time, as tuned: the world writes whole ms.
+    fn limit(&self, at: usize, name: &str, stated: Option<u64>) -> Option<u64> {
+        let tuned = self.stages[at].tunings.get(name);
+        let ms = tuned.and_then(|value| value.trim_matches('"').strip_suffix("ms")?.parse().ok());
+        ms.or(stated)
     }
 
     fn backoff_is_kept(spec: &StageSpec, failures: u32, time_ms: u64, at_ms: u64) -> Verdict {
@@ -215,6 +274,7 @@ impl Checker {
         self.last = (position, time_ms);
         if self.has_ended() {
             let again = matches!(event, Event::RunRetried { .. }) && self.going == Going::Over;
+            let again = again || matches!(event, Event::RunReset { .. });
             must!(again, "{} after the end", event.name());
         }
         self.see_stage(position, time_ms, event)?;
@@ -242,7 +302,10 @@ impl Checker {
                     ready == needs_room.then_some(attempt.0),
                     "stage {at} started but was ready for {ready:?}"
                 );
+                let late = self.deadline().is_some_and(|at_ms| time_ms >= at_ms) && !self.late;
+                must!(!late, "stage {at} begins past the deadline of the run");
                 let seen = &mut self.stages[at];
+                seen.stopping = false;
                 seen.in_flight = Some((attempt.0, position, time_ms));
                 seen.intent = Some(position);
                 seen.begun = true;
@@ -255,7 +318,8 @@ impl Checker {
                 self.stages[at].checkpoint = Some(checkpoint.digest.clone());
             }
             Event::StageSucceeded { stage, attempt, facts, .. } => {
-                self.see_success(stage.0 as usize, attempt.0, facts)?
+                self.see_success(stage.0 as usize, attempt.0, facts)?;
+                self.stages[stage.0 as usize].done_at = Some(position);
             }
             Event::StageRetryPlanned { stage, attempt, at_ms, error } => {
                 let at = stage.0 as usize;
@@ -290,6 +354,8 @@ impl Checker {
                 let at = stage.0 as usize;
                 self.attempt_in_flight(at, attempt.0)?;
                 must!(*why == Interruption::Unwinding || self.repeatable(at), "stage {at} is not repeatable");
+                let asked = *why != Interruption::Paused || self.stages[at].stopping;
+                must!(asked, "stage {at} was stopped, but nobody asked it to");
                 self.stages[at].in_flight = None;
                 self.stages[at].not_before_ms = 0;
             }
@@ -319,6 +385,58 @@ impl Checker {
                     "stage {at} skipped late"
                 );
                 seen.skipped = true;
+                seen.done_at = Some(position);
+            }
+            Event::StageStopRequested { stage, attempt } => {
+                let at = stage.0 as usize;
+                self.going_forward()?;
+                must!(self.paused, "stage {at} is asked to stop, but the run is not paused");
+                self.attempt_in_flight(at, attempt.0)?;
+                must!(
+                    self.repeatable(at),
+                    "stage {at} is asked to stop in the middle, but may not be repeated"
+                );
+                must!(!self.stages[at].stopping, "stage {at} is asked to stop twice");
+                self.stages[at].stopping = true;
+            }
+            Event::SignalAwaited { stage, deadline_ms } => {
+                let at = stage.0 as usize;
+                self.dispatching()?;
+                let spec = &self.definition.stages[at];
+                must!(spec.kind == StageKind::Signal, "stage {at} waits for a signal, but is none");
+                must!(self.needs_done(at), "stage {at} waits for its signal before its needs");
+                must!(self.gate_passed(at), "stage {at} waits for its signal before its gate");
+                let limit = spec.control.signal.as_ref().and_then(|signal| signal.deadline_ms);
+                must!(*deadline_ms == limit.map(|limit| time_ms + limit), "wrong deadline at signal {at}");
+                let seen = &mut self.stages[at];
+                must!(seen.awaiting.is_none() && seen.signal.is_none(), "signal {at} awaited in vain");
+                seen.awaiting = Some(*deadline_ms);
+            }
+            Event::SignalRecorded { stage, name, data, .. } => {
+                let at = stage.0 as usize;
+                self.going_forward()?;
+                let wanted = self.definition.stages[at].control.signal.as_ref();
+                must!(wanted.is_some_and(|wanted| wanted.name == *name), "stage {at} takes no signal {name}");
+                let seen = &mut self.stages[at];
+                must!(seen.signal.is_none(), "stage {at} took two signals");
+                must!(
+                    !seen.succeeded && !seen.skipped && !seen.failed,
+                    "stage {at} took a signal after its end"
+                );
+                let in_time = seen.awaiting.flatten().is_none_or(|at_ms| time_ms < at_ms);
+                must!(in_time, "stage {at} took a signal past its deadline");
+                seen.signal = Some(data.clone());
+            }
+            Event::ParameterTunedLive { stage, parameter, value, .. } => {
+                self.going_forward()?;
+                let live = ["start_to_close", "schedule_to_start", "checkpoint_ms"];
+                must!(
+                    live.contains(&parameter.as_str()),
+                    "{parameter} changes the result and was tuned live"
+                );
+                let seen = &mut self.stages[stage.0 as usize];
+                must!(!seen.succeeded && !seen.skipped && !seen.failed, "stage {} tuned too late", stage.0);
+                seen.tunings.insert(parameter.clone(), value.clone());
             }
             Event::GateOpened { stage, deadline_ms, .. } => {
                 let at = stage.0 as usize;
@@ -334,6 +452,9 @@ impl Checker {
             Event::ApprovalRecorded { stage, by, approved, .. } => {
                 self.going_forward()?;
                 must!(*by != self.submitted_by, "the submitter decided at gate {}", stage.0);
+                let roles = &self.definition.stages[stage.0 as usize].control.roles;
+                let may = roles.is_empty() || by.starts_with("approver");
+                must!(may, "{by} decided at gate {} without the role", stage.0);
                 let Some(gate) = &mut self.stages[stage.0 as usize].gate else {
                     return Err(format!("an answer at gate {}, which is not open", stage.0));
                 };
@@ -372,6 +493,7 @@ impl Checker {
         must!(!seen.doubt, "stage {at} begins again while in doubt");
         must!(seen.in_flight.is_none(), "stage {at} begins while it is in flight");
         must!(spec.kind != StageKind::Approval, "an approval is never dispatched");
+        must!(spec.kind != StageKind::Signal, "a signal is never dispatched");
         must!(self.gate_passed(at), "stage {at} begins before its gate");
         must!(attempt == seen.used + 1, "attempt {attempt} of stage {at} follows {}", seen.used);
         must!(attempt <= spec.retry.attempts, "attempt {attempt} of stage {at} exceeds its limit");
@@ -396,6 +518,13 @@ impl Checker {
         if self.definition.stages[at].kind == StageKind::Approval {
             must!(self.gate_passed(at), "approval {at} succeeded before its gate");
             must!(!self.paused, "approval {at} succeeded in a pause");
+        } else if self.definition.stages[at].kind == StageKind::Signal {
+            must!(!self.paused, "signal {at} succeeded in a pause");
+            must!(self.needs_done(at) && self.gate_passed(at), "signal {at} succeeded before its needs");
+            let data = self.stages[at].signal.as_ref();
+            let said: Option<BTreeMap<String, serde_json::Value>> =
+                data.and_then(|data| serde_json::from_str(data).ok());
+            must!(said.as_ref() == Some(&facts), "signal {at} says {facts:?}, but {said:?} came");
         } else {
             self.attempt_in_flight(at, attempt)?;
             let signed = facts.get("fence").and_then(serde_json::Value::as_u64);
@@ -420,6 +549,11 @@ impl Checker {
                     when.is_some_and(|when| self.value(&when.expression).is_none()),
                     "the condition has a value"
                 );
+            }
+            "EX-0053" => {
+                let seen = &self.stages[at];
+                let over = seen.awaiting.flatten().is_some_and(|at_ms| at_ms <= time_ms);
+                must!(over && seen.signal.is_none(), "signal {at} was given up, but was not late");
             }
             "EX-0540" => must!(gate.is_some_and(|gate| gate.no), "nobody rejected stage {at}"),
             "EX-0541" => {
@@ -501,8 +635,32 @@ impl Checker {
 
     fn see_run(&mut self, event: &Event) -> Verdict {
         match event {
+            Event::DeadlinePassed { .. } => {
+                self.going_forward()?;
+                let over = self.deadline().is_some_and(|at_ms| at_ms <= self.last.1);
+                must!(over && !self.stopped, "the run was ended before its deadline");
+                must!(!self.late, "the deadline passed twice");
+                (self.late, self.paused) = (true, false);
+            }
+            Event::RunReset { to, again, .. } => self.see_reset(*to, again)?,
+            Event::ResetDone => {
+                must!(!self.paused, "a reset went on in a pause");
+                self.quiet()?;
+                let due = self.undo_due();
+                must!(due.is_none(), "the reset is done with stage {due:?} not undone");
+                let Some(again) = self.resetting.take() else {
+                    return Err("a reset is done that nobody asked for".to_owned());
+                };
+                must!(!self.stages.iter().any(|seen| seen.undo_given_up), "a reset is done without its undo");
+                for (seen, _) in self.stages.iter_mut().zip(again).filter(|(_, again)| *again) {
+                    let tunings = std::mem::take(&mut seen.tunings);
+                    *seen = Seen { tunings, intent: seen.intent, ..Seen::default() };
+                }
+                self.goes_again();
+            }
             Event::RunPaused { by } => {
                 let emergency = by == "emergency-stop";
+                self.stopped |= emergency;
                 must!(emergency || (self.going == Going::Forward && !self.paused), "paused out of turn");
                 if emergency {
                     self.quiet()?;
@@ -512,11 +670,11 @@ impl Checker {
             }
             Event::RunResumed { .. } => {
                 must!(self.paused, "resumed, but was not paused");
-                self.paused = false;
+                (self.paused, self.stopped) = (false, false);
             }
             Event::CancelRequested { .. } => {
                 self.going_forward()?;
-                (self.cancelled, self.paused) = (true, false);
+                (self.cancelled, self.paused, self.stopped) = (true, false, false);
             }
             Event::CriteriaNotMet { .. } => {
                 self.dispatching()?;
@@ -528,13 +686,16 @@ impl Checker {
             }
             Event::UnwindingStarted { .. } => {
                 self.dispatching()?;
-                let cause =
-                    self.cancelled || self.criteria_not_met || self.stages.iter().any(|seen| seen.failed);
+                let cause = self.cancelled
+                    || self.late
+                    || self.criteria_not_met
+                    || self.stages.iter().any(|seen| seen.failed);
                 must!(cause, "unwinding without a cause");
                 self.quiet()?;
                 self.going = Going::Unwinding;
                 for seen in &mut self.stages {
                     (seen.ready, seen.doubt, seen.undo_used, seen.undo_not_before_ms) = (None, false, 0, 0);
+                    seen.awaiting = None;
                 }
             }
             Event::RunSucceeded => {
@@ -549,12 +710,15 @@ impl Checker {
             Event::RunRolledBack | Event::RunCancelled | Event::RunFailed { .. } => {
                 must!(self.going == Going::Unwinding && !self.paused, "ended without unwinding");
                 self.quiet()?;
+                let in_reset = self.resetting.is_some() && !matches!(event, Event::RunFailed { .. });
+                must!(!in_reset, "a reset ended the run");
                 must!(self.undo_due().is_none(), "ended with stage {:?} not undone", self.undo_due());
+                self.resetting = None;
                 let given_up = self.stages.iter().any(|seen| seen.undo_given_up);
                 let fits = match event {
                     Event::RunFailed { .. } => given_up,
-                    Event::RunCancelled => !given_up && self.cancelled,
-                    _ => !given_up && !self.cancelled,
+                    Event::RunCancelled => !given_up && (self.cancelled || self.late),
+                    _ => !given_up && !self.cancelled && !self.late,
                 };
                 must!(fits, "{} does not fit how the run went", event.name());
                 self.going = Going::Over;
@@ -573,22 +737,49 @@ impl Checker {
             return Ok(());
         }
         must!(self.going == Going::Over, "a run that has not ended was retried");
-        let mut again = BTreeSet::from([from]);
-        // As many rounds as stages carry the mark along the longest chain of needs.
-        for _ in 0..self.stages.len() {
-            for (at, spec) in self.definition.stages.iter().enumerate() {
-                if spec.needs.iter().any(|need| again.contains(&(need.0 as usize))) {
-                    again.insert(at);
-                }
-            }
-        }
+        let again = self.dependents(BTreeSet::from([from]));
         for (at, seen) in self.stages.iter_mut().enumerate() {
             if again.contains(&at) || !(seen.succeeded || seen.skipped) {
                 let tunings = std::mem::take(&mut seen.tunings);
                 *seen = Seen { tunings, intent: seen.intent, ..Seen::default() };
             }
         }
+        self.goes_again();
+        Ok(())
+    }
+
+    fn goes_again(&mut self) {
         (self.going, self.cancelled, self.criteria_not_met) = (Going::Forward, false, false);
+        (self.late, self.deadline_from_ms) = (false, self.last.1);
+    }
+
+    /// What was not done by the record, and all that needs it, runs again, and nothing else.
+    fn see_reset(&mut self, to: u64, again: &[StageIndex]) -> Verdict {
+        must!(self.going != Going::Unwinding, "a reset while the run is undone");
+        self.quiet()?;
+        let done = |seen: &Seen| seen.succeeded || seen.skipped;
+        let later = |seen: &Seen| match self.reset_asked {
+            Some(ResetTo::Stage(_)) => false,
+            _ => seen.done_at.is_none_or(|at| at > to),
+        };
+        let mut wanted: BTreeSet<usize> = (0..self.stages.len())
+            .filter(|at| !done(&self.stages[*at]) || later(&self.stages[*at]))
+            .collect();
+        match self.reset_asked {
+            Some(ResetTo::Stage(stage)) => drop(wanted.insert(stage.0 as usize)),
+            Some(ResetTo::Position(asked)) => must!(asked == to, "reset to {to} instead of {asked}"),
+            None => return Err("a reset that nobody asked for".to_owned()),
+        }
+        let wanted = self.dependents(wanted);
+        let given: BTreeSet<usize> = again.iter().map(|stage| stage.0 as usize).collect();
+        must!(wanted == given, "the reset to {to} runs {given:?} again instead of {wanted:?}");
+        self.resetting = Some((0..self.stages.len()).map(|at| given.contains(&at)).collect());
+        self.going = Going::Unwinding;
+        for at in given {
+            let seen = &mut self.stages[at];
+            (seen.ready, seen.doubt, seen.undo_used, seen.undo_not_before_ms) = (None, false, 0, 0);
+            seen.awaiting = None;
+        }
         Ok(())
     }
 }

@@ -6,6 +6,8 @@ use engine::run::{ArtefactRef, Event};
 use std::collections::BTreeMap;
 
 pub const SUBMITTER: &str = "submitter";
+/// The one signal of this world.
+pub const SIGNAL: &str = "wind";
 
 pub fn submission(random: &mut Random) -> Event {
     let definition = definition(random);
@@ -45,6 +47,10 @@ fn definition(random: &mut Random) -> Definition {
         ceilings: Demand::default(),
         priority: 1,
         kind_versions: BTreeMap::new(),
+        control: RunControl {
+            deadline_ms: random.percent(20).then(|| random.between(500, 6_000)),
+            origin: None,
+        },
     }
 }
 
@@ -57,8 +63,9 @@ fn criterion(random: &mut Random, stages: u32) -> Criterion {
 fn stage(random: &mut Random, index: StageIndex, needs: Vec<StageIndex>) -> StageSpec {
     let kind = match random.below(100) {
         0..=7 => StageKind::Approval,
-        8..=14 => StageKind::Check,
-        15..=40 => StageKind::Exec,
+        8..=11 => StageKind::Check,
+        12..=15 => StageKind::Signal,
+        16..=40 => StageKind::Exec,
         _ => StageKind::MilpSolving,
     };
     let when = random.percent(15).then(|| match needs.first() {
@@ -91,11 +98,19 @@ fn stage(random: &mut Random, index: StageIndex, needs: Vec<StageIndex>) -> Stag
             schedule_to_start_ms: random.percent(20).then(|| random.between(20, 1_000)),
         },
         demand: Demand::default(),
-        has_undo: !matches!(kind, StageKind::Approval | StageKind::Check) && random.percent(50),
+        has_undo: !matches!(kind, StageKind::Approval | StageKind::Check | StageKind::Signal)
+            && random.percent(50),
         idempotent: random.percent(50),
         gate,
         when,
         utcs_phase: None,
         outputs: Vec::new(),
+        control: StageControl {
+            roles: random.percent(30).then(|| "approver".to_owned()).into_iter().collect(),
+            signal: (kind == StageKind::Signal).then(|| Awaited {
+                name: SIGNAL.into(),
+                deadline_ms: random.percent(40).then(|| random.between(200, 5_000)),
+            }),
+        },
     }
 }

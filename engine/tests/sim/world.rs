@@ -4,11 +4,11 @@
 //! watches what no journal shows: leases, live workers, timers, and that stale answers are refused.
 
 use super::checker::Checker;
-use super::define::{SUBMITTER, submission};
+use super::define::{SIGNAL, SUBMITTER, submission};
 use super::machine::Machine;
 use super::random::Random;
 use engine::definition::{Attempt, StageIndex, StageKind};
-use engine::run::{ArtefactRef, Command, ErrorClass, Event, Fence, Input, Run, StageError};
+use engine::run::{ArtefactRef, Command, ErrorClass, Event, Fence, Input, ResetTo, Run, StageError};
 use std::collections::BTreeMap;
 
 /// Steps after which a run is not slow but going round in circles.
@@ -124,12 +124,23 @@ impl<M: Machine> World<M> {
                 self.help()?;
             } else {
                 self.nothing_is_left()?;
-                if retries == 0 || self.machine.run().phase().name() == "succeeded" {
+                if retries == 0
+                    || (self.machine.run().phase().name() == "succeeded" && self.random.percent(70))
+                {
                     return self.whole_replay();
                 }
                 retries -= 1;
-                let from = self.random.percent(30).then(|| self.any_stage());
-                self.deliver(Input::Retry { by: "operator".into(), from }, None)?;
+                let input = if self.random.percent(35) {
+                    let last = self.journal.last().map_or(0, |record| record.position);
+                    let stage = ResetTo::Stage(self.any_stage());
+                    let position = ResetTo::Position(self.random.below(last + 1));
+                    let to = if self.random.percent(40) { stage } else { position };
+                    Input::Reset { by: "operator".into(), to }
+                } else {
+                    let from = self.random.percent(30).then(|| self.any_stage());
+                    Input::Retry { by: "operator".into(), from }
+                };
+                self.deliver(input, None)?;
                 if !self.checker.has_ended() {
                     self.arrive(500, Arrival::Woke);
                 } else {
@@ -161,10 +172,22 @@ impl<M: Machine> World<M> {
         for stage in self.checker.open_gates() {
             for by in ["approver-1", "approver-2"] {
                 let (by, reason) = (by.to_owned(), "seen".to_owned());
-                self.deliver(Input::Decide { stage, by, approved: true, reason }, None)?;
+                let role = "approver".to_owned();
+                self.deliver(Input::Decide { stage, by, role, approved: true, reason }, None)?;
             }
         }
+        for stage in self.checker.open_signals() {
+            let input = self.signal(stage, SIGNAL);
+            self.deliver(input, None)?;
+        }
         Ok(())
+    }
+
+    fn signal(&mut self, stage: StageIndex, name: &str) -> Input {
+        let data = format!(r#"{{"flag_{}":{}}}"#, stage.0, self.random.percent(85));
+        let data = if self.random.percent(3) { "[1]".to_owned() } else { data };
+        let key = self.random.percent(50).then(|| self.random.pick(&["k1", "k2"]).to_owned());
+        Input::Signal { stage, name: name.to_owned(), data, key, by: "twin".to_owned() }
     }
 
     fn nothing_is_left(&self) -> Result<(), String> {
@@ -211,6 +234,7 @@ impl<M: Machine> World<M> {
                     Input::Succeeded { stage, fence, .. } | Input::Failed { stage, fence, .. } => {
                         (*stage, *fence, false, true)
                     }
+                    Input::Stopped { stage, fence } => (*stage, *fence, false, true),
                     Input::Compensated { stage, fence } | Input::CompensationFailed { stage, fence, .. } => {
                         (*stage, *fence, true, true)
                     }
@@ -220,6 +244,9 @@ impl<M: Machine> World<M> {
                     self.alive.remove(&fence);
                 }
                 let mut good = self.checker.fence(stage, undo) == Some(fence.0);
+                if matches!(input, Input::Stopped { .. }) {
+                    good &= self.checker.stages[stage.0 as usize].stopping;
+                }
                 if !last {
                     good &= !self.checker.stages[stage.0 as usize].tuned_in_flight;
                 }
@@ -275,7 +302,7 @@ impl<M: Machine> World<M> {
     fn person(&mut self) -> Result<(), String> {
         let by = self.random.pick(&[SUBMITTER, "approver-1", "approver-2", "operator"]).to_owned();
         let stage = self.any_stage();
-        let input = match self.random.below(16) {
+        let input = match self.random.below(24) {
             0..=2 => Input::Pause { by },
             3..=5 => Input::Resume { by },
             6 => Input::Cancel { by },
@@ -283,12 +310,33 @@ impl<M: Machine> World<M> {
             9 => Input::EmergencyStop,
             10 | 11 => {
                 let value = self.random.pick(&["1", "2.5", "\"x\"", "{\"a\":[1]}", "no json"]).to_owned();
-                Input::Tune { stage, parameter: "p".into(), value, by }
+                let parameter = self.random.pick(&["p", "solve_seconds_max"]).into();
+                Input::Tune { stage, parameter, value, by }
+            }
+            16 => {
+                let value = format!("\"{}ms\"", self.random.between(50, 2_000));
+                let parameter = self.random.pick(&["start_to_close", "schedule_to_start"]).into();
+                Input::Tune { stage, parameter, value, by }
+            }
+            17 | 18 => Input::PauseNow { by },
+            19 => {
+                let stage = if self.random.percent(90) { stage } else { StageIndex(77) };
+                let name = self.random.pick(&[SIGNAL, SIGNAL, "rain"]);
+                self.signal(stage, name)
+            }
+            20 | 21 => {
+                let last = self.journal.last().map_or(0, |record| record.position);
+                let to = match self.random.percent(40) {
+                    true => ResetTo::Stage(stage),
+                    false => ResetTo::Position(self.random.below(last + 3)),
+                };
+                Input::Reset { by, to }
             }
             _ => {
                 let open = self.checker.open_gates();
                 let stage = if open.is_empty() { stage } else { self.random.pick(&open) };
-                Input::Decide { stage, by, approved: self.random.percent(85), reason: "seen".into() }
+                let role = if by.starts_with("approver") { "approver" } else { "operator" }.to_owned();
+                Input::Decide { stage, by, role, approved: self.random.percent(85), reason: "seen".into() }
             }
         };
         self.deliver(input, None).map(drop)
@@ -339,6 +387,9 @@ impl<M: Machine> World<M> {
         }
         let now_ms = self.clock_ms;
         let name = format!("{input:?}");
+        if let Input::Reset { to, .. } = &input {
+            self.checker.reset_asked = Some(*to);
+        }
         if self.trace {
             println!("{now_ms} {name}");
         }
@@ -384,6 +435,13 @@ impl<M: Machine> World<M> {
         if self.machine.run() != self.replay.run() {
             return Err(format!("replay differs:\n{:?}\n{:?}", self.machine.run(), self.replay.run()));
         }
+        for record in &self.journal[first..] {
+            let Event::StageStopRequested { stage, .. } = &record.event else { continue };
+            let told = |command: &Command| matches!(command, Command::Stop { stage: s, .. } if s == stage);
+            if self.checker.stages[stage.0 as usize].in_flight.is_some() && !commands.iter().any(told) {
+                return Err(format!("stage {} is to stop, but nobody tells it", stage.0));
+            }
+        }
         for command in commands {
             if self.power_fails() {
                 return self.crash();
@@ -415,6 +473,12 @@ impl<M: Machine> World<M> {
             Command::WithdrawPlacement { stage } => self.requests.retain(|(other, _)| *other != stage),
             Command::Dispatch { stage, resume_from, .. } => self.dispatch(stage, resume_from)?,
             Command::DispatchUndo { stage, .. } => self.dispatch_undo(stage)?,
+            Command::Stop { stage, fence } => self.stop(stage, fence)?,
+            Command::Steer { stage, fence, .. } => {
+                if self.alive.get(&fence) != Some(&stage) && !self.is_answered(fence) {
+                    return Err(format!("stage {} is steered, but is not at work", stage.0));
+                }
+            }
             Command::Abandon { fence, .. } => drop(self.alive.remove(&fence)),
             Command::ReleaseLease { stage } => self.release(stage)?,
             Command::WakeAt { at_ms } => {
@@ -427,6 +491,26 @@ impl<M: Machine> World<M> {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// An answer of this attempt was accepted or is on its way.
+    fn is_answered(&self, fence: Fence) -> bool {
+        self.old_fences.iter().any(|(_, old)| *old == fence)
+    }
+
+    /// A worker leaves a checkpoint at its next safe point and ends, or is killed for not doing so.
+    fn stop(&mut self, stage: StageIndex, fence: Fence) -> Result<(), String> {
+        if !self.is_answered(fence) {
+            return Err(format!("stage {} is to stop, but never began", stage.0));
+        }
+        let after = self.random.pick(&[0, 5, 50, 10_000]);
+        if self.random.percent(60) && after < 10_000 {
+            let checkpoint =
+                ArtefactRef { name: "checkpoint".into(), digest: format!("s{}", fence.0), bytes: 1 };
+            self.arrive(after, Arrival::Answer(Input::Checkpointed { stage, fence, checkpoint }));
+        }
+        self.answer(after, Input::Stopped { stage, fence });
         Ok(())
     }
 
@@ -461,10 +545,11 @@ impl<M: Machine> World<M> {
         }
         let params: BTreeMap<String, serde_json::Value> =
             serde_json::from_str(&self.machine.run().params_of(stage)).map_err(|e| e.to_string())?;
-        if let Some(tuned) = seen.tunings.get("p")
-            && params.get("p").map(ToString::to_string).as_ref() != Some(tuned)
-        {
-            return Err(format!("stage {} runs with p = {:?}, tuned to {tuned}", stage.0, params.get("p")));
+        for (name, tuned) in &seen.tunings {
+            let given = params.get(name).map(ToString::to_string);
+            if given.as_ref() != Some(tuned) {
+                return Err(format!("stage {} runs with {name} = {given:?}, tuned to {tuned}", stage.0));
+            }
         }
         let needs_room = self.checker.definition.stages[stage.0 as usize].kind != StageKind::Check;
         if needs_room && !self.leases.contains(&stage) {

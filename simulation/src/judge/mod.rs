@@ -88,7 +88,7 @@ impl Judge {
                 let other = self.keys.insert(key.clone(), run);
                 must!(other.is_none(), "key {key} made run {run} and run {other:?}");
             }
-            let seen = RunSeen::new(event)?;
+            let seen = RunSeen::new(event, record.time_ms)?;
             must!(self.runs.insert(run, seen).is_none(), "run {run} was submitted twice");
             return Ok(());
         }
@@ -102,7 +102,8 @@ impl Judge {
                 self.fits()
                     .map_err(|broken| format!("run {run} stage {} on {placed_on}: {broken}", stage.0))?;
             }
-            Event::RunRetried { .. } => self.outside.may_repeat(run, None),
+            // A person asked for it by name.
+            Event::RunRetried { .. } | Event::RunReset { .. } => self.outside.may_repeat(run, None),
             Event::CompensationSucceeded { stage } => self.outside.may_repeat(run, Some(stage.0)),
             Event::RunRolledBack | Event::RunCancelled => self.outside.is_undone(run)?,
             _ => {}

@@ -2,9 +2,9 @@
 
 use super::{Room, Verdict, must};
 use crate::answers;
-use engine::definition::{Definition, StageKind};
-use engine::run::{ErrorClass, Event};
-use std::collections::BTreeSet;
+use engine::definition::{Definition, StageIndex, StageKind};
+use engine::run::{ErrorClass, Event, Interruption};
+use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Going {
@@ -43,7 +43,11 @@ struct StageSeen {
     not_before_ms: u64,
     intent: Option<u64>,
     undo_given_up: bool,
-    tuned: Option<String>,
+    tuned: BTreeMap<String, String>,
+    done_at: Option<u64>,
+    stopping: bool,
+    awaiting: bool,
+    signal: Option<String>,
     /// What the attempt in flight was given.
     params: String,
     inputs: Vec<u64>,
@@ -61,10 +65,15 @@ pub struct RunSeen {
     pub paused: bool,
     cancelled: bool,
     was_tuned: bool,
+    /// Stages that a reset undoes and runs again.
+    resetting: Option<Vec<bool>>,
+    late: bool,
+    stopped: bool,
+    deadline_from_ms: u64,
 }
 
 impl RunSeen {
-    pub fn new(event: &Event) -> Result<Self, String> {
+    pub fn new(event: &Event, time_ms: u64) -> Result<Self, String> {
         let Event::RunSubmitted { definition, seed, submitted_by, .. } = event else {
             return Err("a run begins with RunSubmitted".to_owned());
         };
@@ -78,6 +87,10 @@ impl RunSeen {
             paused: false,
             cancelled: false,
             was_tuned: false,
+            resetting: None,
+            late: false,
+            stopped: false,
+            deadline_from_ms: time_ms,
         })
     }
 
@@ -125,9 +138,17 @@ impl RunSeen {
         self.stages.iter().enumerate().filter_map(open).collect()
     }
 
+    /// Stages whose signal has not come.
+    pub fn open_signals(&self) -> Vec<u32> {
+        let open = |(at, seen): (usize, &StageSeen)| {
+            (seen.awaiting && seen.signal.is_none() && seen.state == State::Idle).then_some(at as u32)
+        };
+        self.stages.iter().enumerate().filter_map(open).collect()
+    }
+
     /// Why a run that does nothing does nothing rightly.
     pub fn may_wait(&self) -> bool {
-        let people = self.in_doubt() || !self.open_gates().is_empty();
+        let people = self.in_doubt() || !self.open_signals().is_empty() || !self.open_gates().is_empty();
         self.has_ended() || self.paused || (self.going == Going::Forward && people)
     }
 
@@ -163,6 +184,7 @@ impl RunSeen {
     pub fn see(&mut self, position: u64, time_ms: u64, event: &Event) -> Verdict {
         if self.has_ended() {
             let again = matches!(event, Event::RunRetried { .. }) && self.going == Going::Over;
+            let again = again || matches!(event, Event::RunReset { .. });
             must!(again, "{} after the end", event.name());
         }
         match event {
@@ -175,6 +197,10 @@ impl RunSeen {
                 let at = stage.0 as usize;
                 self.may_begin(at, attempt.0, time_ms)?;
                 must!(self.stages[at].ready, "stage {at} started without being ready");
+                let deadline = self.definition.control.deadline_ms.map(|limit| self.deadline_from_ms + limit);
+                let late = deadline.is_some_and(|deadline| time_ms >= deadline);
+                must!(!late, "stage {at} begins past the deadline of the run");
+                self.stages[at].stopping = false;
                 let params = self.params(at);
                 let needs = self.definition.stages[at].needs.iter();
                 let inputs = needs.map(|need| self.stages[need.0 as usize].output.unwrap_or(0)).collect();
@@ -189,6 +215,7 @@ impl RunSeen {
             Event::StageSucceeded { stage, attempt, outputs, .. } => {
                 let digests: Vec<&str> = outputs.iter().map(|output| output.digest.as_str()).collect();
                 self.see_success(stage.0 as usize, attempt.0, &digests)?;
+                self.stages[stage.0 as usize].done_at = Some(position);
             }
             Event::StageRetryPlanned { stage, attempt, at_ms, error } => {
                 let at = stage.0 as usize;
@@ -198,19 +225,23 @@ impl RunSeen {
                 let unknown = running && error.class == ErrorClass::Ambiguous;
                 must!(!unknown || self.repeatable(at), "stage {at} repeats unasked what may have happened");
                 must!(error.class != ErrorClass::Permanent, "stage {at} retries a permanent error");
+                must!(error.code != "EX-0590", "stage {at}: a stop cost an attempt");
                 self.over(at, over);
                 self.stages[at].not_before_ms = *at_ms;
             }
-            Event::StageInterrupted { stage, attempt, .. } => {
+            Event::StageInterrupted { stage, attempt, why } => {
                 let at = stage.0 as usize;
+                let asked = *why != Interruption::Paused || self.stages[at].stopping;
+                must!(asked, "stage {at} was stopped, but nobody asked it to");
                 if !matches!(self.stages[at].state, State::Undoing { .. }) {
                     self.in_flight(at, attempt.0)?;
                 }
                 self.over(at, attempt.0 - 1);
                 self.stages[at].not_before_ms = 0;
             }
-            Event::StageFailed { stage, attempt, .. } => {
+            Event::StageFailed { stage, attempt, error } => {
                 let at = stage.0 as usize;
+                must!(error.code != "EX-0590", "stage {at}: a stop cost an attempt");
                 must!(!self.is_done(at), "stage {at} failed after its end");
                 self.over(at, attempt.0);
                 self.stages[at].state = State::Failed;
@@ -226,7 +257,41 @@ impl RunSeen {
                 let at = stage.0 as usize;
                 must!(self.stages[at].state == State::Idle, "stage {at} is skipped in {:?}", self.stages[at]);
                 must!(self.condition(at) == Some(false), "stage {at} is skipped though its condition holds");
-                self.stages[at].state = State::Skipped;
+                (self.stages[at].state, self.stages[at].done_at) = (State::Skipped, Some(position));
+            }
+            Event::StageStopRequested { stage, attempt } => {
+                let at = stage.0 as usize;
+                must!(self.paused && self.going == Going::Forward, "stage {at} is asked to stop out of turn");
+                self.in_flight(at, attempt.0)?;
+                must!(self.repeatable(at), "stage {at} is asked to stop, but may not be repeated");
+                must!(!self.stages[at].stopping, "stage {at} is asked to stop twice");
+                self.stages[at].stopping = true;
+            }
+            Event::SignalAwaited { stage, .. } => {
+                let at = stage.0 as usize;
+                must!(self.definition.stages[at].kind == StageKind::Signal, "stage {at} is no signal");
+                must!(self.going == Going::Forward && !self.paused, "stage {at} waits out of turn");
+                let done = self.definition.stages[at].needs.iter().all(|need| self.is_done(need.0 as usize));
+                must!(done && self.gate_passed(at), "stage {at} waits for its signal before its needs");
+                let seen = &mut self.stages[at];
+                must!(!seen.awaiting && seen.signal.is_none(), "stage {at} waits for its signal again");
+                seen.awaiting = true;
+            }
+            Event::SignalRecorded { stage, data, .. } => {
+                let at = stage.0 as usize;
+                must!(self.going == Going::Forward, "stage {at} took a signal out of turn");
+                let seen = &mut self.stages[at];
+                must!(seen.signal.is_none(), "stage {at} took two signals");
+                must!(seen.state == State::Idle, "stage {at} took a signal after its end");
+                seen.signal = Some(data.clone());
+            }
+            Event::ParameterTunedLive { stage, parameter, value, .. } => {
+                let neutral = ["start_to_close", "schedule_to_start", "checkpoint_ms"];
+                must!(
+                    neutral.contains(&parameter.as_str()),
+                    "{parameter} changes results and was tuned live"
+                );
+                self.stages[stage.0 as usize].tuned.insert(parameter.clone(), value.clone());
             }
             Event::GateOpened { stage, .. } => {
                 let gate = &mut self.stages[stage.0 as usize].gate;
@@ -235,15 +300,46 @@ impl RunSeen {
             }
             Event::ApprovalRecorded { stage, by, approved, .. } => {
                 must!(*by != self.submitted_by, "the submitter decided at gate {}", stage.0);
+                let roles = &self.definition.stages[stage.0 as usize].control.roles;
+                let may = roles.is_empty() || by.starts_with("approver");
+                must!(may, "{by} decided at gate {} without the role", stage.0);
                 let Some((yes, no)) = &mut self.stages[stage.0 as usize].gate else {
                     return Err(format!("an answer at gate {}, which is not open", stage.0));
                 };
                 must!(!*approved || yes.insert(by.clone()), "{by} counted twice");
                 *no |= !approved;
             }
-            Event::ParameterTuned { stage, value, .. } => {
-                self.stages[stage.0 as usize].tuned = Some(value.clone());
+            Event::ParameterTuned { stage, parameter, value, .. } => {
+                self.stages[stage.0 as usize].tuned.insert(parameter.clone(), value.clone());
                 self.was_tuned = true;
+            }
+            Event::DeadlinePassed { .. } => {
+                let limit = self.definition.control.deadline_ms;
+                let over = limit.is_some_and(|limit| time_ms >= self.deadline_from_ms + limit);
+                must!(over && !self.late && !self.stopped, "the run was ended before its deadline");
+                must!(self.going == Going::Forward, "the deadline of a run that does not go forward");
+                (self.late, self.paused) = (true, false);
+            }
+            Event::RunReset { to, again, .. } => self.see_reset(*to, again)?,
+            Event::ResetDone => {
+                self.quiet()?;
+                let due = self.undo_due();
+                must!(due.is_none(), "the reset is done with stage {due:?} not undone");
+                let Some(again) = self.resetting.take() else {
+                    return Err("a reset is done that nobody asked for".to_owned());
+                };
+                for at in (0..self.stages.len()).filter(|at| again[*at]) {
+                    self.forget(at);
+                }
+                (self.going, self.cancelled) = (Going::Forward, false);
+                (self.late, self.deadline_from_ms) = (false, time_ms);
+            }
+            Event::RunRetried { from, .. } => {
+                let ended = self.going != Going::Forward;
+                self.see_retry(from.0 as usize)?;
+                if ended {
+                    (self.late, self.deadline_from_ms) = (false, time_ms);
+                }
             }
             _ => self.see_rest(position, event)?,
         }
@@ -263,7 +359,7 @@ impl RunSeen {
             Event::CompensationSucceeded { stage } => {
                 let seen = &mut self.stages[stage.0 as usize];
                 must!(matches!(seen.state, State::Undoing { .. }), "stage {} was not being undone", stage.0);
-                *seen = StageSeen { tuned: seen.tuned.take(), ..StageSeen::default() };
+                *seen = StageSeen { tuned: std::mem::take(&mut seen.tuned), ..StageSeen::default() };
             }
             Event::CompensationRetryPlanned { stage, .. } => {
                 self.stages[stage.0 as usize].state = State::Idle
@@ -273,21 +369,24 @@ impl RunSeen {
                 must!(matches!(seen.state, State::Undoing { .. }), "stage {} was not being undone", stage.0);
                 (seen.state, seen.undo_given_up) = (State::Failed, true);
             }
-            Event::RunPaused { .. } => {
+            Event::RunPaused { by } => {
+                self.stopped |= by == "emergency-stop";
                 self.paused = true;
                 self.stages.iter_mut().for_each(|seen| seen.ready = false);
             }
             Event::RunResumed { .. } => {
                 must!(self.paused, "resumed, but was not paused");
-                self.paused = false;
+                (self.paused, self.stopped) = (false, false);
             }
-            Event::CancelRequested { .. } => (self.cancelled, self.paused) = (true, false),
+            Event::CancelRequested { .. } => {
+                (self.cancelled, self.paused, self.stopped) = (true, false, false);
+            }
             Event::UnwindingStarted { .. } => {
                 self.quiet()?;
                 must!(self.going == Going::Forward, "unwinding began twice");
                 self.going = Going::Unwinding;
                 for seen in &mut self.stages {
-                    seen.ready = false;
+                    (seen.ready, seen.awaiting) = (false, false);
                     if seen.state == State::Doubt {
                         seen.state = State::Idle;
                     }
@@ -300,13 +399,54 @@ impl RunSeen {
                 must!(self.undo_due().is_none(), "ended with stage {:?} not undone", self.undo_due());
                 let given_up = self.stages.iter().any(|seen| seen.undo_given_up);
                 let failed = matches!(event, Event::RunFailed { .. });
+                must!(self.resetting.is_none() || failed, "a reset ended the run");
+                self.resetting = None;
                 must!(given_up == failed, "{} does not fit how the run went", event.name());
                 self.going = Going::Over;
             }
-            Event::RunRetried { from, .. } => self.see_retry(from.0 as usize)?,
             _ => {}
         }
         Ok(())
+    }
+
+    /// What was not done by the record `to`, and all that needs it, runs again.
+    fn see_reset(&mut self, to: u64, again: &[StageIndex]) -> Verdict {
+        must!(self.going != Going::Unwinding, "a reset while the run is undone");
+        self.quiet()?;
+        let mut flags = vec![false; self.stages.len()];
+        for stage in again {
+            flags[stage.0 as usize] = true;
+        }
+        for (at, spec) in self.definition.stages.iter().enumerate() {
+            let needed = spec.needs.iter().any(|need| flags[need.0 as usize]);
+            must!(flags[at] || !needed, "the reset to {to} runs {again:?} again instead of {at}, too");
+            must!(
+                flags[at] || self.is_done(at),
+                "the reset to {to} runs {again:?} again instead of {at}, too"
+            );
+            // Back to before a stage: `to` is where that stage was done, so it runs again itself.
+            let kept = self.stages[at].done_at.is_some_and(|done| done < to);
+            let alone = kept && self.is_done(at) && !needed;
+            let named = self.stages[at].done_at == Some(to);
+            must!(!flags[at] || !alone || named, "the reset to {to} runs {at} again instead of keeping it");
+        }
+        for (at, seen) in self.stages.iter_mut().enumerate() {
+            if flags[at] {
+                (seen.ready, seen.awaiting) = (false, false);
+                if seen.state == State::Doubt {
+                    seen.state = State::Idle;
+                }
+            }
+        }
+        (self.going, self.resetting) = (Going::Unwinding, Some(flags));
+        Ok(())
+    }
+
+    /// Everything but what is still to be undone, and what people tuned.
+    fn forget(&mut self, at: usize) {
+        let seen = &mut self.stages[at];
+        let tuned = std::mem::take(&mut seen.tuned);
+        *seen = StageSeen { tuned, intent: seen.intent, ..StageSeen::default() };
     }
 
     fn in_flight(&self, at: usize, given: u32) -> Verdict {
@@ -347,7 +487,11 @@ impl RunSeen {
     }
 
     fn params(&self, at: usize) -> String {
-        format!(r#"{{"p":{}}}"#, self.stages[at].tuned.as_deref().unwrap_or("0"))
+        let tuned = &self.stages[at].tuned;
+        let mut all = BTreeMap::from([("p".to_owned(), "0".to_owned())]);
+        all.extend(tuned.iter().map(|(name, value)| (name.clone(), value.clone())));
+        let fields: Vec<String> = all.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+        answers::that_count(&format!("{{{}}}", fields.join(",")))
     }
 
     fn see_success(&mut self, at: usize, attempt: u32, digests: &[&str]) -> Verdict {
@@ -355,6 +499,9 @@ impl RunSeen {
         let seen = &self.stages[at];
         if self.definition.stages[at].kind == StageKind::Approval {
             must!(self.gate_passed(at), "approval {at} succeeded before its gate");
+        } else if self.definition.stages[at].kind == StageKind::Signal {
+            must!(seen.signal.is_some(), "signal {at} succeeded before it came");
+            must!(self.gate_passed(at) && !self.paused, "signal {at} succeeded out of turn");
         } else {
             self.in_flight(at, attempt)?;
             let begun = answers::beginning(self.seed, at as u32, &seen.params, seen.inputs.iter().copied());
@@ -372,7 +519,10 @@ impl RunSeen {
     /// The undo that may begin now: of the newest start not yet undone.
     fn undo_due(&self) -> Option<usize> {
         let begun = self.stages.iter().enumerate().filter(|(at, seen)| {
-            self.definition.stages[*at].has_undo && seen.intent.is_some() && !seen.undo_given_up
+            self.resetting.as_ref().is_none_or(|again| again[*at])
+                && self.definition.stages[*at].has_undo
+                && seen.intent.is_some()
+                && !seen.undo_given_up
         });
         begun.max_by_key(|(_, seen)| seen.intent).map(|(at, _)| at)
     }
@@ -398,7 +548,7 @@ impl RunSeen {
             };
             let inputs = spec.needs.iter().map(|need| undisturbed[need.0 as usize].unwrap_or(0));
             let begun = answers::beginning(self.seed, at as u32, r#"{"p":0}"#, inputs);
-            let gives = runs && spec.kind != StageKind::Approval;
+            let gives = runs && !matches!(spec.kind, StageKind::Approval | StageKind::Signal);
             undisturbed.push(gives.then(|| answers::whole(begun, at as u32)));
         }
         let answer: Vec<Option<u64>> = self.stages.iter().map(|seen| seen.output).collect();
@@ -425,8 +575,7 @@ impl RunSeen {
         }
         for (at, again) in again.into_iter().enumerate() {
             if again || !self.is_done(at) {
-                let seen = &mut self.stages[at];
-                *seen = StageSeen { tuned: seen.tuned.take(), intent: seen.intent, ..StageSeen::default() };
+                self.forget(at);
             }
         }
         (self.going, self.cancelled) = (Going::Forward, false);

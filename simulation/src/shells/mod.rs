@@ -26,7 +26,7 @@ use crate::world::World;
 use engine::definition::Attempt;
 use engine::placement::{Ask, Capacity, Grant, LeaseKey, Ledger, SlotKind};
 use engine::run::{Command, ErrorClass, Input, StageError};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 pub const ORCHESTRATOR: usize = 0;
 pub const SCHEDULER: usize = 1;
@@ -156,7 +156,12 @@ pub enum Tick {
     Orphans,
     Deployer(u64),
     StopRecord(u64),
+    /// An attempt that was asked to stop had time enough.
+    Stopped(Place),
 }
+
+/// Run, stage and fence of an attempt.
+pub type Place = (u32, u32, u64);
 
 /// All that dies with the daemon.
 #[derive(Debug)]
@@ -180,6 +185,8 @@ pub struct Daemon {
     pub emergency: bool,
     /// Emergency stops on their way.
     pub stops: BTreeMap<u64, Stop>,
+    /// Attempts that were asked to stop before they began.
+    pub to_stop: BTreeSet<Place>,
     pub appends: Vec<Append>,
     pub writing: Vec<Append>,
 }
@@ -210,6 +217,7 @@ impl Daemon {
             deployer: DeployerShell::default(),
             emergency: false,
             stops: BTreeMap::new(),
+            to_stop: BTreeSet::new(),
             appends: Vec::new(),
             writing: Vec::new(),
         }
@@ -300,6 +308,7 @@ impl World {
             Tick::Orphans => return self.settle_orphans(),
             Tick::Deployer(turn) => return self.deployer_turn(turn),
             Tick::StopRecord(stop) => self.stop_without_record(stop),
+            Tick::Stopped(place) => return self.stop_patience_ends(place),
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use crate::random::Random;
 use crate::store::{Batch, Fact, Record, Stream};
 use crate::world::{Happening, World};
 use engine::definition::{Definition, StageIndex};
-use engine::run::{ArtefactRef, Event, Input, Run};
+use engine::run::{ArtefactRef, Event, Input, ResetTo, Run};
 use std::collections::BTreeMap;
 
 /// A client asks again after so long without an answer.
@@ -124,18 +124,35 @@ impl Clients {
     fn interference(random: &mut Random) -> What {
         let by = random.pick(&[SUBMITTER, "approver-1", "approver-2", "operator"]).to_owned();
         let stage = StageIndex(random.below(4) as u32);
-        let input = match random.below(20) {
+        let input = match random.below(27) {
             0..=2 => Input::Pause { by },
             3..=6 => Input::Resume { by },
             7 | 8 => Input::Cancel { by },
             9 => Input::Retry { by, from: random.percent(50).then_some(stage) },
             10 | 11 => {
-                let value = random.pick(&["1", "2.5", "7"]).to_owned();
-                Input::Tune { stage, parameter: "p".to_owned(), value, by }
+                let value = random.pick(&["1", "2", "7"]).to_owned();
+                let parameter = random.pick(&["p", "solve_seconds_max", "shots"]).to_owned();
+                Input::Tune { stage, parameter, value, by }
+            }
+            18 => {
+                let parameter = random.pick(&["start_to_close", "schedule_to_start"]).to_owned();
+                Input::Tune { stage, parameter, value: "\"2000ms\"".to_owned(), by }
+            }
+            19 | 20 => Input::PauseNow { by },
+            21 | 22 => {
+                let position = ResetTo::Position(random.below(200));
+                let to = if random.percent(50) { ResetTo::Stage(stage) } else { position };
+                Input::Reset { by, to }
+            }
+            23 | 24 => {
+                let data = format!(r#"{{"wind":{}}}"#, random.below(9));
+                let key = random.percent(50).then(|| "k".to_owned());
+                Input::Signal { stage, name: crate::define::SIGNAL.to_owned(), data, key, by }
             }
             12..=15 => {
                 let approved = random.percent(85);
-                Input::Decide { stage, by, approved, reason: "seen".to_owned() }
+                let role = if by.starts_with("approver") { "approver" } else { "operator" }.to_owned();
+                Input::Decide { stage, by, role, approved, reason: "seen".to_owned() }
             }
             16 | 17 => return What::Stop,
             _ => return What::Clear,

@@ -2,7 +2,7 @@
 //! `quantum::backends::JobState`: the key is durable before the call; what may have arrived is looked up
 //! before anything is sent again; what nobody wants any more is cancelled.
 
-use super::{Mail, Noted, PROXY, Then, Tick, Work, error};
+use super::{Mail, Noted, PROXY, Place, Then, Tick, Work, error};
 use crate::Mutant;
 use crate::judge::Verdict;
 use crate::store::{Batch, Fact, Stream};
@@ -18,8 +18,6 @@ const CALL_MS: u64 = 200;
 const POLL_MS: u64 = 50;
 /// Submissions under one key, and results fetched, before the attempt is given up.
 const TRIES_MAX: u32 = 4;
-
-type Place = (u32, u32, u64);
 
 /// A job that the proxy leads.
 #[derive(Debug)]
@@ -63,6 +61,10 @@ impl World {
                 Ok(())
             }
             Mail::Execute { work, undo: false } => {
+                if self.daemon.to_stop.remove(&(work.run, work.stage, work.fence)) {
+                    self.say_stopped(&work);
+                    return Ok(());
+                }
                 let abandoned = self.daemon.proxy.abandoned.get(&(work.run, work.stage));
                 let over = abandoned.is_some_and(|fence| work.fence <= *fence);
                 if over && self.mutant != Mutant::BeginsWhatWasAbandoned { Ok(()) } else { self.lead(work) }
@@ -86,6 +88,18 @@ impl World {
             }
         }
         changed.into_iter().try_for_each(|place| self.advance_job(place))
+    }
+
+    /// A job that is to stop is cancelled like one that nobody wants; true if it is led here.
+    pub fn stop_job(&mut self, place: Place) -> Result<bool, String> {
+        let of = |work: &Work| (work.run, work.stage, work.fence) == place;
+        let leads = self.daemon.proxy.leads.values();
+        let Some(work) = leads.filter_map(|lead| lead.wanted.clone()).find(|work| of(work)) else {
+            return Ok(false);
+        };
+        self.say_stopped(&work);
+        self.unwant(of)?;
+        Ok(true)
     }
 
     /// What the journal says of a job that nobody leads.

@@ -90,13 +90,16 @@ impl World {
             (None, Some(run)) if !whole => (run.clone(), 1),
             _ => (Run::submitted(*position, *time_ms, event).map_err(|e| e.to_string())?, 1),
         };
-        let forgotten = match self.mutant {
-            Mutant::ForgetsASuccess if !whole => chapter
-                .iter()
-                .rev()
-                .find(|at| matches!(self.judge.records[**at].fact, Fact::Run(Event::StageSucceeded { .. }))),
-            _ => None,
-        };
+        let forgotten =
+            match self.mutant {
+                Mutant::ForgetsASuccess if !whole => chapter.iter().rev().find(|at| {
+                    matches!(self.judge.records[**at].fact, Fact::Run(Event::StageSucceeded { .. }))
+                }),
+                Mutant::ForgetsASignal if !whole => chapter.iter().rev().find(|at| {
+                    matches!(self.judge.records[**at].fact, Fact::Run(Event::SignalRecorded { .. }))
+                }),
+                _ => None,
+            };
         for at in chapter.iter().skip(sequence as usize) {
             let record = &self.judge.records[*at];
             if let (Fact::Run(event), false) = (&record.fact, forgotten == Some(at)) {
@@ -250,7 +253,7 @@ impl World {
         let random = self.random.word();
         let good = self.is_good(run, &input);
         // Asked for before the stop, delivered after it: the stop goes before everything.
-        let begins_again = matches!(input, Input::Resume { .. } | Input::Retry { .. });
+        let begins_again = matches!(input, Input::Resume { .. } | Input::Retry { .. } | Input::Reset { .. });
         if begins_again && self.daemon.emergency && self.mutant != Mutant::ResumesDuringAStop {
             return self.answer(ticket);
         }
@@ -274,6 +277,15 @@ impl World {
             Ok(mut decision) => {
                 if good == Some(false) {
                     return Err(format!("run {run} took an answer with an old fence"));
+                }
+                if self.mutant == Mutant::ResetsWhatItKept {
+                    for event in &mut decision.events {
+                        if let Event::RunReset { again, .. } = event
+                            && !again.contains(&StageIndex(0))
+                        {
+                            again.push(StageIndex(0));
+                        }
+                    }
                 }
                 if self.mutant == Mutant::RepeatsWhatTimedOut {
                     repeat_what_timed_out(&shell.run, now, &mut decision);
@@ -337,7 +349,9 @@ impl World {
                     workflow: shell.run.definition().workflow.clone(),
                 };
                 let key = (id(run), stage.0);
-                let ask = Ask { key, owner, demand, slot, money_micro_usd: 0, priority, asked_ms: now_ms };
+                let ceiling = shell.run.definition().ceilings.clone();
+                let ask =
+                    Ask { key, owner, demand, slot, money_micro_usd: 0, ceiling, priority, asked_ms: now_ms };
                 shell.turn += 1;
                 let turn = shell.turn;
                 shell.asked.insert(stage.0, turn);
@@ -359,6 +373,9 @@ impl World {
                 self.hand_out(run, stage, resume_from, false)?;
             }
             Command::DispatchUndo { stage, .. } => self.hand_out(run, stage, None, true)?,
+            Command::Stop { stage, fence } => self.stop_attempt((run, stage.0, fence.0))?,
+            // What is taken up at once changes no result, so there is nothing here to take it up.
+            Command::Steer { .. } => self.count("steered"),
             Command::Abandon { stage, fence } => self.abandon(run, stage.0, fence.0),
             Command::ReleaseLease { stage } => self.control(RESOURCES, Mail::Release((id(run), stage.0))),
             Command::WakeAt { at_ms } => self.tick(at_ms.saturating_sub(now_ms), Tick::Wake(run)),
@@ -388,7 +405,7 @@ impl World {
             let output = made.get(&crate::answers::output_name(need.0));
             output.and_then(|(output, _)| crate::answers::value_of(&output.digest)).unwrap_or(0)
         });
-        let params = machine.params_of(stage);
+        let params = crate::answers::that_count(&machine.params_of(stage));
         let begun = crate::answers::beginning(machine.seed(), stage.0, &params, inputs);
         let work = Work {
             run,

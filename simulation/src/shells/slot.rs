@@ -1,6 +1,6 @@
 //! Stands for `actors/src/solver_worker.rs`, `worker_drive.rs` and `exec.rs`: one slot, one process.
 
-use super::{FIRST_RUN, Mail, error};
+use super::{FIRST_RUN, Mail, Place, Tick, error};
 use crate::Mutant;
 use crate::answers;
 use crate::judge::Verdict;
@@ -9,6 +9,9 @@ use crate::world::{Happening, World};
 use engine::definition::{StageIndex, StageKind};
 use engine::run::{ArtefactRef, ErrorClass, Fence, Input, StageError};
 use std::collections::{BTreeMap, VecDeque};
+
+/// An attempt that was asked to stop has this long.
+const STOP_WAIT_MS: u64 = 10_000;
 
 /// One attempt, with all that its executor must know.
 #[derive(Debug, Clone)]
@@ -62,6 +65,10 @@ impl World {
                 {
                     return Ok(());
                 }
+                if self.daemon.to_stop.remove(&(work.run, work.stage, work.fence)) && !undo {
+                    self.say_stopped(&work);
+                    return Ok(());
+                }
                 let other = |held: &(Work, bool, u64)| (held.0.run, held.0.stage) != (work.run, work.stage);
                 if self.daemon.slots[slot].current.as_ref().is_some_and(other) {
                     self.daemon.slots[slot].waiting.push_back((work, undo));
@@ -100,6 +107,57 @@ impl World {
         Ok(())
     }
 
+    /// The word to stop goes straight to whoever drives the attempt, or waits for it.
+    pub fn stop_attempt(&mut self, place: Place) -> Verdict {
+        let is = |work: &Work| (work.run, work.stage, work.fence) == place;
+        self.count("asked to stop");
+        let held = self.daemon.slots.iter().flat_map(|slot| slot.current.as_ref());
+        let pid = held.filter(|(work, undo, _)| is(work) && !undo).map(|(_, _, pid)| *pid).next();
+        if let Some(pid) = pid {
+            if let Some(process) = self.processes.get_mut(&pid) {
+                process.stop = true;
+                if process.is_program {
+                    // It has no checkpoint to leave and is ended where it stands.
+                    let slot = process.slot;
+                    self.kill(pid);
+                    self.after(0, Happening::FromWorker { slot, pid, word: Word::Stopped });
+                }
+            }
+            self.tick(STOP_WAIT_MS, Tick::Stopped(place));
+            return Ok(());
+        }
+        if !self.stop_job(place)? {
+            self.daemon.to_stop.insert(place);
+        }
+        Ok(())
+    }
+
+    /// Killed, since it did not come to a safe point.
+    pub fn stop_patience_ends(&mut self, place: Place) -> Verdict {
+        let is = |work: &Work| (work.run, work.stage, work.fence) == place;
+        for slot in 0..self.daemon.slots.len() {
+            let held = self.daemon.slots[slot].current.take_if(|(work, undo, _)| is(work) && !*undo);
+            if let Some((work, _, pid)) = held {
+                self.count("killed for not stopping");
+                self.kill(pid);
+                self.say_stopped(&work);
+                return self.next(slot);
+            }
+        }
+        Ok(())
+    }
+
+    pub fn say_stopped(&mut self, work: &Work) {
+        let (stage, fence) = (StageIndex(work.stage), Fence(work.fence));
+        let input = match self.mutant {
+            Mutant::ChargesAStop => {
+                Input::Failed { stage, fence, error: error("EX-0590", "stopped", ErrorClass::Transient) }
+            }
+            _ => Input::Stopped { stage, fence },
+        };
+        self.control(FIRST_RUN + work.run as usize, Mail::Drive { input, ticket: None });
+    }
+
     fn next(&mut self, slot: usize) -> Verdict {
         if self.daemon.slots[slot].current.is_none()
             && let Some((work, undo)) = self.daemon.slots[slot].waiting.pop_front()
@@ -136,6 +194,7 @@ impl World {
             state,
             step,
             pace_ms: self.random.pick(&[1, 5, 30, 100]),
+            stop: false,
         };
         let pace = process.pace_ms;
         self.processes.insert(pid, process);
@@ -202,6 +261,12 @@ impl World {
             Word::Failed(class) => Err(error("EX-0530", "it says so", class)),
             Word::Exited => Err(error("EX-0504", "no result", class)),
             Word::Silent => Err(error("EX-0502", "silent", class)),
+            Word::Stopped => {
+                self.kill(pid);
+                self.daemon.slots[slot].current = None;
+                self.say_stopped(&work);
+                return self.next(slot);
+            }
         };
         self.kill(pid);
         self.daemon.slots[slot].current = None;

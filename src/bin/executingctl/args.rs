@@ -82,7 +82,13 @@ pub enum Verb {
     /// Follow a run with progress bars until it ends
     Watch { run: String },
     /// Let running stages finish and start no further ones; of one run, of several, or of all that match
-    Pause(Many),
+    Pause {
+        #[command(flatten)]
+        many: Many,
+        /// Do not wait for running stages: they leave a checkpoint and end, without losing an attempt
+        #[arg(long, conflicts_with_all = ["all", "workflow", "phase", "user", "older_than"])]
+        now: bool,
+    },
     /// Go on after a pause
     Resume(Many),
     /// Stop runs and undo what they did
@@ -95,6 +101,17 @@ pub enum Verb {
         #[arg(long, value_name = "STAGE", conflicts_with_all = ["all", "workflow", "phase", "user", "older_than"])]
         from: Option<String>,
     },
+    /// Go back: undo what came after an event or a stage, then run it again
+    Reset {
+        run: String,
+        /// Position of an event of the run, or path of a stage
+        #[arg(long, value_name = "POSITION|STAGE")]
+        to: String,
+    },
+    /// Start a new run from a run's definition and inputs
+    Clone(CloneArgs),
+    /// Send a run the signal that a stage of it waits for
+    Signal(SignalArgs),
     /// Failed and rolled-back runs that nobody has looked at
     Dead {
         #[command(subcommand)]
@@ -146,6 +163,9 @@ pub enum Verb {
         #[arg(long)]
         state: Option<String>,
     },
+    /// Take resources out of use, or keep a part of them for somebody
+    #[command(subcommand)]
+    Resource(ResourceVerb),
     /// The supervision tree
     Tree {
         /// Show it again every second
@@ -401,9 +421,42 @@ pub struct Submit {
     /// The same key gives the same run, however often it is submitted
     #[arg(long)]
     pub key: Option<String>,
+    /// Longest run, such as 90m or 2h; then it is cancelled and undone
+    #[arg(long, value_name = "TIME")]
+    pub deadline: Option<String>,
     /// Wait for the end
     #[arg(long)]
     pub wait: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct CloneArgs {
+    pub run: String,
+    /// A parameter to change (seed, risk_weight, STAGE.PARAM, ..)
+    #[arg(long = "set", value_name = "K=V", value_parser = pair)]
+    pub set: Vec<(String, String)>,
+    /// Take the results of what comes before this stage over from the run
+    #[arg(long, value_name = "STAGE")]
+    pub from: Option<String>,
+    /// The same key gives the same run, however often it is asked for
+    #[arg(long)]
+    pub key: Option<String>,
+    /// Longest run, such as 90m or 2h
+    #[arg(long, value_name = "TIME")]
+    pub deadline: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct SignalArgs {
+    pub run: String,
+    pub stage: String,
+    pub name: String,
+    /// A JSON object that becomes facts
+    #[arg(long, value_name = "JSON", value_parser = json)]
+    pub data: Option<serde_json::Value>,
+    /// The same key again changes nothing
+    #[arg(long)]
+    pub key: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -412,6 +465,50 @@ pub struct Decision {
     pub stage: String,
     #[arg(long)]
     pub reason: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ResourceVerb {
+    /// Begin nothing new on it; what runs there ends by itself
+    Drain {
+        /// machine, slots, a worker slot or a quantum backend
+        resource: String,
+        #[arg(long)]
+        reason: String,
+    },
+    /// Use it again
+    Undrain { resource: String },
+    /// Keep a part of the capacity for a user or a workflow
+    Reserve(ReserveArgs),
+    /// Give a reservation back before its time
+    Unreserve { name: String },
+}
+
+#[derive(Debug, Args)]
+pub struct ReserveArgs {
+    pub name: String,
+    #[arg(long, conflicts_with = "workflow", required_unless_present = "workflow")]
+    pub user: Option<String>,
+    #[arg(long)]
+    pub workflow: Option<String>,
+    /// CPU cores
+    #[arg(long, default_value_t = 0)]
+    pub cpu: u64,
+    /// Memory with its unit, such as 8GiB
+    #[arg(long)]
+    pub memory: Option<String>,
+    /// Worker slots
+    #[arg(long, default_value_t = 0)]
+    pub slots: u64,
+    /// Places on a backend
+    #[arg(long = "backend", value_name = "NAME=PLACES", value_parser = places)]
+    pub backends: Vec<(String, u64)>,
+    /// As in 2026-01-05T08:00:00Z [default: now]
+    #[arg(long)]
+    pub from: Option<String>,
+    /// A time, or a duration after --from such as 2h
+    #[arg(long)]
+    pub until: String,
 }
 
 #[derive(Debug, Subcommand)]
@@ -511,6 +608,12 @@ fn pair(text: &str) -> Result<(String, String), String> {
     }
 }
 
+fn places(text: &str) -> Result<(String, u64), String> {
+    let (name, places) = pair(text).map_err(|_| "expected NAME=PLACES".to_string())?;
+    let places = places.parse().map_err(|_| format!("`{places}` is no number of places"))?;
+    Ok((name, places))
+}
+
 fn tuning(text: &str) -> Result<Tuning, String> {
     let (target, value) = pair(text).map_err(|_| "expected STAGE.PARAM=VALUE".to_string())?;
     match target.rsplit_once('.') {
@@ -519,6 +622,10 @@ fn tuning(text: &str) -> Result<Tuning, String> {
         }
         _ => Err(format!("`{target}` names no parameter of a stage; expected STAGE.PARAM=VALUE")),
     }
+}
+
+fn json(text: &str) -> Result<serde_json::Value, String> {
+    serde_json::from_str(text).map_err(|error| format!("expected JSON: {error}"))
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -7,6 +7,7 @@ mod bar;
 mod batch;
 mod completions;
 mod context;
+mod control;
 mod doctor;
 mod inputs;
 mod offline;
@@ -66,6 +67,7 @@ async fn perform(cli: &Cli) -> Outcome {
         Verb::Explain { what } => return runs::explain(&context, what).await,
         Verb::Compare { first, second } => return runs::compare(&context, first, second).await,
         Verb::Reproduce { run } => return reproduce::reproduce(&context, run).await,
+        Verb::Resource(verb) => return operate::resource(&context, verb).await,
         Verb::Tree { watch } => return operate::tree(&context, *watch).await,
         Verb::Health => return operate::health(&context).await,
         Verb::Doctor => return doctor::doctor(&context).await,
@@ -82,8 +84,9 @@ async fn perform(cli: &Cli) -> Outcome {
         Verb::Resources { watch } => return operate::again(&context, *watch, &Request::Resources).await,
         Verb::Backends { watch } => return operate::again(&context, *watch, &Request::Backends).await,
         Verb::Top { every, count } => return top::top(&context, *every, *count).await,
-        Verb::Pause(many) => {
-            return batch::act(&context, BatchAct::Pause, many, |run| Request::Pause { run }).await;
+        Verb::Pause { many, now } => {
+            let single = |run| Request::Pause { run, now: *now };
+            return batch::act(&context, BatchAct::Pause, many, single).await;
         }
         Verb::Resume(many) => {
             return batch::act(&context, BatchAct::Resume, many, |run| Request::Resume { run }).await;
@@ -102,6 +105,9 @@ async fn perform(cli: &Cli) -> Outcome {
         Verb::Man { directory } => return completions::man(directory.as_deref()),
         Verb::Pin { run: id, reason } => Request::Pin { run: run(id), reason: reason.clone() },
         Verb::Unpin { run: id, reason } => Request::Unpin { run: run(id), reason: reason.clone() },
+        Verb::Reset { run: id, to } => Request::Reset { run: run(id), to: to.clone() },
+        Verb::Clone(args) => control::clone(args),
+        Verb::Signal(args) => control::signal(args),
         Verb::EmergencyStop { reason } => Request::EmergencyStop { reason: reason.clone() },
         Verb::EmergencyClear { reason } => Request::EmergencyClear { reason: reason.clone() },
         Verb::Backend(BackendVerb::Test { name, spend }) => {

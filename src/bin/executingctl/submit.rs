@@ -51,6 +51,7 @@ async fn upload(client: &mut Client, name: &str, path: &Path) -> Result<String, 
 pub async fn submit(context: &Context, args: &Submit) -> Outcome {
     let (mut client, mut submission) = ready(context, &args.submission).await?;
     submission.key = args.key.clone();
+    submission.deadline = args.deadline.clone();
     let answer = client.request(&Request::Submit(submission)).await?;
     drop(client);
     if !args.wait {
@@ -105,8 +106,7 @@ fn prepare(args: &args::Submission) -> Result<Prepared, ErrorReply> {
         ErrorReply { problems: problems.clone(), ..refusal(&code, 8, inputs::summary(&problems)) }
     })?;
     let workflow = if is_builtin { Some(file.clone()) } else { args.workflow.clone() };
-    let submission =
-        Submission { yaml, file, workflow, params, inputs: BTreeMap::new(), key: None, again: None };
+    let submission = Submission { yaml, file, workflow, params, ..Submission::default() };
     Ok(Prepared { submission, files, warnings })
 }
 

@@ -40,11 +40,13 @@ pub struct Watch<'w> {
     pub what: &'static str,
     /// Why a checkpoint could not be written.
     pub error: Option<StageError>,
+    /// A checkpoint was left after a cancel.
+    pub left: bool,
 }
 
 impl<'w> Watch<'w> {
     pub fn new(work: &'w mut Work, what: &'static str) -> Self {
-        Self { work, found_max: None, over: false, checkpoints: false, what, error: None }
+        Self { work, found_max: None, over: false, checkpoints: false, what, error: None, left: false }
     }
 
     /// What ended the search from outside, if anything did.
@@ -66,11 +68,9 @@ impl Observer for Watch<'_> {
         };
         self.work.progress(progress.fraction(), || format!("{what}: {found} designs{of}"));
         self.over = self.found_max.is_some_and(|most| progress.found > most);
-        if self.over || self.error.is_some() || self.work.is_cancelled() {
-            Flow::Stop
-        } else {
-            Flow::Continue
-        }
+        // A cancelled search ends behind the unit it is at, once that is kept.
+        let leaves = self.work.is_cancelled() && (self.left || !self.checkpoints);
+        if self.over || self.error.is_some() || leaves { Flow::Stop } else { Flow::Continue }
     }
 
     fn wants_checkpoint(&mut self) -> bool {
@@ -81,6 +81,7 @@ impl Observer for Watch<'_> {
         if let Err(error) = self.work.checkpoint(&checkpoint.to_bytes()) {
             self.error = Some(error);
         }
+        self.left |= self.work.is_cancelled();
     }
 }
 

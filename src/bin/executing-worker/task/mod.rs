@@ -145,7 +145,8 @@ fn perform(work: &mut Work) -> Result<Facts, StageError> {
         | StageKind::ReleaseRollback
         | StageKind::Exec
         | StageKind::Approval
-        | StageKind::Check => Err(fail::permanent(
+        | StageKind::Check
+        | StageKind::Signal => Err(fail::permanent(
             "EX-0503",
             format!("the kind {} is the daemon's own work, not a worker's", work.request.kind.name()),
         )),

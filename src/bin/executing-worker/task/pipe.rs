@@ -5,6 +5,7 @@
 
 use super::fail;
 use engine::worker::{FrameReader, FromWorker, TaskRequest, ToWorker, encode};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,6 +20,8 @@ const EXIT_GARBAGE: i32 = 65;
 /// After a cancel the work has this long to reach a safe point; then the reader answers for it. HiGHS
 /// cannot be interrupted in between.
 const CANCEL_WAIT: Duration = Duration::from_millis(1_500);
+/// The same for work that leaves a checkpoint first; the daemon waits a little longer.
+const CHECKPOINT_WAIT: Duration = Duration::from_secs(8);
 /// Heartbeats are never closer than this: a wrong request must not make a busy loop.
 const HEARTBEAT_MS_MIN: u64 = 10;
 
@@ -26,6 +29,10 @@ const HEARTBEAT_MS_MIN: u64 = 10;
 pub struct Pipe {
     out: Mutex<File>,
     cancelled: AtomicBool,
+    /// The work leaves a checkpoint before it stops.
+    leaves_checkpoint: AtomicBool,
+    /// New values (JSON) that the work has not taken up.
+    tuned: Mutex<BTreeMap<String, String>>,
     /// A drill plays dead.
     silent: AtomicBool,
     ended: AtomicBool,
@@ -39,6 +46,8 @@ impl Pipe {
         let pipe = Arc::new(Self {
             out: Mutex::new(out),
             cancelled: AtomicBool::new(false),
+            leaves_checkpoint: AtomicBool::new(false),
+            tuned: Mutex::default(),
             silent: AtomicBool::new(false),
             ended: AtomicBool::new(false),
         });
@@ -86,6 +95,16 @@ impl Pipe {
         self.cancelled.load(Ordering::Relaxed)
     }
 
+    /// From here on a cancel gives the work time for a checkpoint.
+    pub fn expect_checkpoints(&self) {
+        self.leaves_checkpoint.store(true, Ordering::SeqCst);
+    }
+
+    /// A new value of a parameter, once.
+    pub fn take_tuned(&self, parameter: &str) -> Option<String> {
+        self.tuned.lock().unwrap_or_else(PoisonError::into_inner).remove(parameter)
+    }
+
     /// Stops the heartbeat for good.
     pub fn play_dead(&self) {
         self.silent.store(true, Ordering::SeqCst);
@@ -119,6 +138,9 @@ impl Pipe {
                     // A second task is not in the protocol; the channel has room for one and is not read again.
                     Ok(Some(ToWorker::Task(task))) => drop(tasks.try_send(*task)),
                     Ok(Some(ToWorker::Cancel)) => self.cancel(),
+                    Ok(Some(ToWorker::Tune { parameter, value })) => {
+                        self.tuned.lock().unwrap_or_else(PoisonError::into_inner).insert(parameter, value);
+                    }
                     Err(error) => {
                         eprintln!("executing-worker: {error}");
                         std::process::exit(EXIT_GARBAGE);
@@ -141,7 +163,8 @@ impl Pipe {
         self.cancelled.store(true, Ordering::SeqCst);
         let pipe = Arc::clone(self);
         let late = move || {
-            std::thread::sleep(CANCEL_WAIT);
+            let checkpoints = pipe.leaves_checkpoint.load(Ordering::SeqCst);
+            std::thread::sleep(if checkpoints { CHECKPOINT_WAIT } else { CANCEL_WAIT });
             pipe.end(FromWorker::Error(fail::cancelled()));
             std::process::exit(0);
         };

@@ -127,7 +127,6 @@ fn search(
 ) -> Result<(Optimiser, Vec<f64>), StageError> {
     let (mut search, mut history) = begin(work, costs, mixing, settings)?;
     loop {
-        work.check()?;
         let now = search.progress();
         if now.finished {
             return Ok((search, history));
@@ -142,6 +141,7 @@ fn search(
             let saved = Saved { history: history.clone(), search };
             work.checkpoint(&serde_json::to_vec(&saved).unwrap_or_default())?;
         }
+        work.check()?;
     }
 }
 

@@ -4,6 +4,7 @@ use super::inputs::{self, Inputs};
 use super::params::Params;
 use super::pipe::Pipe;
 use super::{fail, json};
+use engine::definition::StageKind;
 use engine::run::StageError;
 use engine::worker::{FromWorker, TaskFile, TaskRequest};
 use serde_json::Value;
@@ -35,6 +36,9 @@ impl Work {
     /// EX-0511 if the parameters are no object.
     pub fn new(request: TaskRequest, pipe: Arc<Pipe>) -> Result<Self, StageError> {
         let params = Params::read(&request.params)?;
+        if matches!(request.kind, StageKind::FeasibleSetGeneration | StageKind::QaoaOptimization) {
+            pipe.expect_checkpoints();
+        }
         // Milliseconds between checkpoints; 0 makes one at every chance.
         let every = Duration::from_millis(params.whole("checkpoint_ms", 500, 0, 3_600_000)?);
         let now = Instant::now();
@@ -113,9 +117,15 @@ impl Work {
         self.write(name, &json::pretty(value))
     }
 
-    /// Whether it is time for a checkpoint.
-    pub fn wants_checkpoint(&self) -> bool {
-        Instant::now() >= self.checkpoint_due
+    /// Whether it is time for a checkpoint; before a stop it always is.
+    pub fn wants_checkpoint(&mut self) -> bool {
+        if let Some(every) =
+            self.pipe.take_tuned("checkpoint_ms").and_then(|ms| ms.trim_matches('"').parse().ok())
+        {
+            self.checkpoint_every = Duration::from_millis(every);
+            self.checkpoint_due = self.checkpoint_due.min(Instant::now() + self.checkpoint_every);
+        }
+        self.is_cancelled() || Instant::now() >= self.checkpoint_due
     }
 
     /// Hands a checkpoint to the daemon. Every one is a file of its own: the daemon may still be reading

@@ -1,0 +1,114 @@
+//! Verbs that reach into a run that is at work: pause now, tune, reset, signal.
+//!
+//! Rule: what the answer says was read from the run after its record was durable.
+
+use super::Inner;
+use super::changes::{control, stage_of};
+use super::replies::{error, exit};
+use crate::control::Caller;
+use actors::records;
+use engine::definition::StageIndex;
+use engine::definition::parameters::{self, Takes};
+use engine::protocol::ErrorReply;
+use engine::run::{Input, ResetTo, Run, StageState};
+use serde_json::{Value, json};
+
+fn paths(run: &Run, stages: &[StageIndex]) -> Vec<String> {
+    stages.iter().map(|stage| run.definition().stages[stage.0 as usize].path.clone()).collect()
+}
+
+/// Says which stages were asked to stop, and which are let finish since they cannot be stopped without harm.
+pub(super) async fn pause_now(inner: &Inner, who: Caller, run: String) -> Result<Value, ErrorReply> {
+    let by = who.name.clone();
+    let mut answer = control(inner, who, run.clone(), Input::PauseNow { by }).await?;
+    if let Ok(state) = inner.run(&run) {
+        let (stopping, finishing) = state.in_flight();
+        answer["stopping"] = json!(paths(&state, &stopping));
+        answer["finishing"] = json!(paths(&state, &finishing));
+    }
+    Ok(answer)
+}
+
+pub(super) async fn tune(
+    inner: &Inner,
+    who: Caller,
+    run: String,
+    stage: String,
+    parameter: String,
+    value: Value,
+) -> Result<Value, ErrorReply> {
+    let index = stage_of(inner, &run, &stage)?;
+    let state = inner.run(&run)?;
+    let kind = state.definition().stages[index.0 as usize].kind;
+    let at_work = matches!(state.stage(index), StageState::Running { .. });
+    let live = parameters::judge_tuning(kind, &parameter, &value) == Ok(Takes::Live);
+    let old = serde_json::from_str::<Value>(&state.params_of(index))
+        .ok()
+        .and_then(|params| params.get(&parameter).cloned())
+        .unwrap_or(Value::Null);
+    let by = who.name.clone();
+    let input = Input::Tune { stage: index, parameter: parameter.clone(), value: value.to_string(), by };
+    control(inner, who, run.clone(), input).await?;
+    Ok(json!({
+        "run": run,
+        "changed": [{ "stage": stage, "parameter": parameter, "old": old, "value": value }],
+        "takes_effect": if live && at_work { "now" } else { "at the stage's next attempt" },
+    }))
+}
+
+/// `to` is a position of the run's records, or the path of a stage.
+pub(super) async fn reset(inner: &Inner, who: Caller, run: String, to: &str) -> Result<Value, ErrorReply> {
+    let by = who.name.clone();
+    let to = match to.parse::<u64>() {
+        Ok(position) => {
+            inner.run(&run)?;
+            if !has_record(inner, &run, position)? {
+                let message = format!(
+                    "{run} has no event at position {position}; `executingctl events {run}` lists them"
+                );
+                return Err(error("EX-0051", exit::NOT_FOUND, message));
+            }
+            ResetTo::Position(position)
+        }
+        Err(_) => ResetTo::Stage(stage_of(inner, &run, to)?),
+    };
+    let mut answer = control(inner, who, run.clone(), Input::Reset { by, to }).await?;
+    answer["reset_to"] = match to {
+        ResetTo::Position(position) => json!(position),
+        ResetTo::Stage(stage) => json!(paths(inner.run(&run)?.as_ref(), &[stage])[0]),
+    };
+    Ok(answer)
+}
+
+fn has_record(inner: &Inner, run: &str, position: u64) -> Result<bool, ErrorReply> {
+    let (stream, mut from) = (records::run_stream(run), 1);
+    loop {
+        let page = inner
+            .shared
+            .journal
+            .read_stream(&stream, from, engine::limits::PAGE_RECORDS_MAX)
+            .map_err(|e| error("EX-0014", exit::TRY_LATER, e.to_string()))?;
+        let Some(last) = page.last() else { return Ok(false) };
+        if last.position >= position {
+            return Ok(page.iter().any(|record| record.position == position));
+        }
+        from = last.stream_seq + 1;
+    }
+}
+
+pub(super) async fn signal(
+    inner: &Inner,
+    who: Caller,
+    run: String,
+    stage: String,
+    name: String,
+    data: Option<Value>,
+    key: Option<String>,
+) -> Result<Value, ErrorReply> {
+    let index = stage_of(inner, &run, &stage)?;
+    let data = data.unwrap_or_else(|| json!({})).to_string();
+    let by = who.name.clone();
+    let input = Input::Signal { stage: index, name: name.clone(), data, key, by };
+    let answer = control(inner, who, run, input).await?;
+    Ok(json!({ "run": answer["run"], "phase": answer["phase"], "stage": stage, "signal": name }))
+}
