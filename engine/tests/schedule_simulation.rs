@@ -403,7 +403,9 @@ impl World {
             7 | 8 => {
                 // A run ends.
                 let ended = self.open.iter().nth(self.rng.below(3) as usize).cloned();
-                ended.iter().for_each(|run| drop(self.open.remove(run)));
+                if let Some(run) = ended {
+                    self.open.remove(&run);
+                }
             }
             _ => self.now += 1_000 + self.rng.below(90_000),
         }

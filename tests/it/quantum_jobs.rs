@@ -242,6 +242,11 @@ fn the_six_architectures_go_through_the_braket_fake_and_the_result_says_what_was
     let compared = daemon.ctl(&["compare", &run, second]).expect(0).json();
     let differs = compared["differences"].to_string();
     assert!(!differs.contains("qaoa_result.json"), "{differs}");
+    let other = daemon.succeed(&small_run(&files, &["--set", "backend=simulator", "--set", "shots=80"]));
+    let compared = daemon.ctl(&["compare", &run, &other]).expect(0).json();
+    let why = compared["why"].to_string();
+    assert!(why.contains("source is braket in the first and simulator in the second"), "{compared:#}");
+    assert!(why.contains("backend is braket in the first"), "{compared:#}");
     daemon.expect_journal_whole();
 }
 
@@ -577,6 +582,13 @@ fn a_revoked_key_is_said_without_showing_it_and_the_next_in_the_chain_answers() 
     let (Some(fake), keys) = (Fake::start(), Keys::new()) else { return };
     let daemon = daemon_with(json!({ "braket": fake.backend(&keys.path(), json!({})) }));
     let params = json!({ "backend": "braket" });
+    let tested = daemon.ctl(&["backend", "test", "braket"]).expect(0).json();
+    assert_eq!(tested["job"], Value::Null, "no job without --spend: {tested:#}");
+    assert!(tested["why_no_job"].as_str().unwrap().contains("EX-0491"), "{tested:#}");
+    assert_eq!(fake.tasks().len(), 0);
+    let tested = daemon.ctl(&["backend", "test", "braket", "--spend"]).expect(0).json();
+    // The fake measures shot k as k modulo 2.
+    assert_eq!(tested["job"]["counts"], json!([[0, 5], [1, 5]]), "{tested:#}");
     assert_eq!(run(&daemon, &params)["source"], "braket");
     // The vendor knows neither this id nor this secret any more.
     keys.write("AKREVOKEDCANARY", "revoked-secret-canary");
@@ -689,6 +701,25 @@ fn an_emergency_stop_and_a_cancel_reach_the_vendor_and_name_the_jobs() {
     ]}));
     let answer = daemon.ctl(&["emergency-stop", "--reason", "drill"]).expect(0).json();
     assert!(answer["not_cancellable"].to_string().contains(&deaf), "{answer:#}");
+}
+
+#[test]
+fn an_emergency_stop_while_a_backend_is_still_being_asked_buys_nothing() {
+    let (Some(fake), keys) = (Fake::start(), Keys::new()) else { return };
+    let daemon = daemon_with(json!({ "braket": fake.backend(&keys.path(), json!({})) }));
+    fake.control(&json!({ "faults": [{ "op": "GetDevice", "kind": "slow", "seconds": 1.5, "times": 9 }] }));
+    let run = submit(&daemon, &json!({ "backend": "braket" }));
+    wait_for("the vendor is asked what it is", PATIENCE, || (fake.calls() > 0).then_some(()));
+    let answer = daemon.ctl(&["emergency-stop", "--reason", "drill"]).expect(0).json();
+    assert_eq!(answer["not_cancellable"], json!([]), "{answer:#}");
+    // That nothing is bought cannot be waited for: longer than the slow answers take.
+    std::thread::sleep(Duration::from_secs(4));
+    assert!(fake.tasks().is_empty(), "{}", fake.books());
+    fake.control(&json!({ "faults": [] }));
+    daemon.ctl(&["emergency-clear"]).expect(0);
+    daemon.ctl(&["resume", &run]).expect(0);
+    assert_eq!(result(&daemon, &run)["source"], "braket");
+    assert_eq!(fake.tasks().len(), 1);
 }
 
 #[test]

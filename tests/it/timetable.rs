@@ -133,7 +133,7 @@ fn what_would_never_come_come_too_often_or_go_on_for_ever_is_refused_with_the_re
 }
 
 #[test]
-fn a_schedule_that_skips_refuses_while_its_run_is_open_and_submits_at_most_once_a_minute() {
+fn a_schedule_submits_at_most_once_a_minute_pauses_and_is_held_by_an_emergency_stop() {
     let daemon = Daemon::start();
     let (file, go) = waits(&daemon);
     daemon.ctl(&["schedule", "add", "skips", "--cron", "@yearly", "--as", "ada", &file]).expect(0);

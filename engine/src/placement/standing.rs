@@ -348,7 +348,12 @@ mod tests {
             (&|r| r.cpu_cores = 5, "cpu_cores: expected at most 4"),
             (&|r| r.memory_mib = 1_001, "memory: expected at most 1000"),
             (&|r| r.slots = 2, "slots: expected at most 1"),
-            (&|r| r.backends.extend([("simulator".to_owned(), 3)]), "at most 2 places on simulator"),
+            (
+                &|r| {
+                    r.backends.insert("simulator".to_owned(), 3);
+                },
+                "at most 2 places on simulator",
+            ),
             (&|r| r.cpu_cores = 0, "at least one of"),
             (&|r| r.until_ms = 10, "until: expected a time after"),
         ];
