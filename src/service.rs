@@ -7,11 +7,13 @@ mod backends;
 mod batch;
 mod changes;
 mod dead;
+mod explain;
 mod follow;
 mod housekeeping;
 mod overview;
 mod queries;
 mod replies;
+mod resources;
 mod steer;
 mod timetable;
 mod tree;
@@ -135,7 +137,11 @@ impl Inner {
             Request::Wait { run } => follow::wait(&self, &run).await?,
             Request::Result { run } => queries::artefacts(&self, &run)?,
             Request::Artifact { run, name } => return queries::artefact(&self, &run, &name),
-            Request::Resources => queries::resources(&self).await?,
+            Request::Resources => resources::resources(&self).await?,
+            Request::Drain { resource, reason } => resources::drain(&self, &who, resource, reason).await?,
+            Request::Undrain { resource } => resources::undrain(&self, &who, resource).await?,
+            Request::Reserve { name, reserving } => resources::reserve(&self, &who, name, reserving).await?,
+            Request::Unreserve { name } => resources::unreserve(&self, &who, name).await?,
             Request::Backends => backends::show(&self),
             Request::BackendTest { name, spend } => backends::test(&self, &name, spend).await?,
             Request::BackendDrain { name, reason } => {
@@ -145,7 +151,7 @@ impl Inner {
             Request::Jobs { run, state } => backends::jobs(&self, run, state).await?,
             Request::Tree => tree::show(&self).await,
             Request::Health => queries::health(&self).await?,
-            Request::Explain { run } => queries::explain(&self, &run).await?,
+            Request::Explain { run } => explain::explain(&self, &run).await?,
             Request::Deployments => queries::deployments(&self).await?,
             Request::Inject { child, fault } => tree::inject(&self, &who, &child, fault).await?,
             Request::JournalVerify { expect } => housekeeping::verify(&self, expect).await?,

@@ -4,11 +4,14 @@
 //! programme's `orchestrator-config.yaml` is accepted as it is: [`foreign`] maps what it can and lists
 //! what is not honoured. Absent: what only one workflow needs (that belongs into the workflow).
 
+mod amounts;
 pub mod backends;
 mod foreign;
 pub mod roles;
+pub mod scheduling;
 mod supervision;
 
+pub use scheduling::Scheduling;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 pub use supervision::Supervision;
@@ -64,6 +67,14 @@ pub struct Settings {
     pub roles: roles::Roles,
     /// Quantum backends beside the simulator, by name.
     pub backends: backends::Backends,
+    /// Quotas, weights, budgets, reservations, leases, queue.
+    pub scheduling: Scheduling,
+    /// Seconds between two looks at journal, queues and rates, 1 to 3,600. Free space on disk is looked at once
+    /// a second whatever is said here.
+    pub health_check_seconds: u64,
+    /// What stages that do not say it have; only an accepted foreign file states any.
+    #[serde(skip)]
+    pub defaults: engine::definition::Defaults,
     /// Log filter as in `RUST_LOG`.
     pub log: String,
     /// Keys of an accepted foreign file that this version does not honour.
@@ -166,12 +177,17 @@ impl Default for Settings {
             cpu_overcommit: false,
             roles: roles::Roles::default(),
             backends: backends::Backends::new(),
+            scheduling: Scheduling::default(),
+            health_check_seconds: 1,
+            defaults: engine::definition::Defaults::default(),
             log: "info".to_owned(),
             not_honoured: Vec::new(),
         }
     }
 }
 
+/// Whoever looks less than once an hour does not look.
+const HEALTH_CHECK_SECONDS_MAX: u64 = 3_600;
 /// Heartbeats more often than this cost more than they tell.
 const HEARTBEAT_MS_MIN: u64 = 50;
 /// Slots are actors and processes; a machine with more cores than this is not known to us.
@@ -250,6 +266,13 @@ impl Settings {
         }
         let mut faults = self.supervision.faults();
         faults.extend(backends::faults(&self.backends));
+        faults.extend(self.scheduling.faults());
+        if !(1..=HEALTH_CHECK_SECONDS_MAX).contains(&self.health_check_seconds) {
+            faults.push(format!(
+                "health_check_seconds: expected 1 to {HEALTH_CHECK_SECONDS_MAX}, got {}",
+                self.health_check_seconds
+            ));
+        }
         if !faults.is_empty() {
             return wrong(faults.join("\nerror[EX-0022]: "));
         }

@@ -81,6 +81,18 @@ pub struct Size {
     pub backends: BTreeMap<String, u32>,
 }
 
+impl Size {
+    /// As the ledger counts it.
+    pub fn capacity(&self) -> Capacity {
+        Capacity {
+            cpu_cores: self.cpu_cores,
+            memory_mib: self.memory_mib,
+            slots: (1..=self.worker_slots).map(|i| (format!("worker-{i}"), SlotKind::Worker)).collect(),
+            backends: self.backends.clone(),
+        }
+    }
+}
+
 fn settled(spec: ChildSpec) -> ChildSpec {
     spec.backoff(BACKOFF).shutdown(Shutdown::Deadline(STOP_DEADLINE))
 }
@@ -95,18 +107,13 @@ pub fn start(
     supervision: &Supervision,
     allow_faults: bool,
 ) -> Tree {
-    let capacity = Capacity {
-        cpu_cores: size.cpu_cores,
-        memory_mib: size.memory_mib,
-        slots: (1..=size.worker_slots).map(|i| (format!("worker-{i}"), SlotKind::Worker)).collect(),
-        backends: size.backends,
-    };
+    let capacity = size.capacity();
 
     let scheduler_later: Arc<OnceLock<ActorRef<Scheduler>>> = Arc::default();
     let (resources, resources_spec) = {
-        let (capacity, scheduler) = (capacity.clone(), Arc::clone(&scheduler_later));
+        let (shared, scheduler) = (shared.clone(), Arc::clone(&scheduler_later));
         actor_child("resources", RESOURCES_MAILBOX, move || {
-            ResourceManager::new(capacity.clone(), Arc::clone(&scheduler))
+            ResourceManager::new(shared.clone(), Arc::clone(&scheduler))
         })
     };
     let (scheduler, scheduler_spec) = {

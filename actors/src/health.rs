@@ -1,4 +1,4 @@
-//! The health monitor: looks at journal, disk and queues once a second and keeps the programme's five
+//! The health monitor: looks at journal, disk and queues (once a second by default) and keeps the programme's five
 //! figures (throughput, latency, resource efficiency, success rate, error rate).
 //!
 //! Rule: it only looks; what it finds it shows on the board, in metrics and in the log.
@@ -13,7 +13,8 @@ use std::time::Duration;
 
 /// Questions that may wait.
 pub const HEALTH_MAILBOX: usize = 256;
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Free space on disk can go within seconds, however seldom the rest is looked at.
+const ROOM_EVERY: Duration = Duration::from_secs(1);
 
 /// Sums over ended runs, for the rates. Process-wide like the metrics they feed.
 #[derive(Debug, Default)]
@@ -106,7 +107,6 @@ impl Health {
 
     fn look(&mut self, _: &mut Context<Self>) {
         journal::failpoint!("health.look");
-        self.shared.room.look(&self.shared.board);
         let status = self.shared.journal.status();
         metrics::counter!("executing_journal_fsyncs_total").absolute(status.fsyncs);
         metrics::counter!("executing_journal_records_total").absolute(status.records);
@@ -122,7 +122,8 @@ impl Actor for Health {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        ctx.run_interval(LOOK_EVERY, Self::look);
+        ctx.run_interval(ROOM_EVERY, |actor, _| actor.shared.room.look(&actor.shared.board));
+        ctx.run_interval(self.shared.limits.scheduling.health_every, Self::look);
     }
 }
 

@@ -5,6 +5,7 @@
 //! journal holds it. Absent on purpose: decisions (engine has them), sockets and settings files (the
 //! programs have them), solvers (worker processes have them). Start at [`run_actor::RunActor`].
 
+pub mod admission;
 pub mod board;
 pub mod checkpointer;
 pub mod clock;
@@ -28,4 +29,5 @@ pub mod solver_worker;
 pub mod stages;
 pub mod steering;
 pub mod timetable;
+pub mod waits;
 pub mod worker_drive;

@@ -47,8 +47,8 @@ pub struct Orchestrator {
     keys: BTreeMap<String, Keyed>,
     live_after_sweep: usize,
     cache: submit::Cache,
-    /// Submissions whose first record is on its way to the disk.
-    arriving: usize,
+    /// Submissions whose first record is on its way to the disk, by user.
+    arriving: BTreeMap<String, usize>,
     inbox: Arc<Mutex<Vec<Arrival>>>,
     me: ActorRef<Self>,
     /// Number of the newest run.
@@ -82,7 +82,7 @@ impl Orchestrator {
             live: BTreeMap::new(),
             live_after_sweep: 0,
             cache: submit::Cache::default(),
-            arriving: 0,
+            arriving: BTreeMap::new(),
             inbox: Arc::default(),
             me,
             keys: BTreeMap::new(),
@@ -263,11 +263,13 @@ impl Handler<Submit> for Orchestrator {
             }
             return;
         }
-        let open = self.shared.board.live_count() + self.arriving;
-        if open >= engine::limits::RUNS_OPEN_MAX {
-            let _ = reply.send(Err(SubmitError::Busy { open }));
-            return;
-        }
+        let warnings = match self.admit(&workflow.definition, &by.name) {
+            Ok(warnings) => warnings,
+            Err(error) => {
+                let _ = reply.send(Err(error.into()));
+                return;
+            }
+        };
         self.newest += 1;
         let run = format!("run-{:06}", self.newest);
         let event = Event::RunSubmitted {
@@ -297,7 +299,7 @@ impl Handler<Submit> for Orchestrator {
         if let Some((key, content)) = submission.key.clone().zip(content) {
             self.keys.insert(key, Keyed { run: run.clone(), content, waiting: Some(Vec::new()) });
         }
-        self.arriving += 1;
+        *self.arriving.entry(by.name.clone()).or_default() += 1;
         let (shared, me, inbox) = (self.shared.clone(), self.me.clone(), Arc::clone(&self.inbox));
         // Not waited for here: those who submit at the same time share one disk write. A task of its own,
         // and a message: what became durable is heard of even if this actor panics meanwhile.
@@ -305,7 +307,7 @@ impl Handler<Submit> for Orchestrator {
             journal::failpoint!("orchestrator.before-append");
             let result = shared.append_timed(batch).await;
             journal::failpoint!("orchestrator.after-append");
-            let arrival = Arrival { run, events, workflow, key: submission.key, result, reply };
+            let arrival = Arrival { run, events, workflow, warnings, key: submission.key, result, reply };
             inbox.lock().unwrap_or_else(PoisonError::into_inner).push(arrival);
             while me.tell(Arrived) == Err(TellError::Busy) {
                 tokio::time::sleep(BUSY_PAUSE).await;
@@ -329,6 +331,8 @@ struct Arrival {
     /// `RunSubmitted`, then what was taken over.
     events: Vec<Event>,
     workflow: Arc<submit::Read>,
+    /// Of the workflow, and of this machine about it.
+    warnings: Vec<String>,
     key: Option<String>,
     result: Result<journal::Appended, journal::AppendError>,
     reply: oneshot::Sender<Result<Accepted, SubmitError>>,
@@ -346,9 +350,30 @@ impl Handler<Arrived> for Orchestrator {
 }
 
 impl Orchestrator {
+    /// Whether a run of this definition may be taken now, and could ever run; answers warnings.
+    fn admit(
+        &self,
+        definition: &engine::definition::Definition,
+        user: &str,
+    ) -> Result<Vec<String>, crate::admission::NotAdmitted> {
+        let limits = &self.shared.limits;
+        let own = self.arriving.get(user).copied().unwrap_or(0);
+        let arriving = (own, self.arriving.values().sum());
+        let board = &self.shared.board;
+        limits.scheduling.room_for_one_more(user, board.live_count(), || board.live_runs(), arriving)?;
+        limits.scheduling.admit(definition, user, limits.worker_memory_mib)
+    }
+
     fn arrived(&mut self, arrival: Arrival, ctx: &mut Context<Self>) {
-        let Arrival { run, events, workflow, key, result, reply } = arrival;
-        self.arriving = self.arriving.saturating_sub(1);
+        let Arrival { run, events, workflow, warnings, key, result, reply } = arrival;
+        if let Some(Event::RunSubmitted { submitted_by, .. }) = events.first()
+            && let Some(arriving) = self.arriving.get_mut(submitted_by)
+        {
+            *arriving -= 1;
+            if *arriving == 0 {
+                self.arriving.remove(submitted_by);
+            }
+        }
         let waiting = |this: &mut Self| {
             let known = key.as_ref().and_then(|key| this.keys.get_mut(key));
             known.and_then(|known| known.waiting.take()).unwrap_or_default()
@@ -371,7 +396,7 @@ impl Orchestrator {
         let accepted = Accepted {
             run: run.clone(),
             workflow: workflow.definition.workflow.clone(),
-            warnings: workflow.warnings.clone(),
+            warnings: workflow.warnings.iter().chain(&warnings).cloned().collect(),
         };
         let mut records = positions.iter().copied().zip(&events);
         let begun = match records.next() {

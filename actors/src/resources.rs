@@ -1,39 +1,67 @@
 //! The resource manager: the one owner of the ledger of leases.
 //!
 //! Rule: only this actor changes the ledger; everybody else asks. Leases follow the runs: they are not
-//! journaled, since a restarted daemon has no worker left and every run asks again.
+//! journaled, since a restarted daemon has no worker left and every run asks again. What operators order
+//! (drains, reservations) and what was taken out of budgets is journaled, in a stream of its own, and
+//! holds over restarts. A lease that its owner does not renew ends. Start at [`Place`].
+
+mod orders;
+
+pub use orders::{Operate, OperateError, RESOURCES_STREAM, Stands};
 
 use crate::scheduler::{Freed, Scheduler};
-use actix::{Actor, Context, Handler, Message, Supervised};
-use engine::placement::{Ask, Capacity, Grant, LeaseKey, Ledger, Policy, Resource, Why};
+use crate::shared::Shared;
+use actix::{Actor, AsyncContext, Context, Handler, Message, Supervised};
+use engine::placement::{Ask, Grant, LeaseKey, Ledger, Policy, Standing, StandingEvent, Why};
+use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use supervisors::ActorRef;
 
 /// Requests for resources that may wait; every run can have several stages asking at once.
 pub const RESOURCES_MAILBOX: usize = 4096;
 
+/// Between two looks at leases that may be over; a lease lasts a second at least.
+const EXPIRE_EVERY: Duration = Duration::from_millis(500);
+
 /// The actor round the [`Ledger`].
 #[derive(Debug)]
 pub struct ResourceManager {
     ledger: Ledger,
+    standing: Standing,
+    /// Records in [`RESOURCES_STREAM`].
+    records: u64,
+    shared: Shared,
     scheduler: Arc<OnceLock<ActorRef<Scheduler>>>,
     /// The newest time that was told, and when: releases come without one.
     told: (u64, Instant),
+    /// Events that are being journaled, and those that wait for them.
+    writing: bool,
+    unwritten: Vec<StandingEvent>,
+    orders: VecDeque<Operate>,
+    /// What was spent before this ledger is in its sums.
+    counted: bool,
 }
 
 impl ResourceManager {
-    pub fn new(capacity: Capacity, scheduler: Arc<OnceLock<ActorRef<Scheduler>>>) -> Self {
-        Self::with_policy(capacity, Policy::default(), scheduler)
+    /// Over the capacity and with the rules that the settings state.
+    pub fn new(shared: Shared, scheduler: Arc<OnceLock<ActorRef<Scheduler>>>) -> Self {
+        Self {
+            ledger: shared.limits.scheduling.empty.clone(),
+            standing: Standing::default(),
+            records: 0,
+            shared,
+            scheduler,
+            told: (0, Instant::now()),
+            writing: false,
+            unwritten: Vec::new(),
+            orders: VecDeque::new(),
+            counted: false,
+        }
     }
 
-    /// With quotas, weights, budgets, reservations and limits beside the capacity.
-    pub fn with_policy(
-        capacity: Capacity,
-        policy: Policy,
-        scheduler: Arc<OnceLock<ActorRef<Scheduler>>>,
-    ) -> Self {
-        Self { ledger: Ledger::with_policy(capacity, policy), scheduler, told: (0, Instant::now()) }
+    fn rules(&self) -> &Policy {
+        &self.shared.limits.scheduling.policy
     }
 
     fn now_ms(&self) -> u64 {
@@ -49,14 +77,71 @@ impl ResourceManager {
         let (cpu, memory) = self.ledger.free();
         metrics::gauge!("executing_cpu_cores_free").set(f64::from(cpu));
         metrics::gauge!("executing_memory_free_mebibytes").set(memory as f64);
+        metrics::gauge!("executing_leases").set(self.ledger.leases().len() as f64);
+    }
+
+    /// Takes back what nobody renewed: its owner is gone, or has not been heard of for a whole lease.
+    fn expire(&mut self) {
+        if self.shared.board.disk_full().is_some() {
+            // Owners that wait for the journal cannot renew, and their work goes on.
+            return;
+        }
+        let over = self.ledger.expire(self.now_ms());
+        for ((run, stage), lease) in &over {
+            tracing::warn!(
+                run,
+                stage,
+                fence = lease.fence,
+                place = lease.place,
+                code = "EX-0031",
+                "A lease was not renewed and is taken back."
+            );
+            metrics::counter!("executing_leases_expired_total").increment(1);
+        }
+        if !over.is_empty() {
+            self.tell_freed();
+        }
+    }
+
+    /// What of a granted lease must outlast this daemon.
+    fn note_spending(&mut self, grants: &[Grant], before: u64, ctx: &mut Context<Self>) {
+        if !self.rules().counts_spending() {
+            return;
+        }
+        let new = grants.iter().map(|grant| &grant.lease);
+        let spending =
+            new.filter(|lease| lease.fence > before && (lease.shots > 0 || lease.money_micro_usd > 0));
+        let events: Vec<StandingEvent> = spending
+            .map(|lease| StandingEvent::SetAside {
+                owner: lease.owner.clone(),
+                backend: lease.backend.clone(),
+                shots: lease.shots,
+                money_micro_usd: lease.money_micro_usd,
+                since_ms: lease.since_ms,
+            })
+            .collect();
+        self.note(events, ctx);
     }
 }
 
 impl Actor for ResourceManager {
     type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.told = (self.shared.clock.now_ms(), Instant::now());
+        self.reread();
+        ctx.run_interval(EXPIRE_EVERY, |actor, _| actor.expire());
+        self.tell_freed();
+    }
 }
 
-impl Supervised for ResourceManager {}
+impl Supervised for ResourceManager {
+    fn restarting(&mut self, _: &mut Self::Context) {
+        // What was being written when it panicked is in the journal, or was never said to be.
+        self.writing = false;
+        self.orders.clear();
+    }
+}
 
 /// Grant what fits of these asks; those granted come back, and what can never fit with its reason.
 #[derive(Debug, Message)]
@@ -78,10 +163,11 @@ pub struct Placement {
 impl Handler<Place> for ResourceManager {
     type Result = Placement;
 
-    fn handle(&mut self, message: Place, _: &mut Self::Context) -> Placement {
+    fn handle(&mut self, message: Place, ctx: &mut Self::Context) -> Placement {
         journal::failpoint!("resources.before-place");
         self.told = (message.now_ms, Instant::now());
         let asks = message.asks;
+        let before = self.ledger.leases().values().map(|lease| lease.fence).max().unwrap_or(0);
         let outcome = self.ledger.place_all(&asks, message.now_ms);
         let key = |at: usize| asks[at].key.clone();
         let placement = Placement {
@@ -89,6 +175,8 @@ impl Handler<Place> for ResourceManager {
             waits: outcome.waits.into_iter().map(|wait| (key(wait.ask), wait.why)).collect(),
             grants: outcome.grants,
         };
+        self.note_spending(&placement.grants, before, ctx);
+        metrics::gauge!("executing_leases").set(self.ledger.leases().len() as f64);
         journal::failpoint!("resources.after-place");
         placement
     }
@@ -99,16 +187,79 @@ impl Handler<Place> for ResourceManager {
 #[rtype(result = "()")]
 pub struct Release {
     pub key: LeaseKey,
+    /// Of the lease that is meant; `None` is whichever the stage has.
+    pub fence: Option<u64>,
+    /// Shots and micro-USD really used; `None` is all that was set aside.
+    pub used: Option<(u64, u64)>,
+}
+
+impl Release {
+    /// Of whatever the stage holds.
+    pub const fn any(key: LeaseKey) -> Self {
+        Self { key, fence: None, used: None }
+    }
 }
 
 impl Handler<Release> for ResourceManager {
     type Result = ();
 
-    fn handle(&mut self, message: Release, _: &mut Self::Context) {
+    fn handle(&mut self, message: Release, ctx: &mut Self::Context) {
         journal::failpoint!("resources.before-release");
-        if self.ledger.release_at(&message.key, self.now_ms()) {
-            journal::failpoint!("resources.after-release");
-            self.tell_freed();
+        let Release { key, fence, used } = message;
+        let now_ms = self.now_ms();
+        let Some(fence) = fence else {
+            if self.ledger.release_at(&key, now_ms) {
+                journal::failpoint!("resources.after-release");
+                self.tell_freed();
+            }
+            return;
+        };
+        let lease = self.ledger.leases().get(&key).cloned();
+        let used = used.unwrap_or((u64::MAX, u64::MAX));
+        match self.ledger.settle(&key, fence, used, now_ms) {
+            Ok(()) => {
+                journal::failpoint!("resources.after-release");
+                if let Some(lease) = lease {
+                    let shots = lease.shots.saturating_sub(used.0);
+                    let money_micro_usd = lease.money_micro_usd.saturating_sub(used.1);
+                    if self.rules().counts_spending() && (shots > 0 || money_micro_usd > 0) {
+                        let (owner, backend, since_ms) = (lease.owner, lease.backend, lease.since_ms);
+                        let given =
+                            StandingEvent::GivenBack { owner, backend, shots, money_micro_usd, since_ms };
+                        self.note(vec![given], ctx);
+                    }
+                }
+                self.tell_freed();
+            }
+            Err(stale) => {
+                tracing::debug!(run = key.0, stage = key.1, %stale, "An old lease was given back.");
+                metrics::counter!("executing_leases_stale_total").increment(1);
+            }
+        }
+    }
+}
+
+/// The owner of these leases lives.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Renew {
+    pub run: String,
+    /// Stage and fence.
+    pub leases: Vec<(u32, u64)>,
+}
+
+impl Handler<Renew> for ResourceManager {
+    type Result = ();
+
+    fn handle(&mut self, message: Renew, _: &mut Self::Context) {
+        let now_ms = self.now_ms();
+        for (stage, fence) in message.leases {
+            let key = (message.run.clone(), stage);
+            if let Err(stale) = self.ledger.renew(&key, fence, now_ms) {
+                // Its release may be on its way; a lease that was taken back was said to be at that time.
+                tracing::debug!(run = key.0, stage, %stale, "A lease could not be renewed.");
+                metrics::counter!("executing_leases_stale_total").increment(1);
+            }
         }
     }
 }
@@ -147,41 +298,5 @@ impl Handler<Look> for ResourceManager {
 
     fn handle(&mut self, _: Look, _: &mut Self::Context) -> LedgerView {
         LedgerView(self.ledger.clone())
-    }
-}
-
-/// New rules for what is granted from now on.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct SetPolicy {
-    pub policy: Policy,
-}
-
-impl Handler<SetPolicy> for ResourceManager {
-    type Result = ();
-
-    fn handle(&mut self, message: SetPolicy, _: &mut Self::Context) {
-        self.ledger.set_policy(message.policy, self.now_ms());
-        self.tell_freed();
-    }
-}
-
-/// An operator takes a resource out of use, or back into it; leases run to their end.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct Drain {
-    pub resource: Resource,
-    pub on: bool,
-}
-
-impl Handler<Drain> for ResourceManager {
-    type Result = ();
-
-    fn handle(&mut self, message: Drain, _: &mut Self::Context) {
-        if message.on {
-            self.ledger.drain(message.resource);
-        } else if self.ledger.undrain(&message.resource) {
-            self.tell_freed();
-        }
     }
 }

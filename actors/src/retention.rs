@@ -112,9 +112,9 @@ impl Books {
     }
 }
 
-/// The run that a stream belongs to, if any: `runs/RUN` and `jobs/RUN/..`.
+/// The run that a stream belongs to, if any: `runs/RUN`, `jobs/RUN/..` and `waits/RUN`.
 pub fn run_of(stream: &str) -> Option<&str> {
-    let rest = stream.strip_prefix("runs/").or_else(|| stream.strip_prefix("jobs/"))?;
+    let rest = ["runs/", "jobs/", "waits/"].into_iter().find_map(|prefix| stream.strip_prefix(prefix))?;
     rest.split('/').next()
 }
 
@@ -126,6 +126,7 @@ mod tests {
     fn a_run_owns_its_events_and_its_jobs_and_nothing_else() {
         assert_eq!(run_of("runs/run-000001"), Some("run-000001"));
         assert_eq!(run_of("jobs/run-000001/a/b@17"), Some("run-000001"));
+        assert_eq!(run_of("waits/run-000001"), Some("run-000001"));
         for other in ["deployments", "retention", "journal/snapshots"] {
             assert_eq!(run_of(other), None);
         }

@@ -4,6 +4,7 @@
 //! Rule: between `decide` and `apply` no other message is handled (`ctx.wait`), and what `decide` saw is
 //! what `apply` changes. After a panic the run is read again from the journal. Start at [`RunActor::commit`].
 
+use crate::admission::{self, Asking};
 use crate::directory::Directory;
 use crate::records::{self, Principal};
 use crate::shared::Shared;
@@ -12,7 +13,6 @@ use crate::steering::Order;
 use crate::{deployer, quantum_proxy, resources, scheduler, solver_worker};
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, Supervised, WrapFuture};
 use engine::definition::StageIndex;
-use engine::placement::{Ask, Owner};
 use engine::run::{Command, Event, Fence, Input, Refusal, Run, StageState};
 use journal::{AppendError, Appended};
 use std::collections::{BTreeMap, VecDeque};
@@ -31,6 +31,8 @@ const BUSY_PAUSE: Duration = Duration::from_millis(20);
 const ASK_AGAIN: Duration = Duration::from_secs(60);
 /// Pause before a run is read again after the journal did not take its events.
 const READ_AGAIN: Duration = Duration::from_secs(1);
+/// A lease is renewed so often before it would be over; two renewals may be lost.
+const RENEWALS: u64 = 3;
 /// Events between two checkpoints of a run; replaying so many takes well under a millisecond.
 const CHECKPOINT_EVERY: u64 = 32;
 
@@ -45,8 +47,17 @@ pub struct Drive {
     pub input: Input,
     pub by: Principal,
     pub reply: Option<oneshot::Sender<Result<(), DriveError>>>,
-    /// For a placement: the number of the request that it answers.
-    pub turn: Option<u64>,
+    /// For a placement: the request that it answers, and its lease.
+    pub turn: Option<Turn>,
+}
+
+/// Which request a placement answers, and with which lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Turn {
+    /// Number of the request.
+    pub asked: u64,
+    /// Fence of the lease; none where nothing was granted.
+    pub lease: Option<u64>,
 }
 
 impl Drive {
@@ -55,8 +66,8 @@ impl Drive {
         Self { input, by: Principal::system(), reply: None, turn: None }
     }
 
-    /// The answer to the request for room that had the number `turn`.
-    pub fn placed(input: Input, turn: u64) -> Self {
+    /// The answer to a request for room.
+    pub fn placed(input: Input, turn: Turn) -> Self {
         Self { turn: Some(turn), ..Self::report(input) }
     }
 }
@@ -93,6 +104,10 @@ pub struct RunActor {
     placed_on: BTreeMap<u32, String>,
     /// Number of the newest request for room of each stage that waits for it.
     asked: BTreeMap<u32, u64>,
+    /// Fence of the lease of each stage that holds one.
+    leases: BTreeMap<u32, u64>,
+    /// A timer runs that renews them.
+    renewing: bool,
     /// Commands behind one that found a full mailbox; they keep their order.
     held: VecDeque<Command>,
     /// Between `decide` and `apply`: whatever comes up waits in `due`.
@@ -120,6 +135,8 @@ impl RunActor {
             checkpointed: 0,
             placed_on: BTreeMap::new(),
             asked: BTreeMap::new(),
+            leases: BTreeMap::new(),
+            renewing: false,
             held: VecDeque::new(),
             committing: false,
             due: VecDeque::new(),
@@ -352,8 +369,50 @@ impl RunActor {
         });
         if !used {
             let key = (self.id.clone(), stage.0);
-            let _ = self.directory.resources.tell_control(resources::Release { key });
+            let _ = self.directory.resources.tell_control(resources::Release::any(key));
         }
+    }
+
+    /// Renews the leases three times before they are over, for as long as there are any.
+    fn renew_later(&mut self, ctx: &mut Context<Self>) {
+        let Some(lease_ms) = self.shared.limits.scheduling.policy.lease_ms else { return };
+        if self.leases.is_empty() || std::mem::replace(&mut self.renewing, true) {
+            return;
+        }
+        ctx.run_later(Duration::from_millis(lease_ms / RENEWALS), |actor, ctx| {
+            actor.renewing = false;
+            // A lease that was given back for want of use needs no renewal.
+            let Some(run) = &actor.run else { return };
+            let held = |stage: &u32| {
+                matches!(run.stage(StageIndex(*stage)), StageState::Running { .. } | StageState::Ready { .. })
+            };
+            actor.leases.retain(|stage, _| held(stage));
+            if actor.leases.is_empty() {
+                return;
+            }
+            let leases = actor.leases.iter().map(|(stage, fence)| (*stage, *fence)).collect();
+            let renew = resources::Renew { run: actor.id.clone(), leases };
+            // A full lane is tried again in a third of the lease.
+            let _ = actor.directory.resources.tell_control(renew);
+            actor.renew_later(ctx);
+        });
+    }
+
+    /// Gives the lease of an attempt that is over back, with the shots that it says it used.
+    fn release(&mut self, stage: StageIndex) -> Result<(), TellError> {
+        let fence = self.leases.get(&stage.0).copied();
+        let used = self.run.as_ref().and_then(|run| run.shots_used(stage)).map(|shots| {
+            let spec = self
+                .run
+                .as_ref()
+                .and_then(|run| Some((run.definition().stages.get(stage.0 as usize)?, run.params_of(stage))));
+            let scheduling = &self.shared.limits.scheduling;
+            (shots, spec.map_or(u64::MAX, |(spec, params)| scheduling.cost(spec, &params, shots)))
+        });
+        let key = (self.id.clone(), stage.0);
+        self.directory.resources.tell_control(resources::Release { key, fence, used })?;
+        self.leases.remove(&stage.0);
+        Ok(())
     }
 
     /// A number that differs per run and per step, the same on every replay: jitter needs no more.
@@ -433,35 +492,31 @@ impl RunActor {
     fn try_perform(&mut self, command: &Command, ctx: &mut Context<Self>) -> Result<(), TellError> {
         let Some(run) = &self.run else { return Ok(()) };
         match command {
-            Command::RequestPlacement { stage, attempt, demand, priority } => {
+            Command::RequestPlacement { stage, attempt, demand: _, priority } => {
                 journal::failpoint!("run.request-placement");
-                let spec = &run.definition().stages[stage.0 as usize];
-                let mut demand = demand.clone();
-                demand.backend = stages::backend(spec, &run.params_of(*stage));
-                if demand.memory_mib == 0 && stages::uses_worker_process(spec.kind) {
-                    demand.memory_mib = self.shared.limits.worker_memory_mib;
-                }
                 let since_ms = match *run.stage(*stage) {
                     StageState::Ready { attempt: now, since_ms } if now == *attempt => since_ms,
                     // Asked again, and it no longer waits for this.
                     _ => return Ok(()),
                 };
+                let params = run.params_of(*stage);
+                let ask = self.shared.limits.scheduling.ask(
+                    run.definition(),
+                    &Asking {
+                        run: &self.id,
+                        stage: *stage,
+                        user: run.submitted_by(),
+                        params: &params,
+                        worker_memory_mib: self.shared.limits.worker_memory_mib,
+                        priority: *priority,
+                        asked_ms: since_ms,
+                    },
+                );
                 let again = command.clone();
                 ctx.run_later(ASK_AGAIN, move |actor, ctx| actor.perform(vec![again], ctx));
                 let turn = NEXT_TURN.fetch_add(1, Ordering::Relaxed);
                 let told = self.directory.scheduler.tell(scheduler::Enqueue {
-                    ask: Ask {
-                        key: (self.id.clone(), stage.0),
-                        owner: Owner {
-                            user: run.submitted_by().to_owned(),
-                            workflow: run.definition().workflow.clone(),
-                        },
-                        demand,
-                        slot: stages::slot(spec.kind),
-                        money_micro_usd: 0,
-                        priority: *priority,
-                        asked_ms: since_ms,
-                    },
+                    ask,
                     attempt: *attempt,
                     turn,
                     report_to: self.me.recipient::<Drive>(),
@@ -474,10 +529,11 @@ impl RunActor {
             Command::WithdrawPlacement { stage } => {
                 journal::failpoint!("run.withdraw-placement");
                 self.asked.remove(&stage.0);
+                self.leases.remove(&stage.0);
                 let key = (self.id.clone(), stage.0);
                 self.directory.scheduler.tell_control(scheduler::Withdraw { key: key.clone() })?;
                 // A lease that an earlier answer left for this request is nobody's now.
-                self.directory.resources.tell_control(resources::Release { key })
+                self.directory.resources.tell_control(resources::Release::any(key))
             }
             Command::Dispatch { stage, attempt, resume_from } => {
                 journal::failpoint!("run.dispatch");
@@ -505,7 +561,7 @@ impl RunActor {
             Command::ReleaseLease { stage } => {
                 journal::failpoint!("run.release-lease");
                 self.shared.board.set_progress(&self.id, stage.0, None);
-                self.directory.resources.tell_control(resources::Release { key: (self.id.clone(), stage.0) })
+                self.release(*stage)
             }
             Command::WakeAt { at_ms } => {
                 journal::failpoint!("run.wake-at");
@@ -560,11 +616,7 @@ impl RunActor {
             files,
             resume_from,
             outputs: spec.outputs.clone(),
-            memory_mib: if spec.demand.memory_mib > 0 {
-                spec.demand.memory_mib
-            } else {
-                self.shared.limits.worker_memory_mib
-            },
+            memory_mib: admission::memory_of(run.definition(), spec, self.shared.limits.worker_memory_mib),
             memory_stated: spec.demand.memory_mib > 0,
             threads: spec.demand.cpu_cores.max(1),
             idempotent: spec.idempotent,
@@ -650,6 +702,8 @@ impl Supervised for RunActor {
         self.committing = false;
         self.due.clear();
         self.asked.clear();
+        self.leases.clear();
+        self.renewing = false;
         self.held.clear();
     }
 }
@@ -660,10 +714,16 @@ impl Handler<Drive> for RunActor {
     fn handle(&mut self, message: Drive, ctx: &mut Self::Context) {
         if let (Some(turn), Input::Placed { stage, .. } | Input::PlacementFailed { stage, .. }) =
             (message.turn, &message.input)
-            && self.asked.get(&stage.0) != Some(&turn)
+            && self.asked.get(&stage.0) != Some(&turn.asked)
         {
             // The lease of an earlier request was given back when it was withdrawn, or granted since.
             return self.give_back(*stage);
+        }
+        if let (Some(Turn { lease: Some(fence), .. }), Input::Placed { stage, .. }) =
+            (message.turn, &message.input)
+        {
+            self.leases.insert(stage.0, fence);
+            self.renew_later(ctx);
         }
         self.drive(message.input, message.by, message.reply, ctx);
     }

@@ -4,11 +4,12 @@
 //! asks the resource manager and nobody else. Placement itself is pure (`engine::placement`).
 
 use crate::resources::{Place, Release, ResourceManager};
-use crate::run_actor::Drive;
+use crate::run_actor::{Drive, Turn};
 use crate::shared::Shared;
+use crate::waits::{self, Waited};
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, Supervised, WrapFuture};
 use engine::definition::{Attempt, StageIndex};
-use engine::placement::{Ask, HOUR_MS, LeaseKey, Why};
+use engine::placement::{Ask, HOUR_MS, Lease, LeaseKey, Why};
 use engine::run::{ErrorClass, Input, StageError};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,6 +21,8 @@ pub const SCHEDULER_MAILBOX: usize = 4096;
 const ASK_TIMEOUT: Duration = Duration::from_secs(1);
 /// Pause before asking again after no answer.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
+/// Waits of one stage's attempt that are noted: a stage that is passed to and fro says no more by the twentieth.
+const WAITS_NOTED_MAX: usize = 16;
 /// Pause before looking whether there is room on disk again; free space is asked for once a second.
 const ROOM_PAUSE: Duration = Duration::from_millis(500);
 
@@ -29,8 +32,10 @@ struct Waiting {
     attempt: Attempt,
     turn: u64,
     report_to: Teller<Drive>,
-    /// What the newest placement said; none before the first.
-    why: Option<Why>,
+    /// What the newest placement said, and since when a reason of this kind holds; none before the first.
+    why: Option<(Why, u64)>,
+    /// Waits noted so far.
+    noted: usize,
 }
 
 /// The actor round the queue of asks.
@@ -45,6 +50,8 @@ pub struct Scheduler {
     held: bool,
     /// A timer runs that looks when a budget or reservation is over.
     timed: bool,
+    /// Waits that are over and not journaled yet, by run.
+    waits: Vec<(String, Waited)>,
 }
 
 impl Scheduler {
@@ -57,6 +64,7 @@ impl Scheduler {
             look_again: false,
             held: false,
             timed: false,
+            waits: Vec::new(),
         }
     }
 
@@ -93,7 +101,7 @@ impl Scheduler {
             match answer {
                 Ok(placement) => {
                     for grant in placement.grants {
-                        actor.deliver(&grant.key, grant.lease.place, ctx);
+                        actor.deliver(&grant.key, grant.lease, ctx);
                     }
                     for (key, why) in placement.never {
                         actor.refuse(&key, &why);
@@ -116,15 +124,30 @@ impl Scheduler {
     fn note_waits(&mut self, waits: Vec<(LeaseKey, Why)>, now_ms: u64, ctx: &mut Context<Self>) {
         let mut until_ms = None;
         for (key, why) in waits {
-            let at = match &why {
-                Why::Budget { until_ms, .. } | Why::Reserved { until_ms, .. } => Some(*until_ms),
-                _ => None,
+            until_ms = until_ms.into_iter().chain(why.until_ms()).min();
+            let Some(waiting) = self.queue.get_mut(&key) else { continue };
+            let since_ms = match &waiting.why {
+                Some((before, since_ms)) if before.word() == why.word() => *since_ms,
+                _ => now_ms,
             };
-            until_ms = until_ms.into_iter().chain(at).min();
-            if let Some(waiting) = self.queue.get_mut(&key) {
-                waiting.why = Some(why);
+            if let Some((before, began_ms)) = waiting.why.replace((why, since_ms))
+                && since_ms != began_ms
+                && waiting.noted < WAITS_NOTED_MAX
+            {
+                let wait = Waited {
+                    stage: key.1,
+                    attempt: waiting.attempt.0,
+                    why: before,
+                    since_ms: began_ms,
+                    until_ms: now_ms,
+                };
+                if wait.lasted() {
+                    waiting.noted += 1;
+                    self.waits.push((key.0.clone(), wait));
+                }
             }
         }
+        self.write_waits();
         if let Some(until_ms) = until_ms
             && !std::mem::replace(&mut self.timed, true)
         {
@@ -137,18 +160,22 @@ impl Scheduler {
         }
     }
 
-    fn deliver(&mut self, key: &LeaseKey, placed_on: String, ctx: &mut Context<Self>) {
+    fn deliver(&mut self, key: &LeaseKey, lease: Lease, ctx: &mut Context<Self>) {
         let Some(waiting) = self.queue.get(key) else {
             // Withdrawn while it was being granted: the lease goes straight back.
-            let _ = self.resources.tell_control(Release { key: key.clone() });
+            let _ = self.resources.tell_control(Release::any(key.clone()));
             return;
         };
         journal::failpoint!("scheduler.before-grant");
-        let input = Input::Placed { stage: StageIndex(key.1), attempt: waiting.attempt, placed_on };
-        match waiting.report_to.tell_control(Drive::placed(input, waiting.turn)) {
+        let turn = Turn { asked: waiting.turn, lease: Some(lease.fence) };
+        let input =
+            Input::Placed { stage: StageIndex(key.1), attempt: waiting.attempt, placed_on: lease.place };
+        match waiting.report_to.tell_control(Drive::placed(input, turn)) {
             Ok(()) => {
                 journal::failpoint!("scheduler.after-grant");
-                self.queue.remove(key);
+                if let Some(waiting) = self.queue.remove(key) {
+                    self.note_end(key, &waiting, lease.since_ms);
+                }
             }
             Err(supervisors::TellError::Busy) => {
                 // Stays queued; the next placement finds the lease already held and delivers again.
@@ -156,9 +183,27 @@ impl Scheduler {
             }
             Err(supervisors::TellError::Down) => {
                 self.queue.remove(key);
-                let _ = self.resources.tell_control(Release { key: key.clone() });
+                let _ = self.resources.tell_control(Release::any(key.clone()));
             }
         }
+    }
+
+    /// The wait is over: what it was for last is noted, if it lasted.
+    fn note_end(&mut self, key: &LeaseKey, waiting: &Waiting, now_ms: u64) {
+        let Some((why, since_ms)) = waiting.why.clone() else { return };
+        let wait = Waited { stage: key.1, attempt: waiting.attempt.0, why, since_ms, until_ms: now_ms };
+        if wait.lasted() && waiting.noted < WAITS_NOTED_MAX {
+            self.waits.push((key.0.clone(), wait));
+        }
+    }
+
+    /// Journals the waits that are over. Nobody waits for it: they explain, they decide nothing.
+    fn write_waits(&mut self) {
+        if self.waits.is_empty() {
+            return;
+        }
+        let (shared, waits) = (self.shared.clone(), std::mem::take(&mut self.waits));
+        tokio::task::spawn_local(async move { waits::write(&shared, waits).await });
     }
 
     fn refuse(&mut self, key: &LeaseKey, why: &str) {
@@ -171,7 +216,8 @@ impl Scheduler {
             class: ErrorClass::Permanent,
         };
         let input = Input::PlacementFailed { stage: StageIndex(key.1), attempt: waiting.attempt, error };
-        let _ = waiting.report_to.tell_control(Drive::placed(input, waiting.turn));
+        let turn = Turn { asked: waiting.turn, lease: None };
+        let _ = waiting.report_to.tell_control(Drive::placed(input, turn));
     }
 }
 
@@ -208,8 +254,11 @@ impl Handler<Enqueue> for Scheduler {
 
     fn handle(&mut self, message: Enqueue, ctx: &mut Self::Context) {
         let Enqueue { ask, attempt, turn, report_to } = message;
-        let why = self.queue.get(&ask.key).and_then(|waiting| waiting.why.clone());
-        let before = self.queue.insert(ask.key.clone(), Waiting { ask, attempt, turn, report_to, why });
+        let known = self.queue.get(&ask.key);
+        let why = known.and_then(|waiting| waiting.why.clone());
+        let noted = known.map_or(0, |waiting| waiting.noted);
+        let waiting = Waiting { ask, attempt, turn, report_to, why, noted };
+        let before = self.queue.insert(waiting.ask.key.clone(), waiting);
         journal::failpoint!("scheduler.enqueued");
         self.show_depth();
         if before.is_none_or(|before| before.attempt != attempt || before.turn != turn) {
@@ -229,7 +278,10 @@ impl Handler<Withdraw> for Scheduler {
     type Result = ();
 
     fn handle(&mut self, message: Withdraw, _: &mut Self::Context) {
-        self.queue.remove(&message.key);
+        if let Some(waiting) = self.queue.remove(&message.key) {
+            self.note_end(&message.key, &waiting, self.shared.clock.now_ms());
+            self.write_waits();
+        }
         self.show_depth();
     }
 }
@@ -287,9 +339,9 @@ pub struct Explain {
     pub run: String,
 }
 
-/// Answer to [`Explain`]: the ask and its reason; `Ledger::sentence` puts it into words.
+/// Answer to [`Explain`]: the ask, its reason and since when; `Ledger::sentence` puts it into words.
 #[derive(Debug, actix::MessageResponse)]
-pub struct Reasons(pub Vec<(Ask, Option<Why>)>);
+pub struct Reasons(pub Vec<(Ask, Option<(Why, u64)>)>);
 
 impl Handler<Explain> for Scheduler {
     type Result = Reasons;

@@ -46,6 +46,8 @@ pub struct Limits {
     pub fault_injection: bool,
     pub room: RoomLimits,
     pub housekeeping: crate::housekeeper::Policy,
+    /// Who may have how much, and what stages that do not say it have.
+    pub scheduling: Arc<crate::admission::Scheduling>,
 }
 
 /// Handles shared by all actors.

@@ -5,6 +5,7 @@
 //! answer. While an emergency stop is in force or the disk has no room nothing fires; what passed then is made up
 //! for as each schedule says. It decides nothing: `engine::schedule` does. Start at [`Timekeeper::next`].
 
+use crate::admission::NotAdmitted;
 use crate::orchestrator::{Accepted, Control, Orchestrator, Submit, SubmitError};
 use crate::records::{self, Principal, RecordError};
 use crate::shared::Shared;
@@ -247,7 +248,7 @@ fn outcome_of(answer: Result<Accepted, SubmitError>) -> Option<Outcome> {
         // upgrade of the daemon may read the workflow's text otherwise by now.
         Err(SubmitError::KeyReused { run, .. }) => return Some(Outcome::Submitted { run: run.clone() }),
         Err(
-            SubmitError::Busy { .. }
+            SubmitError::NotAdmitted(NotAdmitted::Full { .. })
             | SubmitError::Stopped(_)
             | SubmitError::NoRoom(_)
             | SubmitError::NotDurable(_),
@@ -255,6 +256,8 @@ fn outcome_of(answer: Result<Accepted, SubmitError>) -> Option<Outcome> {
         Err(SubmitError::Invalid(problems)) => problems.first().map_or("EX-0100", |problem| &problem.code),
         Err(SubmitError::UnknownRun(_)) => "EX-0003",
         Err(SubmitError::NothingComputes(_)) => "EX-0024",
+        Err(SubmitError::NotAdmitted(NotAdmitted::AboveCeiling(_))) => "EX-0027",
+        Err(SubmitError::NotAdmitted(_)) => "EX-0025",
         Err(_) => "EX-0015",
     };
     let message = answer.as_ref().err().map(ToString::to_string).unwrap_or_default();

@@ -164,6 +164,48 @@ pub const CODES: &[Code] = &[
         "Look at the second run with `show`; a run of deployments or programs alone cannot be reproduced.",
     ),
     code(
+        "EX-0025",
+        "more than there is",
+        "A stage asks for more than the capacity, a quota or a budget can ever give.",
+        "Lower the stage's resources to the limit that is named, or have the operator raise it.",
+    ),
+    code(
+        "EX-0026",
+        "queue full",
+        "As many runs are open or as many stages wait as the operator allows, in all or of this user.",
+        "Submit again after the time that is named; `executingctl resources` shows the queue.",
+    ),
+    code(
+        "EX-0027",
+        "above the workflow's ceiling",
+        "A stage asks for more than its workflow's own `resources`, or the operator's allocation for it, allow.",
+        "Lower the stage's demand or raise the ceiling.",
+    ),
+    code(
+        "EX-0028",
+        "unknown resource",
+        "No slot, backend or reservation has this name.",
+        "Take one of those that are named; `executingctl resources` shows them.",
+    ),
+    code(
+        "EX-0029",
+        "order contradicts what stands",
+        "The resource is drained already, or is not; or a reservation of this name stands already.",
+        "Look at `executingctl resources`, then decide again.",
+    ),
+    code(
+        "EX-0030",
+        "reservation out of range",
+        "A reservation is larger than the capacity, of nothing, over, or its name or time cannot be read.",
+        "Give the field the range that is named.",
+    ),
+    code(
+        "EX-0031",
+        "lease expired",
+        "A stage's owner did not renew its lease in time, and the resources were given back.",
+        "Look at the run with `explain` and at the daemon's log; a run that lives goes on by itself.",
+    ),
+    code(
         "EX-0040",
         "store of a newer version",
         "The state directory was written by a newer executingd. Nothing was changed.",

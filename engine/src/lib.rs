@@ -15,4 +15,5 @@ pub mod protocol;
 pub mod retention;
 pub mod run;
 pub mod schedule;
+pub mod taxonomy;
 pub mod worker;

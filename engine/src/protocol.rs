@@ -121,6 +121,22 @@ pub enum Request {
         reason: Option<String>,
     },
     Resources,
+    /// Nothing new begins on it; what runs ends by itself. `machine`, `slots`, a slot or a backend.
+    Drain {
+        resource: String,
+        reason: String,
+    },
+    Undrain {
+        resource: String,
+    },
+    /// Keeps a part of the capacity for a user or workflow.
+    Reserve {
+        name: String,
+        reserving: Reserving,
+    },
+    Unreserve {
+        name: String,
+    },
     Backends,
     Tree,
     Health,
@@ -222,7 +238,8 @@ impl Request {
         match self {
             Self::EmergencyStop { reason }
             | Self::DeadDismiss { reason, .. }
-            | Self::BackendDrain { reason, .. } => Some(reason),
+            | Self::BackendDrain { reason, .. }
+            | Self::Drain { reason, .. } => Some(reason),
             Self::Approve { reason, .. }
             | Self::Reject { reason, .. }
             | Self::EmergencyClear { reason }
@@ -301,7 +318,7 @@ impl BatchAct {
 }
 
 /// One act on many runs. The daemon evaluates the filter, once, and then asks one run after the other.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Batch {
     pub act: BatchAct,
     /// Named runs; each is tried and its refusal told. Empty: those that the filter matches.
@@ -319,6 +336,9 @@ pub struct Batch {
     /// Do nothing at all if more runs match: what the caller saw before saying yes.
     #[serde(default)]
     pub matched_max: Option<usize>,
+    /// Further fields of the act's own request, such as `now` of a pause and `from` of a retry.
+    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    pub with: serde_json::Map<String, serde_json::Value>,
 }
 
 /// What people ask of schedules.
@@ -363,6 +383,24 @@ pub struct ScheduleSpec {
     pub jitter_ms: u64,
     pub interval_ms_min: Option<u64>,
     pub submission: Submission,
+}
+
+/// What is to be kept, for whom, from when until when.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Reserving {
+    /// Exactly one of `user` and `workflow`.
+    pub user: Option<String>,
+    pub workflow: Option<String>,
+    pub cpu_cores: u64,
+    /// With its unit, as `8GiB`.
+    pub memory: Option<String>,
+    pub slots: u64,
+    /// Places by backend.
+    pub backends: BTreeMap<String, u64>,
+    /// As in 2026-01-05T08:00:00Z; now, if left out.
+    pub from: Option<String>,
+    /// A time, or a duration after `from`.
+    pub until: String,
 }
 
 /// What a drill does to a child.

@@ -38,6 +38,8 @@ enum Fault {
     RefusesWhatMustWait,
     GivesOneAtATime,
     IgnoresWeights,
+    IgnoresWhatTheRunHolds,
+    IgnoresCeilings,
 }
 
 #[derive(Clone)]
@@ -76,6 +78,14 @@ impl Mutant {
         fence.is_multiple_of(7) && self.ledger.leases().get(key).is_some_and(|lease| lease.fence == fence)
     }
 
+    /// The ask as if its run had no ceiling; one that alone is too large stays too large, if only what the
+    /// run holds is to be forgotten.
+    fn without_ceiling(&self, ask: &Ask) -> Ask {
+        let none = Ask { ceiling: engine::definition::Demand::default(), ..ask.clone() };
+        let too_large = self.ledger.may_ever_fit(ask).is_err();
+        if too_large && self.fault == Fault::IgnoresWhatTheRunHolds { ask.clone() } else { none }
+    }
+
     /// Takes granted leases back and says that cores lack.
     fn take_back(&mut self, asks: &[Ask], outcome: &mut Outcome, from: usize) {
         for grant in outcome.grants.split_off(from) {
@@ -96,6 +106,14 @@ impl Placer for Mutant {
     }
 
     fn place(&mut self, asks: &[Ask], now_ms: u64) -> Outcome {
+        let blind: Vec<Ask>;
+        let asks = match self.fault {
+            Fault::IgnoresWhatTheRunHolds | Fault::IgnoresCeilings => {
+                blind = asks.iter().map(|ask| self.without_ceiling(ask)).collect();
+                &blind[..]
+            }
+            _ => asks,
+        };
         if self.fault == Fault::GrantsTwice {
             let (capacity, policy) = (self.ledger.capacity().clone(), self.ledger.policy().clone());
             self.ledger = Ledger::with_policy(capacity, policy);
@@ -214,6 +232,8 @@ fn a_ledger_that_ignores_a_rule_is_caught() {
     caught(Fault::IgnoresDrains, &["granted against [Drained"]);
     caught(Fault::IgnoresTheEndOfDrains, &["Drained", "deadlock"]);
     caught(Fault::IgnoresParallelRuns, &["granted against [Parallel"]);
+    caught(Fault::IgnoresWhatTheRunHolds, &["granted against [Ceiling"]);
+    caught(Fault::IgnoresCeilings, &["Ceiling", "can never be had", "waits for ever"]);
     caught(Fault::RunsNeverEnd, &["Parallel"]);
     caught(Fault::IgnoresBudgets, &["Budget", "can never be had", "waits for ever"]);
     caught(Fault::KeepsWhatWasNotUsed, &["Budget"]);

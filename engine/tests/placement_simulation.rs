@@ -64,6 +64,7 @@ fn under_random_loads_nothing_leaks_starves_or_is_given_twice_and_every_reason_i
             "never",
             "drained",
             "parallel",
+            "ceiling",
             "quota",
             "kept quota",
             "budget",

@@ -39,6 +39,7 @@ fn asks(random: &mut Random) -> Vec<Ask> {
                 },
                 slot: (!quantum || random.percent(30)).then_some(SlotKind::Worker),
                 money_micro_usd: 0,
+                ceiling: Demand::default(),
                 priority: random.below(4) as u8,
                 asked_ms: random.below(600_000),
             }

@@ -92,6 +92,14 @@ pub const CODES: &[(&str, &str)] = &[
         "EX-0474",
         "A checkpoint of the angle search belongs to other costs or other settings. Give it the inputs it was written with, or start again.",
     ),
+    (
+        "EX-0494",
+        "Designs do not make groups of choices for one-hot mixers: none, too many for the memory limit, with a choice that does not exist, or one listed twice. The message names the first; mend the list, or use the mixer `grover`.",
+    ),
+    (
+        "EX-0495",
+        "A problem has no quadratic form over bits: no choice, a choice that does not exist, a number that is not finite or too large, a row that never holds, or too many bits. The message names the place; list the feasible designs instead where the form is too large.",
+    ),
 ];
 
 #[cfg(test)]
@@ -104,7 +112,8 @@ mod tests {
             assert!(pair[0].0 < pair[1].0, "{} before {}", pair[0].0, pair[1].0);
         }
         for (code, text) in CODES {
-            assert!(("EX-0450".."EX-0480").contains(code), "{code}");
+            let ours = ("EX-0450".."EX-0480").contains(code) || ("EX-0494".."EX-0496").contains(code);
+            assert!(ours, "{code}");
             assert!(text.ends_with('.') && text.len() > 40, "{code} explains too little");
         }
     }

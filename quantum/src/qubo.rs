@@ -67,6 +67,13 @@ pub enum QuboError {
     RowInOneHot { row: usize },
 }
 
+impl QuboError {
+    /// The stable code, explained in [`crate::CODES`].
+    pub fn code(&self) -> &'static str {
+        "EX-0495"
+    }
+}
+
 /// cost = constant + sum over entries (i, j, q) of q x_i x_j (i = j: linear), over `bits` bits.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Qubo {

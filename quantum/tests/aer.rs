@@ -14,9 +14,13 @@ use quantum::backends::{
     Wanted,
 };
 use quantum::circuit::Circuit;
-use quantum::ising::Ising;
+use quantum::index_encoding::{IndexEncoding, QUBITS_MAX};
+use quantum::ising::{Ising, Term};
 use quantum::openqasm;
+use quantum::qaoa::{Mixing, Optimiser, Settings};
+use quantum::simulator::one_hot::Groups;
 use quantum::simulator::{Angles, Simulator};
+use quantum::threads::Threads;
 use shell::{Room, block_on, now_ms};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -144,6 +148,71 @@ fn aer_gives_the_probabilities_of_our_own_simulator_and_the_same_counts_for_the_
     assert_eq!(run(&aer, "b", &job).counts, first.counts);
     let other = JobSpec { seed: 4, ..job };
     assert_ne!(run(&aer, "c", &other).counts, first.counts);
+}
+
+#[test]
+fn qiskit_reads_the_one_hot_circuit_as_the_one_hot_simulators_state() {
+    if !installed() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let aer = Aer::new(options(dir.path()));
+    let sizes = [3u32, 2];
+    let term = |z: &[u32], coefficient| Term { z: z.to_vec(), coefficient };
+    let mut terms: Vec<Term> = (0..5).map(|q| term(&[q], 0.3 * f64::from(q * q % 7) - 0.5)).collect();
+    terms.push(term(&[0, 4], 0.45));
+    let ising = Ising::new(5, terms).unwrap();
+    let diagonal = ising.diagonal();
+    // Group 0 is qubits 0 to 2, group 1 qubits 3 and 4; group 0 is fastest.
+    let states: Vec<usize> = (0..6).map(|c| 1usize << (c % 3) | 1usize << (3 + c / 3)).collect();
+    let values = states.iter().map(|state| diagonal[*state]).collect();
+    let simulator = Simulator::one_hot(values, Arc::new(Groups::product(&sizes).unwrap())).unwrap();
+    let wanted = simulator.run(&Angles::new(vec![0.4, -0.9], vec![0.7, 1.3]).unwrap());
+    let mut truth = vec![0.0; 32];
+    for (c, state) in states.iter().enumerate() {
+        truth[*state] = wanted.probability(c);
+    }
+    let circuit = Circuit::one_hot(&ising, &sizes, 2).unwrap();
+    let inputs = circuit.inputs().iter().cloned().zip([0.4, 0.7, -0.9, 1.3]).collect();
+    let work = JobWork::OpenQasm3 { program: openqasm::program(&circuit), qubits: 5, inputs };
+    let result = run(&aer, "one-hot", &JobSpec { work, shots: 50_000, seed: 3 });
+    // Not one shot outside: on a perfect machine the mixer never leaves the one-hot states.
+    assert!(result.counts.iter().all(|(outcome, _)| states.contains(&(*outcome as usize))), "{result:?}");
+    assert!(distance(&result, &truth) < 0.03, "{}", distance(&result, &truth));
+}
+
+#[test]
+fn qiskit_reads_the_largest_index_encoding_and_gives_what_its_search_expected() {
+    if !installed() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let aer = Aer::new(options(dir.path()));
+    let costs: Vec<f64> = (0..1000).map(|k| f64::from(k * k % 997)).collect();
+    let encoding = IndexEncoding::new(&costs).unwrap();
+    assert_eq!(encoding.qubits(), QUBITS_MAX);
+    let settings = Settings { layers: 2, iterations: 10, ..Settings::default() };
+    let mixing = Mixing::X { qubits: QUBITS_MAX };
+    let mut search = Optimiser::over(encoding.costs(), mixing, Threads::one(), settings).unwrap();
+    while !search.step().finished {}
+    let outcome = search.outcome();
+    let circuit = encoding.circuit(&outcome).unwrap();
+    let work =
+        JobWork::OpenQasm3 { program: openqasm::program(&circuit), qubits: QUBITS_MAX, inputs: vec![] };
+    let begun = Instant::now();
+    let result = run(&aer, "index", &JobSpec { work, shots: 20_000, seed: 3 });
+    println!("1,000 designs, 2 layers: {:.1} s", begun.elapsed().as_secs_f64());
+    let mean = |count: &dyn Fn(usize) -> f64| -> f64 {
+        encoding.costs().iter().enumerate().map(|(z, cost)| cost * count(z)).sum()
+    };
+    let mut shares = vec![0.0; 1 << QUBITS_MAX];
+    for (outcome, count) in &result.counts {
+        shares[*outcome as usize] = *count as f64 / 20_000.0;
+    }
+    let measured = mean(&|z| shares[z]);
+    // Costs spread over a thousand, so 20,000 shots give their mean within some 2; the uniform mean is far off.
+    assert!((measured - outcome.expectation).abs() < 10.0, "{measured}, not {}", outcome.expectation);
+    assert!((mean(&|_| 1.0 / 1024.0) - outcome.expectation).abs() > 20.0, "this would pass for any circuit");
 }
 
 #[test]

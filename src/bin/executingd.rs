@@ -3,12 +3,14 @@
 //! Rule: READY only after recovery; SIGTERM stops children in order and closes the journal last.
 //! Whatever goes wrong at start is one error with a code, and leaves the data as it was.
 
+use actors::admission::Scheduling;
 use actors::checkpointer::Checkpointer;
 use actors::quantum_proxy::{Desks, Office};
 use actors::releases::Releases;
 use actors::room::RoomLimits;
 use actors::shared::{Limits, Shared};
 use clap::Parser;
+use engine::limits::RUNS_OPEN_MAX;
 use executing::control;
 use executing::service::DaemonService;
 use executing::settings::{Settings, backends};
@@ -74,6 +76,28 @@ fn main() -> ExitCode {
     }
 }
 
+fn size(settings: &Settings) -> Size {
+    Size {
+        cpu_cores: settings.cpu_cores,
+        memory_mib: settings.memory_mib,
+        worker_slots: settings.worker_slots,
+        backends: backends::capacity(&settings.backends, settings.simulator_jobs),
+    }
+}
+
+/// Who may have how much, and what stages that do not say it have.
+fn scheduling(settings: &Settings) -> Scheduling {
+    let said = &settings.scheduling;
+    Scheduling {
+        defaults: settings.defaults.clone(),
+        prices: said.prices(),
+        runs_open_max: said.queue.runs.unwrap_or(RUNS_OPEN_MAX),
+        runs_open_max_per_user: said.queue.runs_per_user,
+        health_every: Duration::from_secs(settings.health_check_seconds),
+        ..Scheduling::new(size(settings).capacity(), said.policy())
+    }
+}
+
 /// Settings, state directory, lock. Nothing else is touched before the lock is held.
 fn prepare(options: &Options) -> Result<(Settings, File), Failure> {
     let settings = match &options.settings {
@@ -91,6 +115,8 @@ fn prepare(options: &Options) -> Result<(Settings, File), Failure> {
     };
     let mut settings =
         settings.settle().map_err(|e| Failure { exit: EXIT_INVALID, message: e.to_string() })?;
+    let against = settings.scheduling.check_against(&size(&settings).capacity());
+    against.map_err(|e| Failure { exit: EXIT_INVALID, message: e.to_string() })?;
     let state = settings.state.clone();
     let unusable = |e: std::io::Error| {
         if e.kind() == std::io::ErrorKind::ReadOnlyFilesystem {
@@ -255,6 +281,7 @@ fn open_stores(settings: &Settings) -> Result<(Shared, Releases), Failure> {
             resume_from_mib: settings.disk_resume_from_mib,
         },
         housekeeping: settings.retention.policy(),
+        scheduling: Arc::new(scheduling(settings)),
     };
     Ok((Shared::new(journal, checkpoints, checkpointer, artefacts, spawner, limits), releases))
 }
@@ -284,12 +311,6 @@ async fn serve(settings: Settings, shared: Shared, releases: Releases) -> Result
     let listener = tokio::net::UnixListener::bind(&socket)
         .map_err(|e| Failure::new(EXIT_TRY_LATER, "EX-0012", format!("{}: {e}", socket.display())))?;
     let _ = std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o660));
-    let size = Size {
-        cpu_cores: settings.cpu_cores,
-        memory_mib: settings.memory_mib,
-        worker_slots: settings.worker_slots,
-        backends: backends::capacity(&settings.backends, settings.simulator_jobs),
-    };
     let office = open_office(&settings, &shared)?;
     journal::failpoint!("daemon.listening");
     let tree = tree::start(
@@ -297,7 +318,7 @@ async fn serve(settings: Settings, shared: Shared, releases: Releases) -> Result
         Arc::new(catalog::catalog()),
         releases.clone(),
         office,
-        size,
+        size(&settings),
         &settings.supervision,
         settings.fault_injection,
     );

@@ -112,8 +112,9 @@ pub(super) async fn test(inner: &Inner, name: &str, spend: bool) -> Result<Value
     let job = JobSpec { work, shots: TEST_SHOTS, seed: now };
     let why_not = match unfit(&target, &job) {
         Some(why) => Some(why),
-        None if target.price.of(TEST_SHOTS.into(), 1) > 0 && !spend => Some(format!(
-            "EX-0491: {TEST_SHOTS} shots would cost {} millionths of a US dollar; --spend makes the job",
+        // A machine without a stated price is not a free one.
+        None if (target.price.of(TEST_SHOTS.into(), 1) > 0 || !target.simulated) && !spend => Some(format!(
+            "EX-0491: {TEST_SHOTS} shots cost {} millionths of a US dollar by the settings; --spend makes the job",
             target.price.of(TEST_SHOTS.into(), 0)
         )),
         None => None,

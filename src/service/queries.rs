@@ -7,7 +7,7 @@ use actors::records;
 use engine::definition::StageIndex;
 use engine::limits::PAGE_RECORDS_MAX;
 use engine::protocol::ErrorReply;
-use engine::run::{Event, Run, Wait};
+use engine::run::{Event, Run};
 use journal::Record;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -213,41 +213,6 @@ pub(super) fn artefact(inner: &Inner, id: &str, name: &str) -> Result<Reply, Err
     Ok(Reply::File { path: inner.shared.artefacts.path(&digest), bytes: artefact.bytes })
 }
 
-pub(super) async fn resources(inner: &Inner) -> Result<Value, ErrorReply> {
-    let view = inner
-        .directory
-        .resources
-        .ask(actors::resources::Look, ANSWER_WAIT)
-        .await
-        .map_err(|e| replies::from_ask("the resource manager", e))?;
-    let ledger = view.0;
-    let (cpu_free, memory_free) = ledger.free();
-    let leases: Vec<Value> = ledger
-        .leases()
-        .iter()
-        .map(|((run, stage), lease)| {
-            let path = inner
-                .shared
-                .board
-                .live(run)
-                .and_then(|r| r.definition().stages.get(*stage as usize).map(|s| s.path.clone()));
-            json!({
-                "run": run, "stage": path, "place": lease.place, "cpu_cores": lease.cpu_cores,
-                "memory_mib": lease.memory_mib, "since": time(lease.since_ms),
-            })
-        })
-        .collect();
-    let capacity = ledger.capacity();
-    Ok(json!({
-        "capacity": {
-            "cpu_cores": capacity.cpu_cores, "memory_mib": capacity.memory_mib,
-            "worker_slots": capacity.slots.len(), "backends": capacity.backends,
-        },
-        "free": { "cpu_cores": cpu_free, "memory_mib": memory_free },
-        "leases": leases,
-    }))
-}
-
 pub(super) async fn health(inner: &Inner) -> Result<Value, ErrorReply> {
     let report = inner
         .health
@@ -255,45 +220,6 @@ pub(super) async fn health(inner: &Inner) -> Result<Value, ErrorReply> {
         .await
         .map_err(|e| replies::from_ask("the health monitor", e))?;
     Ok(json!({ "ok": report.healthy, "healthy": report.healthy, "components": report.components }))
-}
-
-pub(super) async fn explain(inner: &Inner, id: &str) -> Result<Value, ErrorReply> {
-    let run = inner.run(id)?;
-    let asks = inner.directory.scheduler.ask(actors::scheduler::Look, ANSWER_WAIT).await;
-    let ledger = inner.directory.resources.ask(actors::resources::Look, ANSWER_WAIT).await;
-    let now = inner.shared.clock.now_ms();
-    let no_room = inner.shared.board.no_room();
-    let stages: Vec<Value> = run
-        .waits(now)
-        .into_iter()
-        .map(|(stage, wait)| {
-            let path = run.definition().stages[stage.0 as usize].path.clone();
-            let why = match wait {
-                Wait::Dependency(needs) => format!("waits for {}", needs.join(", ")),
-                Wait::Placement if no_room.is_some() => {
-                    format!("waits for room on disk: {}", no_room.as_deref().unwrap_or_default())
-                }
-                Wait::Placement => {
-                    let ask = asks.as_ref().ok().and_then(|asks| asks.0.iter().find(|a| a.key == (id.to_owned(), stage.0)));
-                    let lacking = ask.zip(ledger.as_ref().ok()).and_then(|(ask, ledger)| ledger.0.lacking(ask));
-                    format!("waits for {}", lacking.unwrap_or("the scheduler, which will look in a moment"))
-                }
-                Wait::Backoff(until) => format!("rests until {} before its next attempt", time(until)),
-                Wait::Gate { missing, deadline_ms } => match deadline_ms {
-                    Some(deadline) => format!("waits for {missing} approval(s) until {}", time(deadline)),
-                    None => format!("waits for {missing} approval(s)"),
-                },
-                Wait::Signal { name, deadline_ms } => match deadline_ms {
-                    Some(deadline) => format!("waits for the signal `{name}` until {}", time(deadline)),
-                    None => format!("waits for the signal `{name}`"),
-                },
-                Wait::Paused => "the run is paused; `resume` lets it go on".to_owned(),
-                Wait::InDoubt(what) => format!("it is not known whether its last attempt took effect ({what}); a person must `retry` or `cancel`"),
-            };
-            json!({ "stage": path, "why": why })
-        })
-        .collect();
-    Ok(json!({ "run": id, "phase": run.phase_name(), "stages": stages }))
 }
 
 pub(super) async fn deployments(inner: &Inner) -> Result<Value, ErrorReply> {

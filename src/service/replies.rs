@@ -1,5 +1,6 @@
 //! Refusals as the client sees them: a code, words, an exit code.
 
+use actors::admission::NotAdmitted;
 use actors::orchestrator::SubmitError;
 use actors::run_actor::DriveError;
 use engine::protocol::ErrorReply;
@@ -69,7 +70,11 @@ pub(super) fn from_submit(refused: SubmitError) -> ErrorReply {
         SubmitError::Deadline(_) => error("EX-0122", exit::INVALID, message),
         SubmitError::NothingComputes(_) => error("EX-0024", exit::INVALID, message),
         SubmitError::Backend { ref error, .. } => self::error(error.code(), exit::INVALID, message),
-        SubmitError::Busy { .. } => error("EX-0009", exit::TRY_LATER, message),
+        SubmitError::NotAdmitted(why) => match why {
+            NotAdmitted::Never(_) => error("EX-0025", exit::INVALID, message),
+            NotAdmitted::Full { .. } => error("EX-0026", exit::TRY_LATER, message),
+            NotAdmitted::AboveCeiling(_) => error("EX-0027", exit::INVALID, message),
+        },
         SubmitError::Stopped(_) => error("EX-0018", exit::TRY_LATER, message),
         SubmitError::NotDurable(_) | SubmitError::NoRoom(_) => error("EX-0013", exit::TRY_LATER, message),
     }

@@ -146,15 +146,20 @@ pub fn faults(backends: &Backends) -> Vec<String> {
     for (name, settings) in backends {
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         let reserved = ["classical-exact", "exact"].contains(&name.as_str());
-        if name.is_empty() || name.len() > 64 || !name.chars().all(plain) || reserved {
+        // It also names a directory.
+        let begins = name.starts_with(|c: char| c.is_ascii_alphanumeric());
+        if !begins || name.len() > 64 || !name.chars().all(plain) || reserved {
             faults.push(format!(
-                "backends.{name}: expected a name of 1 to 64 letters, digits, `-`, `_` or `.`, and not classical-exact"
+                "backends.{name}: expected a name of 1 to 64 letters, digits, `-`, `_` or `.`, beginning with a letter or digit, and not classical-exact"
             ));
         }
         settings.check(name, &mut faults);
     }
     faults
 }
+
+/// A field of a backend that must be there: name, value, what is expected, and whether a value is that.
+type Need<'a> = (&'a str, &'a Option<String>, &'a str, &'a dyn Fn(&str) -> bool);
 
 impl BackendSettings {
     fn check(&self, name: &str, faults: &mut Vec<String>) {
@@ -218,6 +223,19 @@ impl BackendSettings {
             }
         }
         if self.kind == Kind::Braket {
+            let limits = [("job", &self.budget.job), ("run", &self.budget.run), ("day", &self.budget.day)];
+            for (per, limit) in limits {
+                if limit.qpu_ms.is_some() {
+                    let expected = "shots or money only, as this vendor does not tell machine time";
+                    wrong(&format!("budget.{per}.qpu_ms"), expected, "a limit".to_owned());
+                }
+                if limit.micro_usd.is_some()
+                    && self.price.is_none_or(|price| price == BackendPrice::default())
+                {
+                    let expected = "a price beside a budget of money, which it would never spend";
+                    wrong(&format!("budget.{per}.micro_usd"), expected, "none".to_owned());
+                }
+            }
             let region =
                 |text: &str| text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
             let arn = |text: &str| text.starts_with("arn:") && !text.contains(char::is_whitespace);
@@ -226,7 +244,7 @@ impl BackendSettings {
                 (3..=63).contains(&text.len()) && text.chars().all(plain)
             };
             let some = |_: &str| true;
-            let needs: [(&str, &Option<String>, &str, &dyn Fn(&str) -> bool); 4] = [
+            let needs: [Need<'_>; 4] = [
                 ("region", &self.region, "a region such as us-east-1", &region),
                 ("device", &self.device, "the ARN of a device", &arn),
                 ("bucket", &self.bucket, "the name of a bucket, 3 to 63 of a-z, 0-9, `-` and `.`", &bucket),
@@ -440,6 +458,15 @@ mod tests {
             ("  simulator: {kind: aer}", "kind: expected the kind `simulator`"),
             ("  s: {kind: simulator}", "kind: expected the kind `simulator`"),
             ("  'a b': {kind: aer}", "expected a name of"),
+            ("  '..': {kind: aer}", "beginning with a letter"),
+            (
+                &BRAKET.replace("keys}", "keys, budget: {day: {micro_usd: 5}}}"),
+                "budget.day.micro_usd: expected a price beside",
+            ),
+            (
+                &BRAKET.replace("keys}", "keys, budget: {run: {qpu_ms: 5}}}"),
+                "budget.run.qpu_ms: expected shots or money",
+            ),
             ("  classical-exact: {kind: aer}", "expected a name of"),
             ("  b: {kind: braket}", "region: expected a region such as us-east-1, got nothing"),
             (&BRAKET.replace("results", "B"), "bucket: expected the name of a bucket"),

@@ -4,6 +4,7 @@
 mod ampel360;
 mod arrows;
 mod bad_input;
+mod client;
 mod control;
 mod control_connections;
 mod control_states;
@@ -18,6 +19,9 @@ mod housekeeping;
 mod kill;
 mod orphans;
 mod programs;
+mod quantum_jobs;
 mod repeat;
 mod reproduce;
+mod scheduling;
+mod timetable;
 mod workers;

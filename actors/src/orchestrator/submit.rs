@@ -41,8 +41,8 @@ pub enum SubmitError {
         "key {key} was used for {run} with other content: {differs}. Use another key, or submit the same"
     )]
     KeyReused { key: String, run: String, differs: String },
-    #[error("{open} runs are open, which is the limit; try later")]
-    Busy { open: usize },
+    #[error(transparent)]
+    NotAdmitted(#[from] crate::admission::NotAdmitted),
     #[error("an emergency stop is in force: {0}; it ends with emergency-clear")]
     Stopped(String),
     #[error("there is too little room on disk: {0}; what runs goes on, new work is taken when there is room")]
@@ -106,6 +106,7 @@ impl Cache {
         catalog: &Catalog,
         submission: &Submission,
         params: &BTreeMap<String, Value>,
+        defaults: &definition::Defaults,
     ) -> Result<Arc<Read>, SubmitError> {
         let named = (&submission.yaml, &submission.file, &submission.workflow, params);
         // Without a key there is only no memory of it.
@@ -113,7 +114,7 @@ impl Cache {
         if let Some(read) = key.and_then(|key| self.read.get(&key)) {
             return Ok(Arc::clone(read));
         }
-        let read = Arc::new(read(catalog, submission, params)?);
+        let read = Arc::new(read(catalog, submission, params, defaults)?);
         if let Some(key) = key {
             if self.oldest.len() >= CACHE_MAX
                 && let Some(oldest) = self.oldest.pop_front()
@@ -131,19 +132,24 @@ fn read(
     catalog: &Catalog,
     submission: &Submission,
     params: &BTreeMap<String, Value>,
+    defaults: &definition::Defaults,
 ) -> Result<Read, SubmitError> {
     let loaded = match &submission.yaml {
-        Some(text) => definition::load(LoadRequest {
-            text,
-            file: &submission.file,
-            workflow: submission.workflow.as_deref(),
-            library: &catalog.library,
-            params,
-        }),
-        None => definition::load_builtin(
+        Some(text) => definition::load_with(
+            LoadRequest {
+                text,
+                file: &submission.file,
+                workflow: submission.workflow.as_deref(),
+                library: &catalog.library,
+                params,
+            },
+            defaults,
+        ),
+        None => definition::load_builtin_with(
             submission.workflow.as_deref().unwrap_or_default(),
             &catalog.library,
             params,
+            defaults,
         ),
     }
     .map_err(SubmitError::Invalid)?;
@@ -230,7 +236,7 @@ fn fresh(
             params.entry(name.clone()).or_insert_with(|| value.clone());
         }
     }
-    let workflow = cache.get_or_read(catalog, submission, &params)?;
+    let workflow = cache.get_or_read(catalog, submission, &params, &shared.limits.scheduling.defaults)?;
     let definition = &workflow.definition;
     let mut inputs = submission.inputs.clone();
     if inputs.is_empty()

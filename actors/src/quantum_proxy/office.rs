@@ -10,7 +10,7 @@ use crate::clock::Clock;
 use crate::records::{self, Principal, RecordError};
 use crate::shared::Shared;
 use futures::FutureExt;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, Either, select};
 use journal::{AppendError, Appended, Artefacts, Journal, NewRecord};
 use quantum::backends::order::{Command, End, Fallback, Order, Shell, Soon, lead};
 use quantum::backends::{
@@ -138,7 +138,7 @@ impl Office {
     pub async fn order(
         &self,
         wish: &Wish,
-        cancel: impl Future<Output = String> + Unpin,
+        mut cancel: impl Future<Output = String> + Unpin,
     ) -> Result<Ended, OfficeError> {
         let spec = self.keep_spec(&wish.job).await?;
         let stage = records::job_stream(&wish.run, &wish.stage);
@@ -161,8 +161,15 @@ impl Office {
             }
         }
         let stream = format!("{stage}@{}", wish.fence);
-        let Described { candidates, told } =
-            self.desks.candidates(&wish.chain, &wish.job, self.clock.now_ms()).await;
+        // Asking takes as long as the slowest backend; whoever is told to stop meanwhile buys nothing.
+        let asked = self.desks.candidates(&wish.chain, &wish.job, self.clock.now_ms());
+        let Described { candidates, told } = match select(&mut cancel, Box::pin(asked)).await {
+            Either::Right((described, _)) => described,
+            Either::Left(_) => {
+                let (fallbacks, lost, told) = (Vec::new(), Vec::new(), Vec::new());
+                return Ok(Ended { end: End::Cancelled, fallbacks, lost, result: None, told, stream });
+            }
+        };
         let wanted = Wanted {
             spec,
             shots: wish.job.shots,

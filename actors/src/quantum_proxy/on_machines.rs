@@ -112,7 +112,6 @@ pub(super) async fn run(
         let fallback = chain.gates.iter().map(fell).collect();
         return leave(shared, office, work, chain, asked, fallback).await;
     };
-    journal::failpoint!("quantum.before-order");
     let wish = Wish {
         run: work.run.clone(),
         stage: work.path.clone(),
@@ -125,7 +124,6 @@ pub(super) async fn run(
         OfficeError::Record(error) => worker_drive::permanent("EX-0014", error.to_string()),
         error => worker_drive::transient("EX-0514", error.to_string()),
     })?;
-    journal::failpoint!("quantum.after-order");
     let mut fallback: Vec<Fell> = ended.fallbacks.iter().map(Fell::from).collect();
     match &ended.end {
         End::Done { backend, digest } => {

@@ -10,6 +10,7 @@ mod canonical;
 mod computing;
 mod control;
 mod criteria;
+mod defaults;
 mod document;
 mod expand;
 mod library;
@@ -25,6 +26,7 @@ pub mod yaml;
 
 pub use canonical::{canonical_json, canonical_text, digest, from_canonical};
 pub use control::{Awaited, Origin, RunControl, StageControl};
+pub use defaults::{Defaults, StageDefaults, WorkflowDefaults};
 pub use document::{GATE_ROLES, NAME_BYTES_MAX, STAGES_MAX};
 pub use expand::NESTING_MAX;
 pub use library::Library;
@@ -69,6 +71,14 @@ pub struct Loaded {
 /// # Errors
 /// Every problem found, in the order of the text; never an empty list.
 pub fn load(request: LoadRequest<'_>) -> Result<Loaded, Vec<Problem>> {
+    load_with(request, &Defaults::default())
+}
+
+/// [`load`] where settings say what stages leave unsaid.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_with(request: LoadRequest<'_>, defaults: &Defaults) -> Result<Loaded, Vec<Problem>> {
     let documents = yaml::parse(request.text, request.file)?;
     let mut local = Problems::of(request.file);
     let workflows = document::read(&documents, &mut local);
@@ -95,7 +105,7 @@ pub fn load(request: LoadRequest<'_>) -> Result<Loaded, Vec<Problem>> {
     if !problems.is_empty() {
         return Err(sorted(problems));
     }
-    let definition = settle::settle(workflow, flat, params);
+    let definition = settle::settle(workflow, flat, params, defaults);
     Ok(Loaded { definition, warnings: sorted(std::mem::take(&mut expander.warnings)) })
 }
 
@@ -108,13 +118,26 @@ pub fn load_builtin(
     library: &Library,
     params: &BTreeMap<String, serde_json::Value>,
 ) -> Result<Loaded, Vec<Problem>> {
+    load_builtin_with(name, library, params, &Defaults::default())
+}
+
+/// [`load_builtin`] where settings say what stages leave unsaid.
+///
+/// # Errors
+/// As [`load_builtin`].
+pub fn load_builtin_with(
+    name: &str,
+    library: &Library,
+    params: &BTreeMap<String, serde_json::Value>,
+    defaults: &Defaults,
+) -> Result<Loaded, Vec<Problem>> {
     let file = Library::file_of(name);
     let Some(text) = library.text(name) else {
         let mut local = Problems::of(&file);
         unknown_workflow(name, library.names(), &mut local);
         return Err(local.into_found());
     };
-    load(LoadRequest { text, file: &file, workflow: Some(name), library, params })
+    load_with(LoadRequest { text, file: &file, workflow: Some(name), library, params }, defaults)
 }
 
 /// Names of the workflows in a file, in order.

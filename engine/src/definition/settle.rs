@@ -4,6 +4,7 @@
 //! that nobody stated is written out, so that a later change of defaults changes no stored run.
 
 use super::canonical::canonical_text;
+use super::defaults::Defaults;
 use super::document::{Workflow, check_known_param};
 use super::expand::{Draft, Flat};
 use super::problem::Problem;
@@ -206,10 +207,17 @@ fn last_name(path: &str) -> &str {
 }
 
 /// Fills in the defaults and gives the finished definition.
-pub(super) fn settle(workflow: &Workflow, flat: Flat, params: Map<String, Json>) -> Definition {
+pub(super) fn settle(
+    workflow: &Workflow,
+    flat: Flat,
+    mut params: Map<String, Json>,
+    defaults: &Defaults,
+) -> Definition {
+    defaults.workflow_params(&flat.drafts, &mut params);
     let mut kind_versions = BTreeMap::new();
     let mut stages = vec![];
-    for draft in flat.drafts {
+    for mut draft in flat.drafts {
+        defaults.lay_under(&workflow.name, &params, &mut draft);
         let row = table::kind(draft.kind);
         kind_versions.insert(draft.kind.name().to_owned(), row.version);
         stages.push(stage(draft, row));
@@ -220,8 +228,8 @@ pub(super) fn settle(workflow: &Workflow, flat: Flat, params: Map<String, Json>)
         inputs: flat.inputs,
         params: canonical_text(&Json::Object(params)),
         success_criteria: flat.criteria,
-        ceilings: workflow.ceilings.clone(),
-        priority: workflow.priority.unwrap_or(1),
+        ceilings: defaults.ceilings(&workflow.name, &workflow.ceilings),
+        priority: workflow.priority.or(defaults.priority(&workflow.name)).unwrap_or(1),
         kind_versions,
         control: RunControl { deadline_ms: workflow.deadline.map(|(ms, _)| ms), origin: None },
     }

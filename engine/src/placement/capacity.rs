@@ -46,6 +46,9 @@ pub struct Ask {
     pub slot: Option<SlotKind>,
     /// The most it may cost, in millionths of a US dollar; set aside when granted.
     pub money_micro_usd: u64,
+    /// The most that the whole run may hold at once; zero is no ceiling. Shots: the most that one stage
+    /// may ask for.
+    pub ceiling: Demand,
     /// Higher first.
     pub priority: u8,
     pub asked_ms: u64,
@@ -90,6 +93,8 @@ pub enum NeverFits {
     Backend { asked: String, known: String },
     #[error("asks for a place on backend {backend:?}, which takes no jobs at all")]
     NoPlaces { backend: String },
+    #[error("asks for {asked} {what}, the ceiling of its workflow is {most}")]
+    Ceiling { what: &'static str, asked: u64, most: u64 },
     #[error("asks for {asked} {what}, the quota of {of} is {most}")]
     Quota { what: &'static str, asked: u64, of: String, most: u64 },
     #[error("asks for {asked} {what}, the budget of {of} is {most}")]

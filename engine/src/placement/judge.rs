@@ -129,6 +129,7 @@ impl Ledger {
         {
             return Err(Why::Parallel { most });
         }
+        self.judge_ceiling(ask)?;
         if view.quotas {
             self.judge_quotas(kept, ask)?;
         }
@@ -166,6 +167,28 @@ impl Ledger {
             Some(backend) if self.drained.contains(&backend) => Err(Why::Drained(backend)),
             _ => Ok(()),
         }
+    }
+
+    /// What the other stages of the same run hold counts against its ceiling.
+    fn judge_ceiling(&self, ask: &Ask) -> Result<(), Why> {
+        let (cores, memory) = (u64::from(ask.ceiling.cpu_cores), ask.ceiling.memory_mib);
+        if cores == 0 && memory == 0 {
+            return Ok(());
+        }
+        let of_run = self.leases.range((ask.key.0.clone(), 0)..);
+        let of_run = of_run.take_while(|((run, _), _)| *run == ask.key.0);
+        let held = of_run.fold((0_u64, 0_u64), |held, (_, lease)| {
+            (held.0 + u64::from(lease.cpu_cores), held.1.saturating_add(lease.memory_mib))
+        });
+        let need = Amounts::of(ask);
+        for (what, used, more, most) in
+            [("CPU cores", held.0, need.cpu, cores), ("MiB of memory", held.1, need.memory, memory)]
+        {
+            if most > 0 && more > 0 && used.saturating_add(more) > most {
+                return Err(Why::Ceiling { what: what.to_owned(), used, most });
+            }
+        }
+        Ok(())
     }
 
     fn judge_quotas(&self, kept: &Kept<'_>, ask: &Ask) -> Result<(), Why> {

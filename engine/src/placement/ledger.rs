@@ -175,6 +175,15 @@ impl Ledger {
         }
         let (cpu, memory) = (u64::from(ask.demand.cpu_cores.max(1)), ask.demand.memory_mib);
         let (shots, money) = (ask.demand.shots, ask.money_micro_usd);
+        for (what, asked, most) in [
+            ("CPU cores", cpu, u64::from(ask.ceiling.cpu_cores)),
+            ("MiB of memory", memory, ask.ceiling.memory_mib),
+            ("shots", shots, ask.ceiling.shots),
+        ] {
+            if most > 0 && asked > most {
+                return Err(NeverFits::Ceiling { what, asked, most });
+            }
+        }
         let policy = &self.policy;
         for (user, quota) in
             [(true, policy.user_quota(&ask.owner.user)), (false, policy.workflow_quota(&ask.owner.workflow))]
@@ -270,15 +279,7 @@ impl Ledger {
         let Some(lease) = self.leave(key) else { return Ok(()) };
         let shots = lease.shots.saturating_sub(used.0);
         let money = lease.money_micro_usd.saturating_sub(used.1);
-        let since_ms = lease.since_ms;
-        self.held.spent.give_back(shots, money, since_ms);
-        let tallies = self.users.get_mut(&lease.owner.user).into_iter();
-        for tally in tallies.chain(self.workflows.get_mut(&lease.owner.workflow)) {
-            tally.spent.give_back(shots, money, since_ms);
-        }
-        if let Some(spent) = lease.backend.and_then(|backend| self.backend_spent.get_mut(&backend)) {
-            spent.give_back(shots, money, since_ms);
-        }
+        self.refund(&lease.owner, lease.backend.as_deref(), (shots, money), lease.since_ms);
         Ok(())
     }
 
@@ -294,6 +295,49 @@ impl Ledger {
             lease.expires_ms = until;
         }
         Ok(until)
+    }
+
+    /// Counts what was set aside before this ledger was made, where its window still runs.
+    pub fn charge(&mut self, owner: &Owner, backend: Option<&str>, used: (u64, u64), at_ms: u64) {
+        let (shots, money) = used;
+        self.held.spent.add_past(shots, money, at_ms);
+        for (tallies, name) in [(&mut self.users, &owner.user), (&mut self.workflows, &owner.workflow)] {
+            tallies.entry(name.clone()).or_default().spent.add_past(shots, money, at_ms);
+        }
+        if let Some(backend) = backend {
+            self.backend_spent.entry(backend.to_owned()).or_default().add_past(shots, money, at_ms);
+        }
+    }
+
+    /// Takes back what a lease of before this ledger did not use.
+    pub fn refund(&mut self, owner: &Owner, backend: Option<&str>, unused: (u64, u64), since_ms: u64) {
+        let (shots, money) = unused;
+        self.held.spent.give_back(shots, money, since_ms);
+        let tallies = self.users.get_mut(&owner.user).into_iter();
+        for tally in tallies.chain(self.workflows.get_mut(&owner.workflow)) {
+            tally.spent.give_back(shots, money, since_ms);
+        }
+        if let Some(spent) = backend.and_then(|backend| self.backend_spent.get_mut(backend)) {
+            spent.give_back(shots, money, since_ms);
+        }
+    }
+
+    /// What was set aside in the running hour and day: of everything, and of each backend.
+    pub fn spent(&self) -> (Spent, &BTreeMap<String, Spent>) {
+        (self.held.spent, &self.backend_spent)
+    }
+
+    /// Users and workflows that hold something or have spent something today.
+    pub fn holders_known(&self) -> Vec<(Holder, Tally)> {
+        let users = self.users.iter().map(|(name, tally)| (Holder::User(name.clone()), tally.clone()));
+        let workflows = self.workflows.iter();
+        let workflows = workflows.map(|(name, tally)| (Holder::Workflow(name.clone()), tally.clone()));
+        users.chain(workflows).collect()
+    }
+
+    /// Runs that count against `max_parallel_workflows`.
+    pub const fn open_runs(&self) -> &BTreeSet<String> {
+        &self.open_runs
     }
 
     /// Takes away the leases whose time is over and answers with them. O(leases).

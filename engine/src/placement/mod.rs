@@ -13,6 +13,7 @@ mod judge;
 mod ledger;
 mod policy;
 mod shares;
+mod standing;
 mod tally;
 #[cfg(test)]
 mod tests;
@@ -23,5 +24,9 @@ pub use choice::{AGEING_MS_PER_PRIORITY, Grant, Outcome, PRIORITY_MAX, Waits};
 pub use ledger::{Lease, Ledger, Refused, StaleLease};
 pub use policy::{BACKFILL_MS, Budget, Holder, Policy, Quota, Reservation, WEIGHT_MAX};
 pub use shares::START_CHARGE_MS;
+pub use standing::{
+    Event as StandingEvent, Order, OrderRefused, Ordered, RESERVATIONS_MAX, STANDING_SCHEMA, Standing,
+    check_reservation,
+};
 pub use tally::{DAY_MS, HOUR_MS, Spent, Tally};
 pub use why::Why;

@@ -145,6 +145,16 @@ impl Policy {
         }
     }
 
+    /// Whether anything limits what is used up over time; where nothing does, it need not be remembered.
+    pub fn counts_spending(&self) -> bool {
+        let of_quotas = self.users.values().chain(self.workflows.values());
+        of_quotas
+            .chain([&self.each_user, &self.each_workflow])
+            .any(|quota| quota.shots_per_day.is_some() || quota.money_micro_usd_per_day.is_some())
+            || self.budget != Budget::default()
+            || self.backend_budgets.values().any(|budget| *budget != Budget::default())
+    }
+
     /// Whether any quota limits anybody; most daemons have none.
     pub fn has_quotas(&self) -> bool {
         let none = Quota::default();

@@ -89,6 +89,16 @@ impl Spent {
         self.money_day = self.money_day.saturating_add(money);
     }
 
+    /// As [`Spent::add`], for what was told out of order: older windows than the newest count no more.
+    pub fn add_past(&mut self, shots: u64, money: u64, at_ms: u64) {
+        if at_ms / HOUR_MS >= self.hour {
+            self.add(shots, money, at_ms);
+        } else if at_ms / DAY_MS == self.day {
+            self.shots_day = self.shots_day.saturating_add(shots);
+            self.money_day = self.money_day.saturating_add(money);
+        }
+    }
+
     /// Takes back what a lease granted at `since_ms` did not use, where its window still runs.
     pub fn give_back(&mut self, shots: u64, money: u64, since_ms: u64) {
         if self.hour == since_ms / HOUR_MS {

@@ -32,6 +32,7 @@ fn ask(name: &str, cores: u32, priority: u8, asked_ms: u64) -> Ask {
         demand: Demand { cpu_cores: cores, memory_mib: 100, ..Demand::default() },
         slot: Some(SlotKind::Worker),
         money_micro_usd: 0,
+        ceiling: Demand::default(),
         priority,
         asked_ms,
     }
@@ -274,7 +275,12 @@ fn what_is_kept_says_for_whom() {
     assert!(outcome.grants.is_empty());
     assert_eq!(why(&outcome, &asks, "s2"), Why::Kept { resource: Resource::Cpu, head: key("large") });
     assert_eq!(ledger.head(), Some((&key("large"), 1)));
-    let sentence = ledger.sentence(&asks[0], &why(&outcome, &asks, "large"), |ms| ms.to_string());
+    let sentence = ledger.sentence(
+        &asks[0],
+        &why(&outcome, &asks, "large"),
+        |ms| ms.to_string(),
+        |(run, stage)| format!("{run} stage {stage}"),
+    );
     assert_eq!(sentence, "waits for CPU cores (2 asked, 1 free; held by s1 stage 0)");
 }
 

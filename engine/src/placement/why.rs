@@ -25,12 +25,36 @@ pub enum Why {
     Short { resource: Resource, behind: Option<LeaseKey> },
     /// It is free, and kept for `head`, which others have passed for long enough.
     Kept { resource: Resource, head: LeaseKey },
+    /// The other stages of its own run hold what the run may have at once.
+    Ceiling { what: String, used: u64, most: u64 },
 }
 
 impl Why {
     /// Whether it waits for what others hold, and not for a limit of its own or an operator.
     pub const fn competes(&self) -> bool {
         matches!(self, Self::Short { .. } | Self::Kept { .. })
+    }
+
+    /// The reason in one word, for JSON answers.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Drained(_) => "drain",
+            Self::Parallel { .. } => "parallel",
+            Self::Quota { .. } => "quota",
+            Self::Budget { .. } => "budget",
+            Self::Reserved { .. } => "reservation",
+            Self::Short { .. } => "resource",
+            Self::Kept { .. } => "kept",
+            Self::Ceiling { .. } => "ceiling",
+        }
+    }
+
+    /// When time alone takes it away.
+    pub const fn until_ms(&self) -> Option<u64> {
+        match self {
+            Self::Budget { until_ms, .. } | Self::Reserved { until_ms, .. } => Some(*until_ms),
+            _ => None,
+        }
     }
 
     /// In a few fixed words.
@@ -41,6 +65,7 @@ impl Why {
             Self::Quota { .. } => "its quota",
             Self::Budget { .. } => "the next hour or day: its budget is used up",
             Self::Reserved { .. } => "the end of a reservation",
+            Self::Ceiling { .. } => "other stages of its own run: the run has as much as it may",
             Self::Short { resource: Resource::Cpu, .. } => "CPU cores",
             Self::Short { resource: Resource::Memory, .. } => "memory",
             Self::Short { resource: Resource::Backend(_), .. } => "a place on the quantum backend",
@@ -51,10 +76,19 @@ impl Why {
 }
 
 impl Ledger {
-    /// One sentence for `explain`: what is in the way, and who holds it. `time` writes a time for people.
-    pub fn sentence(&self, ask: &Ask, why: &Why, time: impl Fn(u64) -> String) -> String {
-        let stage = |key: &LeaseKey| format!("stage {} of run {}", key.1, key.0);
+    /// One sentence for `explain`: what is in the way, and who holds it. `time` writes a time for people,
+    /// `stage` names the stage of a lease or an ask.
+    pub fn sentence(
+        &self,
+        ask: &Ask,
+        why: &Why,
+        time: impl Fn(u64) -> String,
+        stage: impl Fn(&LeaseKey) -> String,
+    ) -> String {
         match why {
+            Why::Ceiling { what, used, most } => format!(
+                "waits for other stages of its own run, which hold {used} of the {most} {what} that the run may have at once"
+            ),
             Why::Drained(resource) => format!("waits for {resource}, which an operator has drained"),
             Why::Parallel { most } => {
                 let open = self.open_runs.iter().take(NAMED_MAX).cloned().collect::<Vec<_>>().join(", ");
@@ -75,7 +109,7 @@ impl Ledger {
                 format!("waits for the reservation {reservation:?} to end at {}", time(*until_ms))
             }
             Why::Short { resource, behind } => {
-                let held = self.holding(ask, resource);
+                let held = self.holding(ask, resource, &stage);
                 match behind {
                     Some(key) => format!("waits for {resource} ({held}), after {}", stage(key)),
                     None => format!("waits for {resource} ({held})"),
@@ -89,8 +123,8 @@ impl Ledger {
         }
     }
 
-    /// Who holds a resource, the longest holders first.
-    fn holding(&self, ask: &Ask, resource: &Resource) -> String {
+    /// The leases on a resource, the longest first.
+    pub fn holders_of(&self, resource: &Resource) -> Vec<(&LeaseKey, &Lease)> {
         let holds = |lease: &Lease| match resource {
             Resource::Machine | Resource::Cpu => true,
             Resource::Memory => lease.memory_mib > 0,
@@ -100,13 +134,14 @@ impl Ledger {
         };
         let mut holders: Vec<_> = self.leases.iter().filter(|(_, lease)| holds(lease)).collect();
         holders.sort_by_key(|(_, lease)| lease.since_ms);
-        let named = holders.iter().take(NAMED_MAX).map(|((run, stage), lease)| {
+        holders
+    }
+
+    fn holding(&self, ask: &Ask, resource: &Resource, stage: impl Fn(&LeaseKey) -> String) -> String {
+        let holders = self.holders_of(resource);
+        let named = holders.iter().take(NAMED_MAX).map(|(key, lease)| {
             let user = &lease.owner.user;
-            if user.is_empty() {
-                format!("{run} stage {stage}")
-            } else {
-                format!("{run} stage {stage} of {user}")
-            }
+            if user.is_empty() { stage(key) } else { format!("{} for {user}", stage(key)) }
         });
         let named = named.collect::<Vec<_>>().join(", ");
         let more = holders.len().saturating_sub(NAMED_MAX);

@@ -150,6 +150,12 @@ impl Run {
         Value::Object(merged.into_iter().collect()).to_string()
     }
 
+    /// Shots that the newest success of a stage says it used (fact `shots_used`).
+    pub fn shots_used(&self, stage: StageIndex) -> Option<u64> {
+        let facts = self.progress.stages.get(stage.0 as usize)?.facts.as_deref()?;
+        object(facts).get("shots_used")?.as_u64()
+    }
+
     /// The stage's parameters, overlaid by what people tuned: canonical JSON, without the workflow's.
     pub fn own_params_of(&self, stage: StageIndex) -> String {
         let mut own: BTreeMap<String, Value> = object(&self.terms.spec(stage).params).into_iter().collect();

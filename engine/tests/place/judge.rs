@@ -41,6 +41,7 @@ enum Block {
     Drained,
     Parallel,
     Quota(Holder),
+    Ceiling,
     Budget,
     Cpu,
     Memory,
@@ -104,7 +105,11 @@ impl Judge {
                 || over(b.shots_per_day, ask.demand.shots)
                 || over(b.money_micro_usd_per_day, ask.money_micro_usd)
         };
-        Self::cores(ask) > u64::from(self.capacity.cpu_cores)
+        let above = |most: u64, asked: u64| most > 0 && asked > most;
+        above(u64::from(ask.ceiling.cpu_cores), Self::cores(ask))
+            || above(ask.ceiling.memory_mib, ask.demand.memory_mib)
+            || above(ask.ceiling.shots, ask.demand.shots)
+            || Self::cores(ask) > u64::from(self.capacity.cpu_cores)
             || ask.demand.memory_mib > self.capacity.memory_mib
             || (ask.slot.is_some() && self.capacity.slots.is_empty())
             || ask
@@ -178,6 +183,7 @@ impl Judge {
         let mut found = Vec::new();
         found.extend(self.drain_blocks(ask).then_some(Block::Drained));
         found.extend(self.parallel_blocks(ask).then_some(Block::Parallel));
+        found.extend(self.ceiling_blocks(ask).then_some(Block::Ceiling));
         for (holder, quota) in self.quotas(ask) {
             if self.quota_blocks(ask, &holder, &quota) {
                 found.push(Block::Quota(holder));
@@ -203,6 +209,16 @@ impl Judge {
         self.policy
             .max_parallel_workflows
             .is_some_and(|most| !self.open_runs.contains(&ask.key.0) && self.open_runs.len() >= most as usize)
+    }
+
+    /// What the run holds already, by a walk over all leases.
+    fn ceiling_blocks(&self, ask: &Ask) -> bool {
+        let of_run = |what: &dyn Fn(&Lease) -> u64| -> u64 {
+            self.leases.iter().filter(|((run, _), _)| *run == ask.key.0).map(|(_, lease)| what(lease)).sum()
+        };
+        let (cores, memory) = (u64::from(ask.ceiling.cpu_cores), ask.ceiling.memory_mib);
+        exceeds((cores > 0).then_some(cores), || of_run(&|l| u64::from(l.cpu_cores)), Self::cores(ask))
+            || exceeds((memory > 0).then_some(memory), || of_run(&|l| l.memory_mib), ask.demand.memory_mib)
     }
 
     fn quota_blocks(&self, ask: &Ask, holder: &Holder, quota: &Quota) -> bool {
@@ -347,6 +363,7 @@ impl Judge {
         let (name, holds) = match why {
             Why::Drained(_) => ("drained", self.drain_blocks(ask)),
             Why::Parallel { .. } => ("parallel", self.parallel_blocks(ask)),
+            Why::Ceiling { .. } => ("ceiling", self.ceiling_blocks(ask)),
             Why::Quota { of, kept_for: None, .. } => {
                 let mut quotas = self.quotas(ask).into_iter();
                 let quota = quotas.find(|(holder, _)| holder == of);

@@ -65,6 +65,7 @@ fn ask(random: &mut Random, run: String, stage: u32, user: String, now: u64) -> 
         demand: Demand { cpu_cores: random.between(1, 4) as u32, memory_mib: 10, ..Demand::default() },
         slot: Some(SlotKind::Worker),
         money_micro_usd: 0,
+        ceiling: Demand::default(),
         priority: random.below(4) as u8,
         asked_ms: now,
     }

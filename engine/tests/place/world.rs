@@ -155,6 +155,16 @@ fn policy(random: &mut Random, load: Load, capacity: &Capacity) -> Policy {
     policy
 }
 
+/// What a run may hold in all; often enough less than two of its stages want.
+fn ceiling(random: &mut Random, cores: u64, memory_mib: u64) -> Demand {
+    Demand {
+        cpu_cores: if random.percent(70) { random.between(1, cores) as u32 } else { 0 },
+        memory_mib: if random.percent(50) { random.between(1, memory_mib) } else { 0 },
+        shots: if random.percent(30) { random.between(1, 60) } else { 0 },
+        ..Demand::default()
+    }
+}
+
 impl<P: Placer> World<'_, P> {
     fn step(&mut self) -> Verdict {
         self.now += self.random.between(50, STEP_MAX_MS);
@@ -345,6 +355,11 @@ impl<P: Placer> World<'_, P> {
             },
             slot: random.percent(80).then_some(SlotKind::Worker),
             money_micro_usd: if spends { random.between(0, 60) } else { 0 },
+            ceiling: if rules && random.percent(30) {
+                ceiling(random, cores, self.capacity.memory_mib)
+            } else {
+                Demand::default()
+            },
             priority: random.below(4) as u8,
             asked_ms: self.now,
         };
@@ -371,6 +386,7 @@ impl<P: Placer> World<'_, P> {
                 demand: Demand { cpu_cores: 1, ..Demand::default() },
                 slot: None,
                 money_micro_usd: 0,
+                ceiling: Demand::default(),
                 priority: 1,
                 asked_ms: self.now,
             });

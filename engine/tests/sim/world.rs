@@ -320,7 +320,7 @@ impl<M: Machine> World<M> {
             }
             17 | 18 => Input::PauseNow { by },
             19 => {
-                let stage = self.random.percent(90).then_some(stage).unwrap_or(StageIndex(77));
+                let stage = if self.random.percent(90) { stage } else { StageIndex(77) };
                 let name = self.random.pick(&[SIGNAL, SIGNAL, "rain"]);
                 self.signal(stage, name)
             }

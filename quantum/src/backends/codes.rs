@@ -47,10 +47,6 @@ pub const CODES: &[(&str, &str)] = &[
         "A test job on this backend costs money and was not made. `backend test NAME --spend` makes it, within the backend's budget.",
     ),
     (
-        "EX-0492",
-        "The simulator is drained, or its budget is spent, and nothing else may stand in for this verb. `backend resume simulator` lets it take jobs again.",
-    ),
-    (
         "EX-0493",
         "What a worker prepared for a backend, or what came back, does not fit the stage's inputs. Retry the stage; if it comes again, the artefact store is damaged: `journal verify` says where.",
     ),

@@ -57,6 +57,13 @@ pub enum GroupsError {
     Repeated { first: usize, second: usize },
 }
 
+impl GroupsError {
+    /// The stable code, explained in [`crate::CODES`].
+    pub fn code(&self) -> &'static str {
+        "EX-0494"
+    }
+}
+
 fn check_sizes(sizes: &[u32]) -> Result<(), GroupsError> {
     match sizes.iter().position(|size| *size == 0) {
         Some(group) => Err(GroupsError::Empty { group }),

@@ -349,7 +349,9 @@ impl World {
                     workflow: shell.run.definition().workflow.clone(),
                 };
                 let key = (id(run), stage.0);
-                let ask = Ask { key, owner, demand, slot, money_micro_usd: 0, priority, asked_ms: now_ms };
+                let ceiling = shell.run.definition().ceilings.clone();
+                let ask =
+                    Ask { key, owner, demand, slot, money_micro_usd: 0, ceiling, priority, asked_ms: now_ms };
                 shell.turn += 1;
                 let turn = shell.turn;
                 shell.asked.insert(stage.0, turn);

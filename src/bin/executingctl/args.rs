@@ -86,7 +86,7 @@ pub enum Verb {
         #[command(flatten)]
         many: Many,
         /// Do not wait for running stages: they leave a checkpoint and end, without losing an attempt
-        #[arg(long, conflicts_with_all = ["all", "workflow", "phase", "user", "older_than"])]
+        #[arg(long)]
         now: bool,
     },
     /// Go on after a pause
@@ -163,6 +163,9 @@ pub enum Verb {
         #[arg(long)]
         state: Option<String>,
     },
+    /// Take resources out of use, or keep a part of them for somebody
+    #[command(subcommand)]
+    Resource(ResourceVerb),
     /// The supervision tree
     Tree {
         /// Show it again every second
@@ -465,6 +468,50 @@ pub struct Decision {
 }
 
 #[derive(Debug, Subcommand)]
+pub enum ResourceVerb {
+    /// Begin nothing new on it; what runs there ends by itself
+    Drain {
+        /// machine, slots, a worker slot or a quantum backend
+        resource: String,
+        #[arg(long)]
+        reason: String,
+    },
+    /// Use it again
+    Undrain { resource: String },
+    /// Keep a part of the capacity for a user or a workflow
+    Reserve(ReserveArgs),
+    /// Give a reservation back before its time
+    Unreserve { name: String },
+}
+
+#[derive(Debug, Args)]
+pub struct ReserveArgs {
+    pub name: String,
+    #[arg(long, conflicts_with = "workflow", required_unless_present = "workflow")]
+    pub user: Option<String>,
+    #[arg(long)]
+    pub workflow: Option<String>,
+    /// CPU cores
+    #[arg(long, default_value_t = 0)]
+    pub cpu: u64,
+    /// Memory with its unit, such as 8GiB
+    #[arg(long)]
+    pub memory: Option<String>,
+    /// Worker slots
+    #[arg(long, default_value_t = 0)]
+    pub slots: u64,
+    /// Places on a backend
+    #[arg(long = "backend", value_name = "NAME=PLACES", value_parser = places)]
+    pub backends: Vec<(String, u64)>,
+    /// As in 2026-01-05T08:00:00Z [default: now]
+    #[arg(long)]
+    pub from: Option<String>,
+    /// A time, or a duration after --from such as 2h
+    #[arg(long)]
+    pub until: String,
+}
+
+#[derive(Debug, Subcommand)]
 pub enum JournalVerb {
     /// Check every record, the chain and the head
     Verify {
@@ -559,6 +606,12 @@ fn pair(text: &str) -> Result<(String, String), String> {
         Some((key, value)) if !key.is_empty() => Ok((key.into(), value.into())),
         _ => Err("expected NAME=VALUE".into()),
     }
+}
+
+fn places(text: &str) -> Result<(String, u64), String> {
+    let (name, places) = pair(text).map_err(|_| "expected NAME=PLACES".to_string())?;
+    let places = places.parse().map_err(|_| format!("`{places}` is no number of places"))?;
+    Ok((name, places))
 }
 
 fn tuning(text: &str) -> Result<Tuning, String> {

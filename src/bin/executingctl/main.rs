@@ -25,6 +25,7 @@ mod top;
 mod tree;
 mod verbs;
 mod watch;
+mod why;
 
 use args::{BackendVerb, Cli, FaultName, Verb};
 use clap::FromArgMatches;
@@ -66,6 +67,7 @@ async fn perform(cli: &Cli) -> Outcome {
         Verb::Explain { what } => return runs::explain(&context, what).await,
         Verb::Compare { first, second } => return runs::compare(&context, first, second).await,
         Verb::Reproduce { run } => return reproduce::reproduce(&context, run).await,
+        Verb::Resource(verb) => return operate::resource(&context, verb).await,
         Verb::Tree { watch } => return operate::tree(&context, *watch).await,
         Verb::Health => return operate::health(&context).await,
         Verb::Doctor => return doctor::doctor(&context).await,

@@ -1,10 +1,10 @@
 //! Verbs about the daemon as a whole.
 
-use crate::args::List;
+use crate::args::{List, ReserveArgs, ResourceVerb};
 use crate::context::{Context, Outcome};
 use crate::tree::draw;
 use crate::{batch, output};
-use engine::protocol::Request;
+use engine::protocol::{Request, Reserving};
 use serde_json::Value;
 use std::io::{self, IsTerminal};
 use std::time::Duration;
@@ -63,6 +63,32 @@ fn clear(context: &Context, watch: bool) {
     if watch && context.output.is_for_people() && io::stdout().is_terminal() {
         output::line(CLEAR);
     }
+}
+
+/// Orders of operators about resources.
+pub async fn resource(context: &Context, verb: &ResourceVerb) -> Outcome {
+    let request = match verb {
+        ResourceVerb::Drain { resource, reason } => {
+            Request::Drain { resource: resource.clone(), reason: reason.clone() }
+        }
+        ResourceVerb::Undrain { resource } => Request::Undrain { resource: resource.clone() },
+        ResourceVerb::Reserve(args) => {
+            let ReserveArgs { name, user, workflow, cpu, memory, slots, backends, from, until } = args;
+            let reserving = Reserving {
+                user: user.clone(),
+                workflow: workflow.clone(),
+                cpu_cores: *cpu,
+                memory: memory.clone(),
+                slots: *slots,
+                backends: backends.iter().cloned().collect(),
+                from: from.clone(),
+                until: until.clone(),
+            };
+            Request::Reserve { name: name.clone(), reserving }
+        }
+        ResourceVerb::Unreserve { name } => Request::Unreserve { name: name.clone() },
+    };
+    context.show(&request).await
 }
 
 /// Exit code 0 if the daemon says that all is well, 75 if not yet.

@@ -2,6 +2,7 @@
 
 use crate::args::{Decision, Tuning};
 use crate::context::{Context, Outcome};
+use crate::why::why;
 use crate::{offline, output, submit, watch};
 use engine::protocol::{ErrorReply, Request};
 use executing::control::Client;
@@ -68,7 +69,9 @@ pub async fn compare(context: &Context, first: &str, second: &str) -> Outcome {
     let left = facts(&mut client, first).await?;
     let right = facts(&mut client, second).await?;
     let differences = differences(&left, &right);
+    let shots = [qaoa_result(&mut client, first).await, qaoa_result(&mut client, second).await];
     let data = json!({
+        "why": why(&differences, shots[0].as_ref(), shots[1].as_ref()),
         "first": first,
         "second": second,
         "equal": differences.is_empty(),
@@ -77,6 +80,14 @@ pub async fn compare(context: &Context, first: &str, second: &str) -> Outcome {
     });
     context.output.data(&data);
     Ok(0)
+}
+
+/// Where a run's shots came from, if it has any.
+async fn qaoa_result(client: &mut Client, run: &str) -> Option<Value> {
+    let mut bytes = Vec::new();
+    let request = Request::Artifact { run: run.into(), name: "qaoa_result.json".into() };
+    client.download(&request, &mut bytes).await.ok()?;
+    serde_json::from_slice(&bytes).ok()
 }
 
 /// All that two runs can differ in, by name.

@@ -12,6 +12,8 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 const GAP: usize = 2;
 /// A column is not made narrower than this; rather the last one is left out.
 const COLUMN_MIN: usize = 8;
+/// A first column up to this wide is never shortened.
+const FIRST_MAX: usize = 14;
 /// A terminal narrower than this is treated as if it had so many columns.
 const WIDTH_MIN: usize = 24;
 /// Columns whose values are sentences.
@@ -160,7 +162,11 @@ pub fn rows(columns: &[String], rows: &[Vec<String>], width: Option<usize>) -> S
 fn fit(widths: &mut [usize], width: usize, left_out: bool) -> bool {
     let gaps = GAP * widths.len().saturating_sub(1) + if left_out { GAP + 1 } else { 0 };
     let room = width.saturating_sub(gaps);
-    let sum = |cap: usize| widths.iter().map(|width| (*width).min(cap)).sum::<usize>();
+    // The first column says what a line is about; half a name names nothing.
+    let first = widths.first().copied().filter(|first| *first <= FIRST_MAX).unwrap_or(0);
+    let capped =
+        |(i, width): (usize, &usize), cap: usize| if i == 0 && first > 0 { first } else { (*width).min(cap) };
+    let sum = |cap: usize| widths.iter().enumerate().map(|each| capped(each, cap)).sum::<usize>();
     if sum(usize::MAX) <= room {
         return true;
     }
@@ -173,7 +179,8 @@ fn fit(widths: &mut [usize], width: usize, left_out: bool) -> bool {
     if low < COLUMN_MIN && widths.len() > 1 {
         return false;
     }
-    widths.iter_mut().for_each(|width| *width = (*width).min(low));
+    let fitted: Vec<usize> = widths.iter().enumerate().map(|each| capped(each, low)).collect();
+    widths.copy_from_slice(&fitted);
     true
 }
 

@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 const PROGRAM: &str = include_str!("../../../../services/aer/aer_service.py");
 /// Importing Qiskit takes 2 s on a quiet machine with a warm cache.
 const START_WAIT: Duration = Duration::from_secs(60);
+/// Longest wait for another call that looks at the service at the same time.
+const LOCK_WAIT: Duration = Duration::from_millis(200);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 const WORDS_BYTES: usize = 2_000;
 
@@ -79,11 +81,18 @@ impl Service {
 
     /// Path of the socket of the running service; makes the environment and starts it if need be.
     pub(super) fn socket(&self) -> Result<PathBuf, ServiceError> {
-        let mut running = match self.running.try_lock() {
-            Ok(running) => running,
-            // Another call starts it just now, which may take as long as an installation.
-            Err(std::sync::TryLockError::WouldBlock) => return Err(ServiceError::Starting),
-            Err(std::sync::TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+        let until = Instant::now() + LOCK_WAIT;
+        let mut running = loop {
+            match self.running.try_lock() {
+                Ok(running) => break running,
+                // Another call looks, which takes microseconds, or starts it just now, which may take as long as
+                // an installation.
+                Err(std::sync::TryLockError::WouldBlock) if Instant::now() < until => {
+                    std::thread::sleep(LOOK_AGAIN);
+                }
+                Err(std::sync::TryLockError::WouldBlock) => return Err(ServiceError::Starting),
+                Err(std::sync::TryLockError::Poisoned(poisoned)) => break poisoned.into_inner(),
+            }
         };
         let socket = self.options.run_dir.join("aer.sock");
         if let Some(service) = running.as_mut() {

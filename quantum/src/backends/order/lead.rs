@@ -84,9 +84,10 @@ pub async fn lead<S: Shell>(
         }
         shell.about_to(order, doing);
         let input = match &mut cancel {
-            Some(wish) => match select(Box::pin(perform(doing, job, shell)), wish).await {
-                Either::Left((input, _)) => input,
-                Either::Right((why, call)) => {
+            // The wish is looked at first: a call that has not begun when it comes is never made.
+            Some(wish) => match select(wish, Box::pin(perform(doing, job, shell))).await {
+                Either::Right((input, _)) => input,
+                Either::Left((why, call)) => {
                     drop(call);
                     cancel = None;
                     Input::Cancel { why }

@@ -64,14 +64,18 @@ pub struct Risk {
     pub weight_source: &'static str,
 }
 
-/// Parameters win over the configuration file, that over the defaults.
+/// Parameters win over the configuration file, that over what the daemon's settings say, that over what is
+/// built in.
 pub fn risk(work: &Work) -> Result<Risk, StageError> {
     let config = subject::sound_configuration(work)?.map(|config| config.risk);
     let pick = |name: &str, file: Option<f64>, default: f64| -> Result<(f64, &'static str), StageError> {
         Ok(match (work.params.number(name)?, file) {
             (Some(stated), _) => (stated, "params"),
             (None, Some(file)) => (file, "config"),
-            (None, None) => (default, "default"),
+            (None, None) => match work.params.number(&format!("{name}_default"))? {
+                Some(settings) => (settings, "settings"),
+                None => (default, "default"),
+            },
         })
     };
     let (level, level_source) =

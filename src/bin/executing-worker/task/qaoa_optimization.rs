@@ -271,7 +271,7 @@ fn mixing(mixer: Mixer, space: &DesignSpace, designs: &[Design]) -> Result<Mixin
         designs.iter().map(|design| design.iter().map(|choice| u32::from(*choice)).collect()).collect();
     match Groups::listed(&sizes, &choices) {
         Ok(groups) => Ok(Mixing::OneHot(Arc::new(groups))),
-        Err(error) => Err(fail::permanent("EX-0514", format!("mixer one-hot: {error}"))),
+        Err(error) => Err(fail::permanent("EX-0514", format!("{}: mixer one-hot: {error}", error.code()))),
     }
 }
 

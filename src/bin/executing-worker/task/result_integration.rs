@@ -13,6 +13,13 @@ use solvers::space::Attribute;
 /// with them the same choice would not give the same record.
 const MEASUREMENTS: [&str; 2] = ["environment.json", "enumeration_metrics.json"];
 
+/// A plan for machines tells about their day too; one for the simulator does not, and is part of the record.
+const PLAN: &str = "backend_plan.json";
+
+fn varies(bytes: &[u8]) -> bool {
+    serde_json::from_slice::<Value>(bytes).is_ok_and(|plan| plan.get("varies_between_runs").is_some())
+}
+
 pub fn run(work: &mut Work) -> Result<Facts, StageError> {
     let subject = subject::read(work)?;
     let Some(config) = work.inputs.json("optimal_config.json")? else {
@@ -44,7 +51,10 @@ pub fn run(work: &mut Work) -> Result<Facts, StageError> {
             continue;
         }
         work.check()?;
-        inputs::read_file(file)?;
+        let bytes = inputs::read_file(file)?;
+        if file.name == PLAN && varies(&bytes) {
+            continue;
+        }
         files.push(json!({"name": file.name, "digest": file.digest, "bytes": file.bytes}));
     }
     let analysis = work.inputs.json("risk_analysis.json")?;
