@@ -69,6 +69,10 @@ const TABLE: &[Row] = &[
     row("pause", "{open}", &["run", "phase"]).or(NOBODY, 3),
     row("resume", "{open}", &["run", "phase"]).or(NOBODY, 3),
     row("retry", "{failed}", &["run", "phase"]).or(NOBODY, 3),
+    row("reset", "{long-done} --to second", &["run", "phase", "reset_to"]).or("run-999999 --to second", 3),
+    row("clone", "{done} --key copy", &["run", "workflow", "phase"]).or(NOBODY, 3),
+    row("signal", "{signal} told news --data {\"wind\":3}", &["run", "phase", "stage", "signal"])
+        .or("run-999999 told news", 3),
     row("dead", "", &["letters", "matched"]),
     row("dead list", "--workflow fails", &["letters", "matched"]),
     row("dead retry", "{failed-too}", &["matched", "done", "refused"]).or(NOBODY, 3),
