@@ -91,10 +91,11 @@ pub fn error(reply: &ErrorReply) {
             word(&format!("  help: {}", problem.help));
         }
     }
-    if let Some(code) = engine::codes::lookup(&reply.code)
-        && reply.problems.is_empty()
-    {
-        word(&format!("  help: {}", code.remedy));
+    if reply.problems.is_empty() {
+        // The other rooms say in one paragraph what a code means and what to do.
+        let known = engine::codes::lookup(&reply.code).map(|code| code.remedy.to_owned());
+        let asked = || format!("`executingctl explain {}` says what it means.", reply.code);
+        word(&format!("  help: {}", known.unwrap_or_else(asked)));
     }
 }
 
