@@ -648,5 +648,10 @@ pub const CODES: &[Code] = &[
         "Nobody answered at a gate in time, which counts as no.",
         "Submit again and have the approvers told.",
     ),
-    code("EX-0590", "cancelled", "The run was cancelled.", "Nothing; submit again if that was a mistake."),
+    code(
+        "EX-0590",
+        "stopped as asked",
+        "The attempt ended because the run was cancelled or paused; it is no failure.",
+        "Nothing; `resume` goes on with a paused run.",
+    ),
 ];

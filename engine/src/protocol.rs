@@ -318,7 +318,7 @@ impl BatchAct {
 }
 
 /// One act on many runs. The daemon evaluates the filter, once, and then asks one run after the other.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Batch {
     pub act: BatchAct,
     /// Named runs; each is tried and its refusal told. Empty: those that the filter matches.
@@ -336,6 +336,9 @@ pub struct Batch {
     /// Do nothing at all if more runs match: what the caller saw before saying yes.
     #[serde(default)]
     pub matched_max: Option<usize>,
+    /// Further fields of the act's own request, such as `now` of a pause and `from` of a retry.
+    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    pub with: serde_json::Map<String, serde_json::Value>,
 }
 
 /// What people ask of schedules.

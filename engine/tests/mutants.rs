@@ -6,7 +6,7 @@
 
 mod sim;
 
-use engine::definition::{Attempt, StageIndex};
+use engine::definition::{Attempt, StageIndex, StageKind};
 use engine::run::{
     Command, Decision, ErrorClass, Event, Fence, Input, Interruption, Phase, Refusal, Run, StageState,
 };
@@ -497,6 +497,200 @@ impl Fault for RemembersOtherThanItsJournal {
 #[test]
 fn a_live_run_that_differs_from_its_journal_is_noticed() {
     caught(RemembersOtherThanItsJournal, &["replay differs"]);
+}
+
+#[derive(Clone)]
+struct StopsWhatMayNotBeRepeated;
+impl Fault for StopsWhatMayNotBeRepeated {
+    fn decided(&self, run: &Run, input: &Input, decision: &mut Decision) {
+        let Input::PauseNow { .. } = input else { return };
+        for stage in stages(run) {
+            let spec = &run.definition().stages[stage.0 as usize];
+            let unrepeatable = spec.kind == StageKind::Exec && !spec.idempotent;
+            if let (StageState::Running { attempt, fence, .. }, true) = (run.stage(stage), unrepeatable) {
+                decision.events.push(Event::StageStopRequested { stage, attempt: *attempt });
+                decision.commands.push(Command::Stop { stage, fence: *fence });
+            }
+        }
+    }
+}
+
+#[test]
+fn a_stop_of_what_may_have_had_its_effect_is_noticed() {
+    caught(StopsWhatMayNotBeRepeated, &["may not be repeated"]);
+}
+
+#[derive(Clone)]
+struct TellsNobodyToStop;
+impl Fault for TellsNobodyToStop {
+    fn decided(&self, _: &Run, _: &Input, decision: &mut Decision) {
+        decision.commands.retain(|command| !matches!(command, Command::Stop { .. }));
+    }
+}
+
+#[test]
+fn a_stop_that_nobody_hears_of_is_noticed() {
+    caught(TellsNobodyToStop, &["nobody tells it"]);
+}
+
+#[derive(Clone)]
+struct CountsAStoppedAttempt;
+impl Fault for CountsAStoppedAttempt {
+    fn decided(&self, run: &Run, input: &Input, decision: &mut Decision) {
+        let Input::Stopped { stage, .. } = input else { return };
+        let retry = &run.definition().stages[stage.0 as usize].retry;
+        for event in &mut decision.events {
+            if let Event::StageInterrupted { attempt, .. } = event
+                && attempt.0 < retry.attempts
+            {
+                attempt.0 += 1;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_pause_that_costs_an_attempt_is_noticed() {
+    caught(CountsAStoppedAttempt, &["is not in flight", "follows"]);
+}
+
+#[derive(Clone)]
+struct ResetsWithoutUndo;
+impl Fault for ResetsWithoutUndo {
+    fn decided(&self, _: &Run, input: &Input, decision: &mut Decision) {
+        let Input::Reset { .. } = input else { return };
+        if let Some(Event::CompensationStarted { .. }) = decision.events.last() {
+            decision.events.pop();
+            decision.events.push(Event::ResetDone);
+            decision.commands.retain(|command| !matches!(command, Command::DispatchUndo { .. }));
+        }
+    }
+}
+
+#[test]
+fn a_reset_that_leaves_effects_in_place_is_noticed() {
+    caught(ResetsWithoutUndo, &["the reset is done with stage"]);
+}
+
+#[derive(Clone)]
+struct KeepsWhatCameAfter;
+impl Fault for KeepsWhatCameAfter {
+    fn decided(&self, _: &Run, _: &Input, decision: &mut Decision) {
+        for event in &mut decision.events {
+            if let Event::RunReset { again, .. } = event {
+                again.pop();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_reset_that_keeps_too_much_is_noticed() {
+    caught(KeepsWhatCameAfter, &["again instead of"]);
+}
+
+#[derive(Clone)]
+struct TakesEverySignal;
+impl Fault for TakesEverySignal {
+    fn refused(&self, run: &Run, input: &Input, refusal: Refusal) -> Result<Decision, Refusal> {
+        match (input, &refusal) {
+            (Input::Signal { stage, name, data, key, by }, Refusal::NotNow { .. })
+                if !run.phase().is_ended() =>
+            {
+                let (stage, name, data) = (*stage, name.clone(), data.clone());
+                let (key, by) = (key.clone(), by.clone());
+                let events = vec![Event::SignalRecorded { stage, name, data, key, by }];
+                Ok(Decision { events, commands: Vec::new() })
+            }
+            _ => Err(refusal),
+        }
+    }
+}
+
+#[test]
+fn a_second_signal_is_noticed() {
+    caught(
+        TakesEverySignal,
+        &["took two signals", "after its end", "past its deadline", "does not go forward"],
+    );
+}
+
+#[derive(Clone)]
+struct GoesOnPastTheDeadline;
+impl Fault for GoesOnPastTheDeadline {
+    fn decided(&self, run: &Run, _: &Input, decision: &mut Decision) {
+        let late = decision.events.iter().any(|event| matches!(event, Event::DeadlinePassed { .. }));
+        if late {
+            let stage = stages(run).find(|stage| matches!(run.stage(*stage), StageState::Ready { .. }));
+            decision.events.clear();
+            decision.commands.clear();
+            if let Some(stage) = stage {
+                let attempt = Attempt(run.attempts(stage) + 1);
+                decision.events.push(Event::StageStarted { stage, attempt, placed_on: "node-1".into() });
+            }
+        }
+    }
+}
+
+#[test]
+fn a_stage_that_begins_past_the_deadline_of_its_run_is_noticed() {
+    caught(
+        GoesOnPastTheDeadline,
+        &["past the deadline of the run", "stuck", "not over after", "the run is paused"],
+    );
+}
+
+#[derive(Clone)]
+struct EndsBeforeTheDeadline;
+impl Fault for EndsBeforeTheDeadline {
+    fn decided(&self, run: &Run, input: &Input, decision: &mut Decision) {
+        if let (Input::Pause { .. }, Some(_)) = (input, run.deadline_ms()) {
+            let code = "EX-0050".to_owned();
+            let error =
+                engine::run::StageError { code, message: "late".into(), class: ErrorClass::Permanent };
+            decision.events.push(Event::DeadlinePassed { error });
+        }
+    }
+}
+
+#[test]
+fn a_run_ended_before_its_deadline_is_noticed() {
+    caught(EndsBeforeTheDeadline, &["ended before its deadline"]);
+}
+
+#[derive(Clone)]
+struct AsksForNoRole;
+impl Fault for AsksForNoRole {
+    fn heard(&self, _: &Run, input: Input) -> Input {
+        match input {
+            Input::Decide { stage, by, approved, reason, .. } => {
+                Input::Decide { stage, by, role: "admin".to_owned(), approved, reason }
+            }
+            other => other,
+        }
+    }
+}
+
+#[test]
+fn a_decision_without_the_role_is_noticed() {
+    caught(AsksForNoRole, &["without the role"]);
+}
+
+#[derive(Clone)]
+struct TunesEverythingLive;
+impl Fault for TunesEverythingLive {
+    fn decided(&self, _: &Run, _: &Input, decision: &mut Decision) {
+        for event in &mut decision.events {
+            if let Event::ParameterTuned { stage, parameter, old, value, by } = event.clone() {
+                *event = Event::ParameterTunedLive { stage, parameter, old, value, by };
+            }
+        }
+    }
+}
+
+#[test]
+fn a_parameter_of_the_result_that_changes_under_running_work_is_noticed() {
+    caught(TunesEverythingLive, &["changes the result"]);
 }
 
 #[derive(Clone)]

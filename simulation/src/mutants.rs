@@ -85,7 +85,7 @@ impl Mutant {
         (Self::BelievesAFailedSync, &["the store is damaged", "acknowledged records are lost"]),
         (Self::SwallowsAFullDisk, &["acknowledged records are lost", "were acknowledged"]),
         (Self::SkipsChecksums, &["damage was served", "served changed"]),
-        (Self::KeepsATornTail, &["the store is damaged"]),
+        (Self::KeepsATornTail, &["the store is damaged", "acknowledged records are lost"]),
         (Self::FollowsTheWallClock, &["it is not over", "time goes back"]),
         (Self::AcceptsStaleFences, &["an old fence"]),
         (Self::ForgetsWhatWasInFlight, &["is stuck"]),

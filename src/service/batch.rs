@@ -14,7 +14,7 @@ use engine::limits::{BATCH_AT_ONCE, BATCH_NAMED_MAX, BATCH_REFUSALS_MAX, PAGE_RE
 use engine::protocol::{Batch, BatchAct, ErrorReply, Request, RunFilter, RunList, RunOrder};
 use engine::retention::number_of;
 use futures::StreamExt;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::rc::Rc;
 
 /// A page of runs ends beyond this; it must fit a frame.
@@ -77,10 +77,10 @@ pub(super) async fn batch(inner: &Rc<Inner>, who: Caller, batch: Batch) -> Resul
         return Ok(json!({ "matched": matched.len(), "done": [], "refused": [], "dry_run": true,
             "would": matched.iter().take(PAGE_RECORDS_MAX).collect::<Vec<_>>() }));
     }
-    let act = batch.act;
+    let (act, with) = (batch.act, &batch.with);
     let asked = matched.iter().map(|run| {
         let (who, run) = (who.clone(), run.clone());
-        async move { changes::change(inner, who, request(act.name(), &run)?).await }
+        async move { changes::change(inner, who, request(act, &run, with)?).await }
     });
     let answers: Vec<_> = futures::stream::iter(asked).buffered(BATCH_AT_ONCE).collect().await;
     let (mut done, mut refused) = (Vec::new(), Vec::new());
@@ -108,10 +108,13 @@ pub(super) async fn batch(inner: &Rc<Inner>, who: Caller, batch: Batch) -> Resul
     Ok(answer)
 }
 
-/// The request of a verb as its client would send it: fields that the verb has beyond the run keep their defaults.
-fn request(verb: &str, run: &str) -> Result<Request, ErrorReply> {
-    serde_json::from_value(json!({ "verb": verb, "run": run }))
-        .map_err(|e| error("EX-0002", exit::USAGE, format!("`{verb}` takes no batch: {e}")))
+/// The request of a verb as its client would send it: fields that are not given keep their defaults.
+fn request(act: BatchAct, run: &str, with: &Map<String, Value>) -> Result<Request, ErrorReply> {
+    let mut fields = with.clone();
+    fields.insert("verb".into(), act.name().into());
+    fields.insert("run".into(), run.into());
+    serde_json::from_value(Value::Object(fields))
+        .map_err(|e| error("EX-0002", exit::USAGE, format!("`{}` takes no such batch: {e}", act.name())))
 }
 
 fn matched(inner: &Inner, batch: &Batch) -> Result<Vec<String>, ErrorReply> {
@@ -263,12 +266,20 @@ mod tests {
     }
 
     #[test]
-    fn every_verb_of_a_batch_can_be_asked_of_one_run() {
+    fn every_verb_of_a_batch_can_be_asked_of_one_run_with_what_the_verb_takes() {
+        let sent = |act, with: Value| {
+            let request = request(act, "run-000001", with.as_object().unwrap()).unwrap();
+            serde_json::to_value(&request).unwrap()
+        };
         for act in [BatchAct::Pause, BatchAct::Resume, BatchAct::Cancel, BatchAct::Retry] {
-            let request = request(act.name(), "run-000001").unwrap();
-            let sent = serde_json::to_value(&request).unwrap();
+            let sent = sent(act, json!({}));
             assert_eq!((&sent["verb"], &sent["run"]), (&json!(act.name()), &json!("run-000001")));
         }
+        assert_eq!(sent(BatchAct::Pause, json!({ "now": true }))["now"], true);
+        assert_eq!(sent(BatchAct::Retry, json!({ "from": "a/b" }))["from"], "a/b");
+        // Nobody slips another verb or another run in.
+        let other = sent(BatchAct::Pause, json!({ "verb": "emergency-stop", "run": "run-2", "reason": "x" }));
+        assert_eq!((&other["verb"], &other["run"]), (&json!("pause"), &json!("run-000001")));
     }
 
     #[test]

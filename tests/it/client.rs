@@ -97,6 +97,10 @@ const TABLE: &[Row] = &[
         .or("other --user ada --cpu 4000 --until 1h", 8),
     row("resource unreserve", "review", &["name", "reserved"]).or("nobody", 3),
     row("backends", "", &["backends", "capacity"]),
+    row("backend test", "simulator", &["backend", "kind", "ok", "job"]).or("nobody", 3),
+    row("backend drain", "simulator --reason drill", &["backend", "drained"]).or("nobody --reason x", 3),
+    row("backend resume", "simulator", &["backend", "drained"]).or("nobody", 3),
+    row("jobs", "--state open", &["jobs", "complete"]),
     row("tree", "", &["id", "children"]),
     row("health", "", &["ok", "healthy", "components"]),
     row("explain", "{open}", &["run", "phase", "stages"]).or(NOBODY, 3),
@@ -189,8 +193,23 @@ fn every_verb_answers_as_promised_when_it_works_when_there_is_no_such_thing_and_
     let tried: BTreeSet<String> = TABLE.iter().map(|row| row.verb.to_owned()).collect();
     assert_eq!(known, tried, "the table of this test and the verbs of the program are not the same");
 
+    assert_eq!(TABLE.len(), tried.len(), "a verb stands twice in the table of this test");
+
     let daemon = Daemon::start();
     let (open_file, _) = waits(&daemon);
+    let signalled = workflow(
+        &daemon,
+        "signalled",
+        json!([{"name": "told", "kind": "signal", "params": {"signal": "news"}}]),
+    );
+    let two = workflow(
+        &daemon,
+        "two",
+        json!([
+            {"name": "first", "kind": "exec", "idempotent": true, "command": ["/bin/true"]},
+            {"name": "second", "kind": "exec", "idempotent": true, "needs": ["first"], "command": ["/bin/true"]},
+        ]),
+    );
     let named = [
         ("{folder}", daemon.folder().display().to_string()),
         ("{quick}", quick(&daemon)),
@@ -201,6 +220,8 @@ fn every_verb_answers_as_promised_when_it_works_when_there_is_no_such_thing_and_
         ("{gate}", daemon.submit(&[&gate(&daemon)])),
         ("{other-gate}", daemon.submit(&[&gate(&daemon)])),
         ("{open}", daemon.submit(&[&open_file])),
+        ("{signal}", daemon.submit(&[&signalled])),
+        ("{long-done}", daemon.succeed(&[&two])),
     ];
     for name in ["{failed}", "{failed-too}", "{failed-at-last}"] {
         daemon.end_of(&named.iter().find(|(known, _)| *known == name).unwrap().1);

@@ -7,6 +7,7 @@ mod bad_input;
 mod client;
 mod control;
 mod control_connections;
+mod control_states;
 mod demo;
 mod deployment;
 mod disk;

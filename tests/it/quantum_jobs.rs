@@ -746,6 +746,34 @@ fn an_order_whose_run_is_over_when_the_daemon_comes_back_is_ended_at_the_vendor(
 }
 
 #[test]
+fn a_stage_that_asks_for_another_job_after_a_restart_has_the_first_one_ended_at_the_vendor() {
+    let (Some(fake), keys) = (Fake::start(), Keys::new()) else { return };
+    let mut daemon = daemon_with(json!({ "braket": fake.backend(&keys.path(), json!({})) }));
+    fake.control(&json!({ "queue_polls": 1_000_000 }));
+    let run = submit(&daemon, &json!({ "backend": "braket" }));
+    let first = wait_for("the job is queued", PATIENCE, || {
+        jobs(&daemon, &["--run", &run, "--state", "queued"]).pop()
+    });
+    daemon.ctl(&["tune", &run, &format!("{STAGE}.shots=32")]).expect(0);
+    daemon.kill9();
+    fake.control(&json!({ "queue_polls": 0 }));
+    daemon.restart();
+    let result = result(&daemon, &run);
+    assert_eq!((&result["source"], &result["shots"]), (&json!("braket"), &json!(32)), "{result:#}");
+    let tasks = fake.tasks();
+    assert_eq!(tasks.len(), 2, "{tasks:#?}");
+    for task in &tasks {
+        let old = task["arn"] == first["id"];
+        let expected = if old { ("CANCELLED", SHOTS) } else { ("COMPLETED", 32) };
+        assert_eq!((task["status"].as_str().unwrap(), task["shots"].as_u64().unwrap()), expected);
+    }
+    // Nobody can know what the first has cost: all that was held for it counts.
+    let price = |shots: u64| TASK_MICRO_USD + shots * SHOT_MICRO_USD;
+    assert_eq!(backend_of(&daemon, "braket")["used_today"]["micro_usd"], price(SHOTS) + price(32));
+    assert_eq!(backend_of(&daemon, "braket")["held_jobs"], json!([]));
+}
+
+#[test]
 fn wishes_that_cannot_be_met_are_refused_at_submission_with_what_there_is() {
     let daemon = daemon_with(json!({}));
     let files = small_problem();

@@ -86,7 +86,7 @@ pub enum Verb {
         #[command(flatten)]
         many: Many,
         /// Do not wait for running stages: they leave a checkpoint and end, without losing an attempt
-        #[arg(long, conflicts_with_all = ["all", "workflow", "phase", "user", "older_than"])]
+        #[arg(long)]
         now: bool,
     },
     /// Go on after a pause

@@ -9,7 +9,7 @@ use crate::output;
 use engine::limits::{BATCH_UNASKED_MAX, PAGE_RECORDS_MAX};
 use engine::protocol::{Batch, BatchAct, ErrorReply, Request, RunFilter, RunList, RunOrder};
 use executing::control::Client;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::io::{self, BufRead, IsTerminal, Write};
 
 /// The filter as the daemon takes it.
@@ -31,11 +31,30 @@ pub async fn act(
 ) -> Outcome {
     match many.runs.as_slice() {
         [run] if !many.dry_run => context.show(&single(run.clone())).await,
-        _ => batch(context, act, many, false).await,
+        _ => batch(context, act, many, extra(&single(String::new())), false).await,
     }
 }
 
-async fn batch(context: &Context, act: BatchAct, many: &Many, dead: bool) -> Outcome {
+/// What the request of one run says beside the run.
+fn extra(single: &Request) -> Map<String, Value> {
+    match serde_json::to_value(single) {
+        Ok(Value::Object(mut fields)) => {
+            fields.remove("verb");
+            fields.remove("run");
+            fields.retain(|_, value| !value.is_null());
+            fields
+        }
+        _ => Map::new(),
+    }
+}
+
+async fn batch(
+    context: &Context,
+    act: BatchAct,
+    many: &Many,
+    with: Map<String, Value>,
+    dead: bool,
+) -> Outcome {
     let mut asked = Batch {
         act,
         runs: many.runs.clone(),
@@ -43,6 +62,7 @@ async fn batch(context: &Context, act: BatchAct, many: &Many, dead: bool) -> Out
         dead,
         dry_run: many.dry_run,
         matched_max: None,
+        with,
     };
     let mut client = context.patient_client().await?;
     if asked.runs.is_empty() && !many.dry_run && !many.yes {
@@ -99,7 +119,7 @@ fn exit_of(answer: &Value) -> u8 {
 pub async fn dead(context: &Context, verb: Option<&DeadVerb>) -> Outcome {
     let none = (Filter::default(), None, None);
     let (given, limit, after) = match verb {
-        Some(DeadVerb::Retry(many)) => return batch(context, BatchAct::Retry, many, true).await,
+        Some(DeadVerb::Retry(many)) => return batch(context, BatchAct::Retry, many, Map::new(), true).await,
         Some(DeadVerb::Dismiss { run, reason }) => {
             let request = Request::DeadDismiss { run: run.clone(), reason: reason.clone() };
             return context.show(&request).await;
@@ -187,6 +207,13 @@ pub fn show(context: &Context, mut page: Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_verb_takes_beside_the_run_goes_along_to_several() {
+        let retry = Request::Retry { run: "r".into(), from: Some("a/b".into()) };
+        assert_eq!(Value::Object(extra(&retry)), json!({ "from": "a/b" }));
+        assert_eq!(extra(&Request::Resume { run: "r".into() }), Map::new());
+    }
 
     #[test]
     fn the_exit_code_of_a_batch_is_what_all_its_refusals_have_in_common() {

@@ -25,6 +25,12 @@ pub const EXAMPLES: &[(&str, &str)] = &[
     ("cancel", "executingctl cancel --workflow full-optimization --phase running --dry-run"),
     ("retry", "executingctl retry run-000001 --from risk-aware-selection/cvar-calculation"),
     ("tune", "executingctl tune run-000001 risk-aware-selection/qaoa-optimization.shots=4096"),
+    ("reset", "executingctl reset run-000001 --to risk-aware-selection/cvar-calculation"),
+    ("clone", "executingctl clone run-000001 --set seed=8 --from risk-aware-selection/cvar-calculation"),
+    (
+        "signal",
+        "executingctl signal run-000001 wind-tunnel measured --data '{\"drag\":0.021}' --key measurement-7",
+    ),
     ("dead", "executingctl dead list --workflow full-optimization"),
     ("dead list", "executingctl dead list --older-than 1d"),
     ("dead retry", "executingctl dead retry --workflow full-optimization --yes"),
@@ -61,6 +67,11 @@ pub const EXAMPLES: &[(&str, &str)] = &[
     ),
     ("resource unreserve", "executingctl resource unreserve review"),
     ("backends", "executingctl backends"),
+    ("backend", "executingctl backend drain simulator --reason 'recalibration'"),
+    ("backend test", "executingctl backend test simulator"),
+    ("backend drain", "executingctl backend drain simulator --reason 'recalibration'"),
+    ("backend resume", "executingctl backend resume simulator"),
+    ("jobs", "executingctl jobs --state open"),
     ("tree", "executingctl tree --watch"),
     ("health", "executingctl health"),
     ("explain", "executingctl explain run-000001; executingctl explain EX-0501"),
@@ -250,7 +261,8 @@ mod tests {
                 Cli::from_arg_matches(&matches).unwrap();
             }
         }
-        for (path, _) in EXAMPLES {
+        for (i, (path, _)) in EXAMPLES.iter().enumerate() {
+            assert!(!EXAMPLES[..i].iter().any(|(before, _)| before == path), "`{path}` has two examples");
             assert!(known.iter().any(|verb| verb.path == *path), "there is no verb `{path}`");
         }
     }
