@@ -207,35 +207,42 @@ impl Handler<Release> for ResourceManager {
         journal::failpoint!("resources.before-release");
         let Release { key, fence, used } = message;
         let now_ms = self.now_ms();
-        let Some(fence) = fence else {
-            if self.ledger.release_at(&key, now_ms) {
-                journal::failpoint!("resources.after-release");
-                self.tell_freed();
-            }
-            return;
+        let freed = match fence {
+            None => self.ledger.release_at(&key, now_ms),
+            Some(fence) => self.settle(&key, fence, used.unwrap_or((u64::MAX, u64::MAX)), now_ms, ctx),
         };
-        let lease = self.ledger.leases().get(&key).cloned();
-        let used = used.unwrap_or((u64::MAX, u64::MAX));
-        match self.ledger.settle(&key, fence, used, now_ms) {
-            Ok(()) => {
-                journal::failpoint!("resources.after-release");
-                if let Some(lease) = lease {
-                    let shots = lease.shots.saturating_sub(used.0);
-                    let money_micro_usd = lease.money_micro_usd.saturating_sub(used.1);
-                    if self.rules().counts_spending() && (shots > 0 || money_micro_usd > 0) {
-                        let (owner, backend, since_ms) = (lease.owner, lease.backend, lease.since_ms);
-                        let given =
-                            StandingEvent::GivenBack { owner, backend, shots, money_micro_usd, since_ms };
-                        self.note(vec![given], ctx);
-                    }
-                }
-                self.tell_freed();
-            }
-            Err(stale) => {
-                tracing::debug!(run = key.0, stage = key.1, %stale, "An old lease was given back.");
-                metrics::counter!("executing_leases_stale_total").increment(1);
-            }
+        if freed {
+            journal::failpoint!("resources.after-release");
+            self.tell_freed();
         }
+    }
+}
+
+impl ResourceManager {
+    /// Gives the lease with this fence back, and to the budgets what it did not use; false if it is an old one.
+    fn settle(
+        &mut self,
+        key: &LeaseKey,
+        fence: u64,
+        used: (u64, u64),
+        now_ms: u64,
+        ctx: &mut Context<Self>,
+    ) -> bool {
+        let lease = self.ledger.leases().get(key).cloned();
+        if let Err(stale) = self.ledger.settle(key, fence, used, now_ms) {
+            tracing::debug!(run = key.0, stage = key.1, %stale, "An old lease was given back.");
+            metrics::counter!("executing_leases_stale_total").increment(1);
+            return false;
+        }
+        let Some(lease) = lease else { return true };
+        let shots = lease.shots.saturating_sub(used.0);
+        let money_micro_usd = lease.money_micro_usd.saturating_sub(used.1);
+        if self.rules().counts_spending() && (shots > 0 || money_micro_usd > 0) {
+            let (owner, backend, since_ms) = (lease.owner, lease.backend, lease.since_ms);
+            let given = StandingEvent::GivenBack { owner, backend, shots, money_micro_usd, since_ms };
+            self.note(vec![given], ctx);
+        }
+        true
     }
 }
 

@@ -10,7 +10,7 @@ use actors::scheduler::Reasons;
 use actors::{records, stages, waits};
 use engine::definition::StageIndex;
 use engine::limits::PAGE_RECORDS_MAX;
-use engine::placement::{Ask, LeaseKey, Ledger, Resource, Why};
+use engine::placement::{LeaseKey, Ledger, Resource, Why};
 use engine::protocol::ErrorReply;
 use engine::run::{Event, Run, StageState, Wait};
 use serde_json::{Value, json};
@@ -160,7 +160,7 @@ impl Explaining<'_> {
             sentence,
             since_ms: Some(*since_ms),
             until_ms: why.until_ms(),
-            more: self.details(ledger, ask, why),
+            more: self.details(ledger, why),
         }
     }
 
@@ -168,7 +168,7 @@ impl Explaining<'_> {
         format!("waits for {resource}, which an operator has drained; `resources` says who and why")
     }
 
-    fn details(&self, ledger: &Ledger, ask: &Ask, why: &Why) -> Value {
+    fn details(&self, ledger: &Ledger, why: &Why) -> Value {
         match why {
             Why::Short { resource, behind } => {
                 let holders: Vec<Value> = ledger
@@ -198,7 +198,7 @@ impl Explaining<'_> {
             Why::Ceiling { what, used, most } => json!({ "what": what, "used": used, "most": most }),
             Why::Reserved { reservation, .. } => json!({ "reservation": reservation }),
             Why::Parallel { most } => {
-                json!({ "most": most, "runs": ledger.open_runs().iter().take(HOLDERS_MAX).collect::<Vec<_>>(), "asked_for": ask.owner.workflow })
+                json!({ "most": most, "runs": ledger.open_runs().iter().take(HOLDERS_MAX).collect::<Vec<_>>() })
             }
         }
     }

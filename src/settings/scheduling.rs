@@ -427,7 +427,7 @@ reservations:
             ("lease: -3s", "is not a duration"),
             ("quotas: {each_user: {memory: 8}}", "names no unit"),
             ("quotas: {each_user: {usd_per_day: -1}}", "expected 0 to 1000000000 US dollars"),
-            ("budget: {usd_per_day: .inf}", "expected 0 to 1000000000 US dollars"),
+            ("budget: {usd_per_day: 1e12}", "expected 0 to 1000000000 US dollars"),
             ("queue: {run: 3}", "run"),
             ("weights: {ada: -1}", "weights"),
         ] {

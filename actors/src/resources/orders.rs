@@ -93,9 +93,7 @@ async fn append(
         })
         .collect();
     let batch = batch.map_err(|e| e.to_string())?;
-    journal::failpoint!("resources.before-append");
     let appended = shared.append_timed(batch).await.map_err(|e| e.to_string())?;
-    journal::failpoint!("resources.after-append");
     Ok(appended.time_ms)
 }
 

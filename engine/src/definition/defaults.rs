@@ -150,7 +150,7 @@ mod tests {
                 ("feasible-set-generation".to_owned(), stage(3_000, 2)),
             ]
             .into(),
-            params: [("level".to_owned(), (risk, Json::from(0.5)))].into(),
+            params: [("cvar_level".to_owned(), (risk, Json::from(0.5)))].into(),
         }
     }
 
@@ -164,14 +164,14 @@ mod tests {
         assert_eq!(cvar.timeout.start_to_close_ms, Some(2_000));
         assert_eq!(feasible.params, r#"{"best":2}"#);
         assert_eq!((qaoa.params.as_str(), cvar.params.as_str()), (r#"{"shots":22}"#, "{}"));
-        assert_eq!((read.params.as_str(), read.priority), (r#"{"level":0.5}"#, 2));
+        assert_eq!((read.params.as_str(), read.priority), (r#"{"cvar_level":0.5}"#, 2));
         assert_eq!((read.ceilings.cpu_cores, read.ceilings.memory_mib), (4, 100));
     }
 
     #[test]
     fn whatever_is_stated_wins_over_a_default() {
         let text = "workflow: w\npriority: low\nresources: {cpu: 2, memory: 200MiB}\ndefaults: {retry: {attempts: 1}}\nstages:\n  - name: feasible-set-generation\n    timeout: none\n    params: {best: 9}\n  - name: qaoa-optimization\n    resources: {shots: 33}\n  - name: cvar-calculation\n    retry: {attempts: 2, backoff: 5s}\n    timeout: 9s\n";
-        let params = [("level".to_owned(), Json::from(0.1))].into();
+        let params = [("cvar_level".to_owned(), Json::from(0.1))].into();
         let read = read(text, &defaults(), &params);
         let [feasible, qaoa, cvar] = &read.stages[..] else { panic!("{read:?}") };
         assert_eq!((feasible.retry.attempts, feasible.timeout.start_to_close_ms), (1, None));
@@ -179,7 +179,7 @@ mod tests {
         assert_eq!(qaoa.params, r#"{"shots":33}"#);
         assert_eq!((cvar.retry.attempts, cvar.retry.backoff_ms), (2, 5_000));
         assert_eq!(cvar.timeout.start_to_close_ms, Some(9_000));
-        assert_eq!((read.params.as_str(), read.priority), (r#"{"level":0.1}"#, 0));
+        assert_eq!((read.params.as_str(), read.priority), (r#"{"cvar_level":0.1}"#, 0));
         // A ceiling may be lowered by the workflow, not raised.
         assert_eq!((read.ceilings.cpu_cores, read.ceilings.memory_mib), (2, 100));
     }

@@ -352,3 +352,28 @@ fn asking_again_for_a_stage_that_holds_a_lease_answers_with_that_lease() {
     assert_eq!(first.grants, again.grants);
     assert_eq!(ledger.leases().len(), 1);
 }
+
+#[test]
+fn what_was_spent_before_this_ledger_counts_in_the_windows_that_still_run() {
+    let mut ledger = ledger(2, 1);
+    let owner = Owner { user: "ada".to_owned(), workflow: "w".to_owned() };
+    let now = 3 * DAY_MS + 5 * HOUR_MS;
+    ledger.charge(&owner, Some("simulator"), (4, 0), now);
+    // Told late: an hour ago, and yesterday.
+    ledger.charge(&owner, Some("simulator"), (7, 50), now - HOUR_MS);
+    ledger.charge(&owner, None, (100, 100), now - DAY_MS);
+    let sums = |ledger: &Ledger| {
+        let (spent, of_backends) = ledger.spent();
+        let user = ledger.held_by(&Holder::User("ada".to_owned())).spent;
+        assert_eq!(
+            (spent.today(now), of_backends["simulator"].today(now)),
+            (user.today(now), user.today(now))
+        );
+        (spent.shots_in_hour(now), spent.today(now))
+    };
+    assert_eq!(sums(&ledger), (4, (11, 50)));
+    ledger.refund(&owner, Some("simulator"), (3, 20), now - HOUR_MS);
+    assert_eq!(sums(&ledger), (4, (8, 30)));
+    ledger.refund(&owner, Some("simulator"), (1, 0), now);
+    assert_eq!(sums(&ledger), (3, (7, 30)));
+}
