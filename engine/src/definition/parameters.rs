@@ -128,7 +128,7 @@ const fn row(
 }
 
 /// Every parameter that a stage kind reads, by topic.
-pub const PARAMETERS: [Row; 45] = [
+pub const PARAMETERS: [Row; 48] = [
     row(START_TO_CLOSE, PLACED, Shape::Duration, ("time", "the stage's `timeout`"), LIVE, "longest attempt"),
     row(
         SCHEDULE_TO_START,
@@ -299,6 +299,30 @@ pub const PARAMETERS: [Row; 45] = [
         ("", "none"),
         NEXT,
         "`{depolarising, readout}`, each a probability",
+    ),
+    row(
+        "backend",
+        &[QaoaOptimization, QuantumBackendSetup],
+        Shape::Text,
+        ("", "`resources.backend`, else simulator"),
+        NEXT,
+        "quantum backend that is asked first",
+    ),
+    row(
+        "fallback",
+        &[QaoaOptimization, QuantumBackendSetup],
+        Shape::Texts,
+        ("", "simulator, classical-exact"),
+        NEXT,
+        "who is asked after it, in order",
+    ),
+    row(
+        "wait_seconds",
+        &[QaoaOptimization, QuantumBackendSetup],
+        Shape::Whole(1, 2_592_000),
+        ("s", "86400"),
+        NEXT,
+        "longest wait for all backends together",
     ),
     row(
         "bootstrap",

@@ -47,6 +47,9 @@ struct Fell {
     reason: String,
 }
 
+/// By this the daemon names a part; no stage may be given it, so it is not in the table of parameters.
+const STEP: &str = "quantum_step";
+
 /// Which part of the stage this worker does.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "step", rename_all = "kebab-case")]
@@ -62,14 +65,14 @@ enum Step {
 }
 
 pub fn run(work: &mut Work) -> Result<Facts, StageError> {
-    let Some(step) = work.params.get("quantum_step") else { return simulate(work, &[]) };
+    let Some(step) = work.params.get(STEP) else { return simulate(work, &[]) };
     let given = step.to_string();
     match serde_json::from_value(step.clone()) {
         Ok(Step::Prepare { asked }) => machine::prepare(work, &asked),
         Ok(Step::Conclude { order }) => machine::conclude(work, &order),
         Ok(Step::Simulate { fallback }) => simulate(work, &fallback),
         Ok(Step::Exact { fallback }) => exact::answer(work, &fallback),
-        Err(_) => Err(params::wrong("quantum_step", &given, "a part that the daemon names")),
+        Err(_) => Err(params::wrong(STEP, &given, "a part that the daemon names")),
     }
 }
 
