@@ -80,10 +80,6 @@ const TABLE: &[Row] = &[
         .or("run-999999 --reason x", 3),
     row("approve", "{gate} ask --as bob", &["run", "gate", "decision"]).or("run-999999 ask", 3),
     row("reject", "{other-gate} ask --as bob", &["run", "gate", "decision"]).or("run-999999 ask", 3),
-    row("clone", "{done} --set seed=8", &["run", "workflow", "phase"]).or(NOBODY, 3),
-    row("reset", "{long-done} --to second", &["run", "phase", "reset_to"]).or("run-999999 --to a", 3),
-    row("signal", "{signal} told news --data {\"n\":1}", &["run", "phase", "stage", "signal"])
-        .or("run-999999 a b", 3),
     row(
         "schedule add",
         "nightly --cron 0,30\u{a0}2\u{a0}*\u{a0}*\u{a0}1-5 -- {quick} --set seed=7",
