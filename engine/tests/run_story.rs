@@ -135,18 +135,18 @@ fn two_stages_in_order_succeed_and_say_so() {
 #[test]
 fn parameters_of_a_stage_overlay_the_workflows_and_tuning_overlays_both() {
     let mut first = stage("a", &[]);
-    first.params = r#"{"gap":0.1,"risk_weight":2}"#.into();
+    first.params = r#"{"risk_weight":2,"solve_seconds_max":20}"#.into();
     let mut told = Told::with(vec![first], &[]);
-    assert_eq!(told.run.params_of(S0), r#"{"gap":0.1,"risk_weight":2,"seed":7}"#);
+    assert_eq!(told.run.params_of(S0), r#"{"risk_weight":2,"seed":7,"solve_seconds_max":20}"#);
     let tune = |value: &str| Input::Tune {
         stage: S0,
-        parameter: "gap".into(),
+        parameter: "solve_seconds_max".into(),
         value: value.into(),
         by: "operator".into(),
     };
-    let events = told.hear(tune("0.5")).unwrap();
-    assert!(matches!(&events[0], Event::ParameterTuned { old, value, .. } if old == "0.1" && value == "0.5"));
-    assert_eq!(told.run.params_of(S0), r#"{"gap":0.5,"risk_weight":2,"seed":7}"#);
+    let events = told.hear(tune("50")).unwrap();
+    assert!(matches!(&events[0], Event::ParameterTuned { old, value, .. } if old == "20" && value == "50"));
+    assert_eq!(told.run.params_of(S0), r#"{"risk_weight":2,"seed":7,"solve_seconds_max":50}"#);
     assert!(matches!(told.hear(tune("half")), Err(Refusal::Malformed { .. })));
 }
 

@@ -7,7 +7,7 @@ use super::checker::Checker;
 use super::define::{SIGNAL, SUBMITTER, submission};
 use super::machine::Machine;
 use super::random::Random;
-use engine::definition::{Attempt, StageIndex, StageKind};
+use engine::definition::{Attempt, StageIndex, StageKind, StageSpec};
 use engine::run::{ArtefactRef, Command, ErrorClass, Event, Fence, Input, ResetTo, Run, StageError};
 use std::collections::BTreeMap;
 
@@ -320,7 +320,16 @@ impl<M: Machine> World<M> {
             }
             17 | 18 => Input::PauseNow { by },
             19 => {
-                let stage = if self.random.percent(90) { stage } else { StageIndex(77) };
+                // Among so many other stages the few that wait for signals would hardly be met by chance.
+                let of_signals = |(_, spec): &(u32, &StageSpec)| spec.kind == StageKind::Signal;
+                let specs = (0..).zip(&self.checker.definition.stages);
+                let takers: Vec<StageIndex> =
+                    specs.filter(of_signals).map(|(at, _)| StageIndex(at)).collect();
+                let stage = match self.random.percent(20) {
+                    _ if takers.is_empty() => StageIndex(77),
+                    true => stage,
+                    false => self.random.pick(&takers),
+                };
                 let name = self.random.pick(&[SIGNAL, SIGNAL, "rain"]);
                 self.signal(stage, name)
             }
