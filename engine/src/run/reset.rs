@@ -4,13 +4,21 @@
 //! these stages alone, and ends in the way forward. What is not done runs again in any case.
 
 use super::decide::Draft;
-use super::{Event, Interruption, Phase, Refusal, ResetTo};
+use super::retry::is_repeatable;
+use super::{Event, Interruption, Phase, Refusal, ResetTo, StageState};
 use crate::definition::StageIndex;
 
 impl Draft<'_> {
     pub fn reset(&mut self, by: String, to: ResetTo) -> Result<(), Refusal> {
         if self.next.phase == Phase::Unwinding {
             return Err(self.not_now("a run that is not being undone"));
+        }
+        // It may take effect while it is taken away, and would then do so again.
+        let once = |stage: &StageIndex| {
+            matches!(self.state(*stage), StageState::Running { .. }) && !is_repeatable(self.spec(*stage))
+        };
+        if self.terms.indices().any(|stage| once(&stage)) {
+            return Err(self.not_now("a run in which no program that must not be repeated is at work"));
         }
         let (position, mut again) = match to {
             ResetTo::Stage(stage) => {
