@@ -82,9 +82,14 @@ fn worker(request: SpawnRequest) -> (ChildSpec, Seen) {
     (process_child("worker", cold(request), None, seen.listen()), seen)
 }
 
-/// How a process that ends by itself reads.
+/// How a process that ends by itself reads. Only the first one ends: were the next ones to end too, a slow
+/// machine would never find the child running before its supervisor gives up.
 async fn exit_of(request: SpawnRequest) -> Exit {
-    let (spec, _) = worker(request);
+    let source = ProcessSource::cold(Spawner::start().unwrap(), move |generation| match generation {
+        0 => request.clone(),
+        _ => shell("exec sleep 1000"),
+    });
+    let spec = process_child("worker", source, None, Seen::default().listen());
     let (top, _end) = start(supervisor(Strategy::OneForOne, vec![spec]));
     restarted(&top, "worker", 1).await
 }
