@@ -1,11 +1,12 @@
 # Two commands are enough: `make demo` and `make test`. Both install what is missing on a bare Debian.
 SHELL := /bin/bash
 CARGO ?= cargo
-.PHONY: help setup highs build demo test quick lint bench bench-actors bench-workflow bench-recovery bench-quantum simulate drill clean
+.PHONY: help setup highs build demo test stress quick lint bench bench-actors bench-workflow bench-recovery bench-quantum simulate drill clean
 
 help:
 	@echo 'make demo      watch a whole optimisation run, from design space to deployed release'
 	@echo 'make test      all tests (needs a Rust toolchain and nothing else)'
+	@echo 'make stress    all tests beside busy loops, ROUNDS=3: which hold only on a quiet machine'
 	@echo 'make quick     tests of the pure crates only, no HiGHS'
 	@echo 'make lint      formatting and clippy'
 	@echo 'make bench     start, recovery, journal and QAOA, all rounds printed'
@@ -31,6 +32,9 @@ demo: highs
 
 test: highs
 	@./scripts/test
+
+stress: highs
+	@./scripts/stress
 
 quick:
 	$(CARGO) test -p engine -p journal -p supervisors -p quantum
