@@ -756,8 +756,13 @@ fn a_stage_that_asks_for_another_job_after_a_restart_has_the_first_one_ended_at_
     });
     daemon.ctl(&["tune", &run, &format!("{STAGE}.shots=32")]).expect(0);
     daemon.kill9();
-    fake.control(&json!({ "queue_polls": 0 }));
     daemon.restart();
+    // Only then: the first one must not be done before anybody can end it.
+    wait_for("the first is ended at the vendor", PATIENCE, || {
+        let tasks = fake.tasks();
+        tasks.iter().find(|t| t["arn"] == first["id"] && t["status"] == "CANCELLED").map(|_| ())
+    });
+    fake.control(&json!({ "queue_polls": 0 }));
     let result = result(&daemon, &run);
     assert_eq!((&result["source"], &result["shots"]), (&json!("braket"), &json!(32)), "{result:#}");
     let tasks = fake.tasks();
