@@ -421,7 +421,8 @@ impl Daemon {
         wait_for("progress of the stage", RUN_PATIENCE, || {
             let top = self.ctl(&["top", "--count", "1"]).expect(0).json();
             let runs = top["runs"].as_array()?.iter();
-            let mut running = runs.filter(|r| r["run"] == run).flat_map(|r| r["running"].as_array()).flatten();
+            let mut running =
+                runs.filter(|r| r["run"] == run).flat_map(|r| r["running"].as_array()).flatten();
             running.any(|s| s["stage"] == stage && s["done"].as_f64() > Some(0.0)).then_some(())
         });
     }
