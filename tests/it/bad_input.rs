@@ -132,6 +132,9 @@ fn a_missing_file_is_named() {
     expect_error(&daemon.ctl(&["validate", "no/such.yaml"]), 8, "EX-0015", &["no/such.yaml"]);
     let missing = daemon.ctl(&["submit", "full-optimization", "--set", "space=no/space.yaml"]);
     expect_error(&missing, 8, "EX-0015", &["space", "no/space.yaml"]);
+    let program = daemon.file("p.mps", "NAME p\nROWS\n N obj\nENDATA\n");
+    let refused = daemon.ctl(&["submit", "feasible-enumeration", "--set", &format!("space={program}")]);
+    expect_error(&refused, 8, "EX-0511", &["executing-worker enumerate"]);
     let half = format!("candidates={}", example("ampel360/programme/candidates.yaml"));
     let half = daemon.ctl(&["submit", "full-optimization", "--set", &half]);
     expect_error(&half, 8, "EX-0015", &["constraints"]);

@@ -119,3 +119,14 @@ fn backend_of(daemon: &Daemon, name: &str) -> Value {
 fn reasons(result: &Value) -> String {
     result["fallback"].to_string()
 }
+
+/// The Aer service that this daemon has started, if there is one.
+fn aer_process(daemon: &Daemon) -> Option<u32> {
+    let mut all = String::new();
+    for task in fs::read_dir(format!("/proc/{}/task", daemon.pid())).ok()?.flatten() {
+        all += &fs::read_to_string(task.path().join("children")).unwrap_or_default();
+    }
+    all.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()).find(|pid| {
+        fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default().contains("aer_service.py")
+    })
+}

@@ -1,13 +1,12 @@
 //! The whole workflow over a machine: what is bought, what the result says, and what computing it again does.
 
 use super::{
-    Fake, Keys, SHOT_MICRO_USD, TASK_MICRO_USD, aer, backend, daemon_with, hurried, installed, jobs, reasons,
-    result, run, submit,
+    Fake, Keys, SHOT_MICRO_USD, TASK_MICRO_USD, aer, aer_process, backend, daemon_with, hurried, installed,
+    jobs, reasons, result, run, submit,
 };
 use crate::harness::{Daemon, PATIENCE, signal, small_problem, small_run, wait_for};
 use quantum::backends::aer::AER;
 use serde_json::{Value, json};
-use std::fs;
 
 #[test]
 fn the_six_architectures_go_through_the_braket_fake_and_the_result_says_what_was_measured() {
@@ -106,15 +105,5 @@ fn the_six_architectures_go_through_aer_and_a_killed_service_is_labelled() {
 
 /// The service among the daemon's children.
 fn aer_pid(daemon: &Daemon) -> u32 {
-    let children = format!("/proc/{0}/task/{0}/children", daemon.pid());
-    wait_for("the service among the children", PATIENCE, || {
-        let tasks = fs::read_dir(format!("/proc/{}/task", daemon.pid())).ok()?;
-        let mut all = fs::read_to_string(&children).unwrap_or_default();
-        for task in tasks.flatten() {
-            all += &fs::read_to_string(task.path().join("children")).unwrap_or_default();
-        }
-        all.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()).find(|pid| {
-            fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default().contains("aer_service.py")
-        })
-    })
+    wait_for("the service among the children", PATIENCE, || aer_process(daemon))
 }
