@@ -25,7 +25,6 @@ use super::{
 };
 use crate::space::{self, DesignSpace};
 use farm::FarmEvent;
-use rand_core::{Rng, SeedableRng};
 use std::collections::BinaryHeap;
 use std::sync::atomic::AtomicBool;
 

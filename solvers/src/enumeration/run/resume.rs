@@ -4,7 +4,6 @@
 
 use super::{Joined, Run};
 use crate::enumeration::checkpoint::VERSION;
-use crate::enumeration::search::Sink;
 use crate::enumeration::{Checkpoint, DesignSet, EnumerationError, Mode};
 
 impl<'a, const W: usize> Run<'a, W> {
