@@ -172,6 +172,34 @@ fn best_and_sample_of_a_program_are_those_of_brute_force() {
     }
 }
 
+/// Places for dominoes on a square board, each cell covered once.
+fn board(side: usize) -> Program {
+    let mut program = Program::default();
+    let mut cells = vec![Vec::new(); side * side];
+    for cell in 0..side * side {
+        for (other, fits) in [(cell + 1, (cell + 1) % side != 0), (cell + side, cell + side < side * side)] {
+            if fits {
+                cells[cell].push((program.columns.len(), 1));
+                cells[other].push((program.columns.len(), 1));
+                program.columns.push(Column { name: format!("d{cell}.{other}"), lower: 0, upper: 1 });
+            }
+        }
+    }
+    program.costs = vec![0; program.columns.len()];
+    for (at, terms) in cells.into_iter().enumerate() {
+        program.rows.push(Row { name: format!("c{at}"), terms, lower: Some(1), upper: Some(1) });
+    }
+    program
+}
+
+/// Though all its columns are options of decisions, a board's parts come again: left to the engine of choices
+/// this would take hours.
+#[test]
+fn a_board_whose_parts_come_again_is_counted_by_components() {
+    let counted = solutions(&board(10), &CountOptions::default(), &mut Quiet).unwrap();
+    assert_eq!((counted.count, counted.method.as_str()), (258_584_046_368, BY_COMPONENTS));
+}
+
 /// A row of dominoes, 2 wide: Fibonacci numbers, far beyond what can be listed.
 fn ladder(n: usize) -> Program {
     let cell = |i: usize, j: usize| i * 2 + j;

@@ -448,12 +448,13 @@ fn validate_knows_what_a_file_is_and_says_all_that_is_wrong_with_it_as_that() {
         let path = folder.path().join(name);
         fs::write(&path, text).unwrap();
         let answer = run_program(client().args(["-o", "json", "validate"]).arg(&path), PATIENCE);
-        (answer.expect(8).json(), answer.stderr)
+        let answer = answer.expect(8);
+        (answer.json(), answer.stderr)
     };
     for (name, kind, text, code, word) in [
         ("s.yaml", "settings", "worker_slots: 100000\n", "EX-0022", "worker_slots"),
         ("k.yaml", "settings", "worker_slots: 1\ncolour: red\n", "EX-0022", "colour"),
-        ("c.yaml", "candidates", "candidates:\n  - name: nameless\n", "EX-0410", "id"),
+        ("c.yaml", "candidates", "candidates:\n  - name: nameless\n", "EX-0421", "id"),
         ("c.json", "programme configuration", "{\"utcs_mi\": {}, \"risk\": {}}", "EX-0410", "cvar_alpha"),
         ("p.mps", "program in integers", "NAME p\nROWS\n N obj\n", "EX-0337", "ENDATA"),
         ("n.txt", "unknown", "a shopping list\nmilk\n", "EX-0106", "design_space"),

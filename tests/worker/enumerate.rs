@@ -247,3 +247,57 @@ fn a_count_of_a_program_with_a_file_to_write_is_refused_as_usage() {
     assert_eq!(refused.status.code(), Some(2));
     assert!(!out.exists());
 }
+
+/// The domino tilings of a board, as a program: a switch for each place of a domino, each cell covered once.
+fn write_dominoes(folder: &Path, side: usize) -> std::path::PathBuf {
+    let mut cells = vec![String::new(); side * side];
+    let mut switches = String::new();
+    for cell in 0..side * side {
+        for (other, fits) in [(cell + 1, (cell + 1) % side != 0), (cell + side, cell + side < side * side)] {
+            if fits {
+                switches += &format!(" d{cell}.{other}");
+                cells[cell] += &format!(" + d{cell}.{other}");
+                cells[other] += &format!(" + d{cell}.{other}");
+            }
+        }
+    }
+    let rows: String = cells.iter().enumerate().map(|(i, sum)| format!(" c{i}:{sum} = 1\n")).collect();
+    let path = folder.join("dominoes.lp");
+    std::fs::write(&path, format!("Minimize\n obj: d0.1\nSubject To\n{rows}Binary\n{switches}\nEnd\n"))
+        .unwrap();
+    path
+}
+
+#[test]
+fn a_count_of_a_program_killed_with_signal_9_goes_on_to_the_same_count() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = write_dominoes(folder.path(), 12);
+    let checkpoint = folder.path().join("checkpoint");
+    let shown = checkpoint.to_str().unwrap();
+    let mut resume: Vec<&str> = Vec::new();
+    let mut kills = 0;
+    for _ in 0..3 {
+        let before = std::fs::read(&checkpoint).ok();
+        let keeping = ["--mode", "count", "--checkpoint-seconds", "0", "--checkpoint", shown];
+        let mut child =
+            command(&path, &[&keeping[..], &resume].concat()).stdout(Stdio::null()).spawn().unwrap();
+        // Until it has left another place than the one it came from.
+        while std::fs::read(&checkpoint).ok() == before && child.try_wait().unwrap().is_none() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        child.kill().unwrap();
+        kills += u64::from(!child.wait().unwrap().success());
+        resume = vec!["--resume", shown];
+    }
+    assert!(kills > 0, "no process lived long enough to be killed");
+    let got = answer(&run(&path, &[&["--mode", "count"][..], &resume].concat()));
+    // By the formula of Kasteleyn, and of Temperley and Fisher, for the board of twelve by twelve.
+    assert_eq!((&got["count"], &got["complete"]), (&53_060_477_521_960_000u64.into(), &true.into()));
+    let other = folder.path().join("switches.lp");
+    std::fs::write(&other, SWITCHES).unwrap();
+    let refused = run(&other, &["--mode", "count", "--resume", shown]);
+    assert_eq!(refused.status.code(), Some(8));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("another program"));
+    let list = run(&path, &["--mode", "list", "--resume", shown]);
+    assert_eq!(list.status.code(), Some(2), "only counts go on");
+}

@@ -160,6 +160,8 @@ pub trait Observer {
         false
     }
     fn checkpoint(&mut self, _checkpoint: Checkpoint) {}
+    /// The same of a program that is counted by components.
+    fn count_checkpoint(&mut self, _checkpoint: crate::programs::CountCheckpoint) {}
 }
 
 /// Never stops, wants nothing.

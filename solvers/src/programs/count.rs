@@ -8,14 +8,19 @@
 
 use super::choices::Choices;
 use super::memo::{Ended, MEMO_BYTES_MAX, MEMO_COLUMNS_MAX, Memo};
+use super::resume::{self, CountCheckpoint, Resume};
 use super::search::{self, Counted};
 use super::watch::{Signals, watched};
 use super::{Broken, Program};
-use crate::enumeration::{self, EnumerationError, Flow, Mode, Observer, Options, Progress};
+use crate::enumeration::{self, Checkpoint, EnumerationError, Flow, Mode, Observer, Options, Progress};
 use crate::space::Decimal;
 
 /// Nodes that counting by components is granted before choices are tried: some 10 ms.
 const MEMO_NODES_FIRST: u64 = 2_000;
+
+/// Of so many of these nodes one must have been spared by a stored count for the parts to be worth storing: on
+/// boards of dominoes every second is, on queens, magic squares and design spaces at most one of 600.
+const SPARED_OF: u64 = 20;
 
 /// Nodes of the second method: seconds of plain search.
 pub const CONFIRM_NODES: u64 = 400_000;
@@ -128,21 +133,43 @@ pub fn solutions(
     options: &CountOptions,
     observer: &mut dyn Observer,
 ) -> Result<Counted, ProgramError> {
+    solutions_from(program, options, None, observer)
+}
+
+/// As [`solutions`], going on from what an earlier count of the same program gave to its observer
+/// ([`Observer::count_checkpoint`], or [`Observer::checkpoint`] where choices count). Counts by components and
+/// by choices are kept; lists and plain searches are not.
+///
+/// # Errors
+/// Besides those of [`solutions`] [`EnumerationError::WrongCheckpoint`]: it is one of another program.
+pub fn solutions_from(
+    program: &Program,
+    options: &CountOptions,
+    resume: Option<Resume>,
+    observer: &mut dyn Observer,
+) -> Result<Counted, ProgramError> {
     if options.keep > KEEP_MAX {
         return Err(ProgramError::TooManyAsked { asked: options.keep as u64 });
     }
     if !fits(program)? {
         return Ok(Counted::none());
     }
-    match options.only {
-        _ if options.keep > 0 => plain(program, options.keep, u64::MAX, 1, observer),
-        None => first(program, options, observer),
-        Some(Method::Search) => plain(program, 0, u64::MAX, 1, observer),
-        Some(Method::Components) => by_components(program, options, u64::MAX, observer),
-        Some(Method::Choices) => {
-            let choices = Choices::new(program).ok_or(ProgramError::NoChoices)?;
-            by_choices(&choices, options, observer)
+    let choices = || Choices::new(program).ok_or(ProgramError::NoChoices);
+    let unfit = |what: &str| EnumerationError::WrongCheckpoint { what: what.to_owned() };
+    match (options.only, resume) {
+        (_, Some(_)) if options.keep > 0 => Err(unfit("solutions that are kept are met anew").into()),
+        (None | Some(Method::Components), Some(Resume::Components(from))) => {
+            by_components(program, options, Grant::Whole(Some(from)), observer)
         }
+        (None | Some(Method::Choices), Some(Resume::Choices(from))) => {
+            by_choices(&choices()?, options, Some(*from), observer)
+        }
+        (_, Some(_)) => Err(unfit("it is one of another method").into()),
+        _ if options.keep > 0 => plain(program, options.keep, u64::MAX, 1, observer),
+        (None, None) => first(program, options, observer),
+        (Some(Method::Search), None) => plain(program, 0, u64::MAX, 1, observer),
+        (Some(Method::Components), None) => by_components(program, options, Grant::Whole(None), observer),
+        (Some(Method::Choices), None) => by_choices(&choices()?, options, None, observer),
     }
 }
 
@@ -163,7 +190,8 @@ pub fn confirm(
             agree(counted, BY_SEARCH, second.count)?;
             counted.confirmed_by = Some(BY_SEARCH.to_string());
         } else if counted.method == BY_CHOICES {
-            let (result, memo) = components(program, options, options.confirm_nodes / 10, 2, observer)?;
+            let granted = Grant::Nodes(options.confirm_nodes / 10);
+            let (result, memo) = components(program, options, granted, 2, observer)?;
             if let Ok(count) = result {
                 agree(counted, BY_COMPONENTS, count)?;
                 counted.confirmed_by = Some(BY_COMPONENTS.to_string());
@@ -185,22 +213,50 @@ fn agree(counted: &Counted, second: &str, other: u128) -> Result<(), ProgramErro
 /// What a count by components leaves behind.
 struct Left {
     nodes: u64,
+    hits: u64,
     bytes: usize,
     full: bool,
     found: u128,
 }
 
+/// How far a count by components may go.
+enum Grant {
+    /// So many nodes; no checkpoints, since another method may follow.
+    Nodes(u64),
+    /// To the end, from the beginning or from a checkpoint.
+    Whole(Option<CountCheckpoint>),
+}
+
 fn components(
     program: &Program,
     options: &CountOptions,
-    nodes_max: u64,
+    grant: Grant,
     pass: u8,
     observer: &mut dyn Observer,
 ) -> Result<(Result<u128, Ended>, Left), ProgramError> {
-    watched(program.columns.len(), pass, observer, |signals: &Signals| {
+    let (nodes_max, digest, from) = match grant {
+        Grant::Nodes(nodes) => (nodes, None, None),
+        Grant::Whole(from) => (u64::MAX, Some(resume::digest(program)), from),
+    };
+    if let (Some(from), Some(digest)) = (&from, &digest) {
+        from.of(digest)?;
+    }
+    watched(program.columns.len(), pass, digest.as_deref(), observer, |signals: &Signals| {
         let mut memo = Memo::new(program, options.memory_bytes_max, nodes_max, signals);
+        if let Some(from) = from {
+            memo.resume(from.place);
+        }
         let result = memo.run();
-        (result, Left { nodes: memo.nodes, bytes: memo.bytes(), full: memo.full, found: memo.found })
+        (
+            result,
+            Left {
+                nodes: memo.nodes,
+                hits: memo.hits,
+                bytes: memo.bytes(),
+                full: memo.full,
+                found: memo.found,
+            },
+        )
     })
     .ok_or(ProgramError::ThreadLost)
 }
@@ -215,24 +271,37 @@ fn first(
     }
     let choices = Choices::new(program).filter(|c| mostly_choices(program, c));
     let Some(choices) = choices else {
-        return by_components(program, options, u64::MAX, observer);
+        return by_components(program, options, Grant::Whole(None), observer);
     };
-    let tried = by_components(program, options, MEMO_NODES_FIRST, observer)?;
-    let spent = !tried.complete && tried.nodes > MEMO_NODES_FIRST;
-    if spent { by_choices(&choices, options, observer) } else { Ok(tried) }
+    let (tried, left) = components(program, options, Grant::Nodes(MEMO_NODES_FIRST), 1, observer)?;
+    match tried {
+        Err(Ended::Spent) if left.hits * SPARED_OF < left.nodes => {
+            by_choices(&choices, options, None, observer)
+        }
+        Err(Ended::Spent) => by_components(program, options, Grant::Whole(None), observer),
+        tried => by_components_ended(tried, left),
+    }
 }
 
 fn by_components(
     program: &Program,
     options: &CountOptions,
-    nodes_max: u64,
+    grant: Grant,
     observer: &mut dyn Observer,
 ) -> Result<Counted, ProgramError> {
-    let (result, left) = components(program, options, nodes_max, 1, observer)?;
+    let (result, left) = components(program, options, grant, 1, observer)?;
+    by_components_ended(result, left)
+}
+
+fn by_components_ended(result: Result<u128, Ended>, left: Left) -> Result<Counted, ProgramError> {
     let (count, complete) = match result {
         Ok(count) => (count, true),
         Err(Ended::Stopped | Ended::Spent) => (left.found, false),
         Err(Ended::Overflow) => return Err(ProgramError::TooMany),
+        Err(Ended::Astray) => {
+            let what = "its place is none of this search".to_owned();
+            return Err(EnumerationError::WrongCheckpoint { what }.into());
+        }
     };
     let method = match left.full {
         false => BY_COMPONENTS.to_string(),
@@ -244,9 +313,10 @@ fn by_components(
 fn by_choices(
     choices: &Choices,
     options: &CountOptions,
+    resume: Option<Checkpoint>,
     observer: &mut dyn Observer,
 ) -> Result<Counted, ProgramError> {
-    let asked = Options { threads: options.threads.max(1), ..Options::new(Mode::Count) };
+    let asked = Options { threads: options.threads.max(1), resume, ..Options::new(Mode::Count) };
     let outcome = enumeration::enumerate(&choices.space, &asked, observer)?;
     let method = BY_CHOICES.to_string();
     let (count, complete, nodes) = (outcome.count, outcome.complete, outcome.nodes);
@@ -260,8 +330,10 @@ fn plain(
     pass: u8,
     observer: &mut dyn Observer,
 ) -> Result<Counted, ProgramError> {
-    watched(program.columns.len(), pass, observer, |signals| search::run(program, keep, nodes_max, signals))
-        .ok_or(ProgramError::ThreadLost)?
+    watched(program.columns.len(), pass, None, observer, |signals| {
+        search::run(program, keep, nodes_max, signals)
+    })
+    .ok_or(ProgramError::ThreadLost)?
 }
 
 /// A solution and its objective.

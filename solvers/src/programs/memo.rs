@@ -8,8 +8,9 @@
 //! Absent: listing (a product of components is never spelled out). Start at [`Memo::run`].
 
 use super::Program;
+use super::resume::{Place, Step};
 use super::watch::Signals;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 /// Most bytes of stored keys and counts; half of what a small machine has to spare.
 pub const MEMO_BYTES_MAX: usize = 512 << 20;
@@ -54,6 +55,8 @@ pub(super) enum Ended {
     Spent,
     /// The count passes 2^128.
     Overflow,
+    /// The place to go on from is none of this search.
+    Astray,
 }
 
 /// One count in progress.
@@ -74,6 +77,10 @@ pub(super) struct Memo<'a> {
     bytes_max: usize,
     nodes_max: u64,
     signals: &'a Signals,
+    /// Where the search is.
+    path: Vec<Step>,
+    /// What is left of the way back to where an earlier search was.
+    way_back: VecDeque<Step>,
     pub nodes: u64,
     pub hits: u64,
     pub full: bool,
@@ -117,6 +124,8 @@ impl<'a> Memo<'a> {
             bytes_max,
             nodes_max,
             signals,
+            path: Vec::new(),
+            way_back: VecDeque::new(),
             nodes: 0,
             hits: 0,
             full: false,
@@ -127,6 +136,13 @@ impl<'a> Memo<'a> {
     /// Bytes that the stored counts take.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Goes on from `place` when it runs.
+    pub fn resume(&mut self, place: Place) {
+        self.signals.resume(&place);
+        (self.found, self.nodes) = (place.found, place.nodes);
+        self.way_back = place.path.into();
     }
 
     /// The number of solutions.
@@ -272,12 +288,19 @@ impl<'a> Memo<'a> {
     /// Solutions in `columns` under the present bounds. `share` of the whole search is done by it; what it
     /// finds counts `times` in the whole, if that is known.
     fn product(&mut self, columns: &[u32], share: f64, times: Option<u128>) -> Result<u128, Ended> {
-        self.nodes += 1;
+        let goes_back = !self.way_back.is_empty();
+        if !goes_back {
+            if self.signals.is_wanted() {
+                let (path, found, nodes) = (self.path.clone(), self.found, self.nodes);
+                self.signals.keep(Place { path, found, nodes, share: 0 });
+            }
+            self.nodes += 1;
+            if self.nodes > self.nodes_max {
+                return Err(Ended::Spent);
+            }
+        }
         if self.signals.stopped() {
             return Err(Ended::Stopped);
-        }
-        if self.nodes > self.nodes_max {
-            return Err(Ended::Spent);
         }
         let (mut count, mut parts) = self.split(columns)?;
         if parts.is_empty() {
@@ -289,8 +312,18 @@ impl<'a> Memo<'a> {
         // The small ones first: an empty one spares the others.
         parts.sort_by_key(|p| (p.columns.len(), p.columns[0]));
         let each = share / parts.len() as f64;
-        for (at, part) in parts.iter().enumerate() {
+        let begin = match self.way_back.pop_front() {
+            None => 0,
+            Some(Step::Product { part, count: before }) if part < parts.len() => {
+                count = before;
+                part
+            }
+            Some(_) => return Err(Ended::Astray),
+        };
+        for (at, part) in parts.iter().enumerate().skip(begin) {
+            self.path.push(Step::Product { part: at, count });
             let here = self.component(part, each, inner)?;
+            self.path.pop();
             count = count.checked_mul(here).ok_or(Ended::Overflow)?;
             if count == 0 {
                 self.signals.advance(each * (parts.len() - at - 1) as f64, self.found);
@@ -337,8 +370,14 @@ impl<'a> Memo<'a> {
         let (lower, upper) = (self.lower[c], self.upper[c]);
         // Bounds rather than values: wide columns are halved, switches take their two values.
         let middle = lower + (upper - lower) / 2;
-        let mut total = 0u128;
-        for (low, high) in [(lower, middle), (middle + 1, upper)] {
+        let (begin, mut total) = match self.way_back.pop_front() {
+            None => (0, 0u128),
+            Some(Step::Branch { second, total }) => (usize::from(second), total),
+            Some(Step::Product { .. }) => return Err(Ended::Astray),
+        };
+        for (half, (low, high)) in [(lower, middle), (middle + 1, upper)].into_iter().enumerate().skip(begin)
+        {
+            self.path.push(Step::Branch { second: half == 1, total });
             let mark = self.trail.len();
             self.set(column, low, high);
             let count = if self.propagate() {
@@ -349,6 +388,7 @@ impl<'a> Memo<'a> {
             };
             self.undo(mark);
             total = total.checked_add(count?).ok_or(Ended::Overflow)?;
+            self.path.pop();
         }
         Ok(total)
     }
@@ -426,3 +466,6 @@ fn number(key: &mut Vec<u8>, mut n: u64) {
     }
     key.push(n as u8);
 }
+
+#[cfg(test)]
+mod tests;

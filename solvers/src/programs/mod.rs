@@ -8,6 +8,7 @@ mod count;
 mod exact;
 mod file;
 mod memo;
+mod resume;
 mod search;
 mod watch;
 
@@ -15,10 +16,11 @@ pub use choices::Choices;
 pub(crate) use count::complete;
 pub use count::{
     BY_CHOICES, BY_COMPONENTS, BY_SEARCH, CONFIRM_NODES, Chosen, CountOptions, KEEP_MAX, Method,
-    ProgramError, RankedSolution, chosen, confirm, count, solutions, within,
+    ProgramError, RankedSolution, chosen, confirm, count, solutions, solutions_from, within,
 };
 pub use file::read;
 pub use memo::{MEMO_BYTES_MAX, MEMO_COLUMNS_MAX};
+pub use resume::{CountCheckpoint, Resume};
 pub use search::Counted;
 
 use std::fmt;

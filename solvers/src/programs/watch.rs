@@ -3,6 +3,7 @@
 //! Rule: the count runs on a thread of its own, with room for its recursion; the caller's thread asks the
 //! observer every [`LOOK_EVERY`], so a stop is heard within two looks whatever the search is doing.
 
+use super::resume::{CountCheckpoint, Place};
 use crate::enumeration::{Flow, Observer, Progress};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -29,11 +30,40 @@ pub(super) struct Signals {
     share: AtomicU64,
     /// What was found, for show.
     found: Mutex<u128>,
+    /// The caller wants to know where the count stands.
+    wanted: AtomicBool,
+    place: Mutex<Option<Place>>,
 }
 
 impl Signals {
     pub fn stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Whether [`Self::keep`] is waited for.
+    pub fn is_wanted(&self) -> bool {
+        self.wanted.load(Ordering::Relaxed)
+    }
+
+    /// Tells where the count stands; the share that is done is added here.
+    pub fn keep(&self, mut place: Place) {
+        place.share = self.share.load(Ordering::Relaxed);
+        if let Ok(mut kept) = self.place.lock() {
+            *kept = Some(place);
+        }
+        self.wanted.store(false, Ordering::Relaxed);
+    }
+
+    /// Goes on from a place of an earlier count.
+    pub fn resume(&self, place: &Place) {
+        self.share.store(place.share, Ordering::Relaxed);
+        if let Ok(mut shown) = self.found.lock() {
+            *shown = place.found;
+        }
+    }
+
+    fn take(&self) -> Option<Place> {
+        self.place.lock().ok().and_then(|mut kept| kept.take())
     }
 
     pub fn advance(&self, share: f64, found: u128) {
@@ -54,9 +84,11 @@ impl Signals {
 }
 
 /// Runs `work` on its own thread while `observer` watches; `None` if the thread could not be had or ended.
+/// With `program`, the digest of the program, the observer gets the checkpoints that it wants.
 pub(super) fn watched<T: Send>(
     columns: usize,
     pass: u8,
+    program: Option<&str>,
     observer: &mut dyn Observer,
     work: impl FnOnce(&Signals) -> T + Send,
 ) -> Option<T> {
@@ -78,6 +110,12 @@ pub(super) fn watched<T: Send>(
                 Err(RecvTimeoutError::Timeout) => {
                     if observer.progress(&signals.progress(pass)) == Flow::Stop {
                         signals.stop.store(true, Ordering::Relaxed);
+                    }
+                    let Some(program) = program else { continue };
+                    if let Some(place) = signals.take() {
+                        observer.count_checkpoint(CountCheckpoint::new(program, place));
+                    } else if observer.wants_checkpoint() {
+                        signals.wanted.store(true, Ordering::Relaxed);
                     }
                 }
                 // A panic of the search: joining here keeps it from ending the caller as well.

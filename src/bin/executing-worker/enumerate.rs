@@ -67,13 +67,13 @@ pub struct Arguments {
     diagram_bytes_max: usize,
     /// Keep a checkpoint here while the search runs; written beside it and renamed.
     #[arg(long, value_name = "FILE")]
-    checkpoint: Option<PathBuf>,
+    pub checkpoint: Option<PathBuf>,
     /// Least seconds between two checkpoints; 0 makes one after every unit of work.
     #[arg(long, value_name = "S", default_value_t = 1.0, value_parser = not_negative)]
-    checkpoint_seconds: f64,
+    pub checkpoint_seconds: f64,
     /// Go on from this checkpoint.
     #[arg(long, value_name = "FILE")]
-    resume: Option<PathBuf>,
+    pub resume: Option<PathBuf>,
     /// End after this many seconds; the answer then says that it is not complete.
     #[arg(long, value_name = "S", value_parser = positive)]
     pub seconds_max: Option<f64>,

@@ -6,6 +6,7 @@
 
 use crate::answer::{Answer, Failure};
 use crate::enumerate::{Arguments, ModeName, number};
+use crate::keeping::{self, Keeping};
 use crate::progress::Watch;
 use serde_json::{Map, Value, json};
 use solvers::enumeration::Mode;
@@ -77,6 +78,11 @@ pub fn run(arguments: &Arguments, program: &Program) -> Result<Answer, Failure> 
     if arguments.mode == ModeName::Count && arguments.out.is_some() {
         return Err(Failure::Usage("--out needs solutions, and --mode count finds none".to_string()));
     }
+    if arguments.mode != ModeName::Count && (arguments.checkpoint.is_some() || arguments.resume.is_some()) {
+        let words =
+            "of a program only counts have checkpoints: --mode count, or no --checkpoint and no --resume";
+        return Err(Failure::Usage(words.to_string()));
+    }
     let threads = arguments.threads as usize;
     let k = arguments.limit.unwrap_or(KEPT);
     match arguments.mode {
@@ -95,14 +101,17 @@ fn counted(arguments: &Arguments, program: &Program, keep: u64) -> Result<Answer
         if keep > 0 && arguments.out.is_some() && arguments.limit.is_none() { WRITTEN_MAX } else { keep };
     let keep = usize::try_from(keep).unwrap_or(usize::MAX);
     let options = CountOptions { keep, threads: arguments.threads as usize, ..CountOptions::default() };
-    let mut watch = Watch::new(arguments.seconds_max);
-    let mut counted = programs::solutions(program, &options, &mut watch).map_err(|e| failed(&e))?;
-    let seconds = watch.seconds();
-    if !watch.over() {
-        programs::confirm(program, &mut counted, &options, &mut watch).map_err(|e| failed(&e))?;
+    let resume = arguments.resume.as_deref().map(keeping::read_count).transpose()?;
+    let watch = Watch::new(arguments.seconds_max);
+    let mut keeping = Keeping::new(watch, arguments.checkpoint.clone(), arguments.checkpoint_seconds);
+    let mut counted =
+        programs::solutions_from(program, &options, resume, &mut keeping).map_err(|e| failed(&e))?;
+    let seconds = keeping.watch.seconds();
+    if !keeping.watch.over() {
+        programs::confirm(program, &mut counted, &options, &mut keeping.watch).map_err(|e| failed(&e))?;
     }
-    let confirm_seconds = watch.seconds() - seconds;
-    watch.done();
+    let confirm_seconds = keeping.watch.seconds() - seconds;
+    keeping.done()?;
     for values in &counted.solutions {
         program.check(values).map_err(|broken| failed(&ProgramError::Wrong(broken)))?;
     }

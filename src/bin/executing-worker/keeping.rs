@@ -7,6 +7,7 @@ use crate::answer::Failure;
 use crate::input;
 use crate::progress::Watch;
 use solvers::enumeration::{Checkpoint, Flow, Observer, Progress};
+use solvers::programs::{CountCheckpoint, Resume};
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -23,6 +24,12 @@ pub struct Keeping {
     every: Duration,
     due: Instant,
     error: Option<String>,
+}
+
+/// Reads a checkpoint of a program's count back.
+pub fn read_count(path: &Path) -> Result<Resume, Failure> {
+    Resume::from_bytes(&input::bytes(path)?)
+        .map_err(|error| Failure::Refused(format!("{}: {error}", path.display())))
 }
 
 /// Reads a checkpoint back.
@@ -48,6 +55,19 @@ impl Keeping {
     }
 }
 
+impl Keeping {
+    fn keep(&mut self, bytes: &[u8]) {
+        let Some(path) = &self.path else { return };
+        let started = Instant::now();
+        if let Err(error) = replace(path, bytes) {
+            self.error = Some(format!("the checkpoint {} cannot be written: {error}", path.display()));
+        }
+        // Asked for one after every unit, it gets them, whatever they cost.
+        let rest = if self.every.is_zero() { Duration::ZERO } else { started.elapsed() * WRITING_SHARE };
+        self.due = Instant::now().checked_add(self.every.max(rest)).unwrap_or_else(Instant::now);
+    }
+}
+
 fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".next");
@@ -67,13 +87,10 @@ impl Observer for Keeping {
     }
 
     fn checkpoint(&mut self, checkpoint: Checkpoint) {
-        let Some(path) = &self.path else { return };
-        let started = Instant::now();
-        if let Err(error) = replace(path, &checkpoint.to_bytes()) {
-            self.error = Some(format!("the checkpoint {} cannot be written: {error}", path.display()));
-        }
-        // Asked for one after every unit, it gets them, whatever they cost.
-        let rest = if self.every.is_zero() { Duration::ZERO } else { started.elapsed() * WRITING_SHARE };
-        self.due = Instant::now().checked_add(self.every.max(rest)).unwrap_or_else(Instant::now);
+        self.keep(&checkpoint.to_bytes());
+    }
+
+    fn count_checkpoint(&mut self, checkpoint: CountCheckpoint) {
+        self.keep(&checkpoint.to_bytes());
     }
 }
