@@ -106,8 +106,8 @@ pub const CODES: &[Code] = &[
     code(
         "EX-0015",
         "input missing",
-        "A workflow needs an input that was not given.",
-        "Give it with --set name=file.",
+        "A workflow needs an input that was not given, or a file or workflow that was named is not there.",
+        "Give inputs with --set name=file; a path counts from the working directory.",
     ),
     code(
         "EX-0016",

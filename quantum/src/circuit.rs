@@ -88,13 +88,8 @@ impl Circuit {
         let qubits = ising.qubits();
         let mut circuit = Self { qubits, inputs: Vec::new(), gates: (0..qubits).map(Gate::H).collect() };
         for layer in 0..layers {
-            let cost = circuit.inputs.len();
-            circuit.inputs.push(format!("cost_angle_{layer}"));
-            circuit.inputs.push(format!("mixer_angle_{layer}"));
-            for term in ising.terms() {
-                circuit.phase_of(&term.z, cost, term.coefficient);
-            }
-            let twice = Angle { input: Some(cost + 1), factor: 2.0 };
+            let mixer = circuit.cost_layer(ising, layer);
+            let twice = Angle { input: Some(mixer), factor: 2.0 };
             circuit.gates.extend((0..qubits).map(|q| Gate::Rx(q, twice)));
         }
         circuit
@@ -126,14 +121,9 @@ impl Circuit {
             circuit.spread(first, size, false);
         }
         for layer in 0..layers {
-            let cost = circuit.inputs.len();
-            circuit.inputs.push(format!("cost_angle_{layer}"));
-            circuit.inputs.push(format!("mixer_angle_{layer}"));
-            for term in ising.terms() {
-                circuit.phase_of(&term.z, cost, term.coefficient);
-            }
+            let mixer = circuit.cost_layer(ising, layer);
             for (&first, &size) in firsts.iter().zip(sizes).filter(|(_, size)| **size > 1) {
-                let angle = |factor| Angle { input: Some(cost + 1), factor };
+                let angle = |factor| Angle { input: Some(mixer), factor };
                 circuit.spread(first, size, true);
                 circuit.gates.push(Gate::Phase(first, angle(-f64::from(size))));
                 circuit.gates.push(Gate::GlobalPhase(angle(1.0)));
@@ -141,6 +131,17 @@ impl Circuit {
             }
         }
         Some(circuit)
+    }
+
+    /// The two inputs of a layer and exp(-i cost_angle C); gives the place of its mixer's angle among the inputs.
+    fn cost_layer(&mut self, ising: &Ising, layer: usize) -> usize {
+        let cost = self.inputs.len();
+        self.inputs.push(format!("cost_angle_{layer}"));
+        self.inputs.push(format!("mixer_angle_{layer}"));
+        for term in ising.terms() {
+            self.phase_of(&term.z, cost, term.coefficient);
+        }
+        cost + 1
     }
 
     /// QAOA with the X mixer and plain angles for any diagonal cost: `coefficients[m]` belongs to the product of

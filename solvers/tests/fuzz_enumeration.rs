@@ -7,7 +7,7 @@
 
 mod common;
 
-use common::{Dice, objective_value, random_space};
+use common::{Collect, Dice, objective_value, random_space};
 use solvers::enumeration::*;
 use solvers::recheck::violations;
 use solvers::space::{Decimal, Design, DesignSpace, EachTest, Rule};
@@ -57,20 +57,6 @@ fn kind(rule: &Rule) -> String {
         Rule::Implies { decision, then_decision, .. } => {
             format!("implies, itself {}", decision == then_decision)
         }
-    }
-}
-
-#[derive(Default)]
-struct Collect(Vec<Checkpoint>);
-impl Observer for Collect {
-    fn progress(&mut self, _: &Progress) -> Flow {
-        Flow::Continue
-    }
-    fn wants_checkpoint(&mut self) -> bool {
-        true
-    }
-    fn checkpoint(&mut self, checkpoint: Checkpoint) {
-        self.0.push(checkpoint);
     }
 }
 

@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::random_space;
+use common::{Collect, random_space};
 use solvers::enumeration::{Checkpoint, Flow, Mode, Observer, Options, Progress, Quiet, enumerate};
 use solvers::recheck::{recheck, violations};
 use solvers::space::{Decimal, Design, DesignSpace};
@@ -73,21 +73,6 @@ fn list_count_best_and_sample_agree_with_brute_force() {
         assert!(recheck(&space, listed.designs.iter()).clean(), "seed {seed}");
     }
     assert!(empty > 50 && nonempty > 300, "the instances are one-sided: {empty} empty, {nonempty} not");
-}
-
-/// Takes a checkpoint after every unit.
-#[derive(Default)]
-struct Collect(Vec<Checkpoint>);
-impl Observer for Collect {
-    fn progress(&mut self, _: &Progress) -> Flow {
-        Flow::Continue
-    }
-    fn wants_checkpoint(&mut self) -> bool {
-        true
-    }
-    fn checkpoint(&mut self, checkpoint: Checkpoint) {
-        self.0.push(checkpoint);
-    }
 }
 
 #[test]

@@ -128,16 +128,30 @@ fn all_problems_of_a_workflow_are_told_at_once() {
 fn a_missing_file_is_named() {
     let daemon = Daemon::start();
     let before = data_of(&daemon);
-    expect_error(&daemon.ctl(&["submit", "no/such.yaml"]), 8, "EX-0015", &["no/such.yaml"]);
-    expect_error(&daemon.ctl(&["validate", "no/such.yaml"]), 8, "EX-0015", &["no/such.yaml"]);
+    let here = daemon.folder().canonicalize().unwrap();
+    let looked = |path: &str| {
+        let whole = here.join(path);
+        format!(
+            "looked at {}: nothing is there; the working directory is {}",
+            whole.display(),
+            here.display()
+        )
+    };
+    let (workflow, space) = (looked("no/such.yaml"), looked("no/space.yaml"));
+    expect_error(&daemon.ctl(&["submit", "no/such.yaml"]), 8, "EX-0015", &["no/such.yaml", &workflow]);
+    expect_error(&daemon.ctl(&["validate", "no/such.yaml"]), 8, "EX-0015", &["no/such.yaml", &workflow]);
     let missing = daemon.ctl(&["submit", "full-optimization", "--set", "space=no/space.yaml"]);
-    expect_error(&missing, 8, "EX-0015", &["space", "no/space.yaml"]);
+    expect_error(&missing, 8, "EX-0015", &["space: no/space.yaml", &space]);
+    assert!(!missing.stderr.contains("--set"), "an input that was given need not be given: {missing:?}");
+    let mistyped = daemon.ctl(&["submit", "full-optimisation"]);
+    expect_error(&mistyped, 8, "EX-0015", &["did you mean `full-optimization`?", "feasible-enumeration"]);
+    assert!(!mistyped.stderr.contains("--set"), "no input makes a workflow: {mistyped:?}");
     let program = daemon.file("p.mps", "NAME p\nROWS\n N obj\nENDATA\n");
     let refused = daemon.ctl(&["submit", "feasible-enumeration", "--set", &format!("space={program}")]);
     expect_error(&refused, 8, "EX-0511", &["executing-worker enumerate"]);
     let half = format!("candidates={}", example("ampel360/programme/candidates.yaml"));
     let half = daemon.ctl(&["submit", "full-optimization", "--set", &half]);
-    expect_error(&half, 8, "EX-0015", &["constraints"]);
+    expect_error(&half, 8, "EX-0015", &["constraints", "--set name=file"]);
     assert_eq!(data_of(&daemon), before);
 }
 

@@ -3,7 +3,7 @@
 
 pub mod judge;
 pub mod placer;
-#[path = "../sim/random.rs"]
+#[path = "../../../simulation/src/random.rs"]
 pub mod random;
 pub mod shares;
 pub mod world;

@@ -6,6 +6,8 @@
 pub mod checker;
 pub mod define;
 pub mod machine;
+// The same numbers for the same seed as in the simulation of the whole core.
+#[path = "../../../simulation/src/random.rs"]
 pub mod random;
 pub mod world;
 

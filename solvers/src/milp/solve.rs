@@ -5,7 +5,7 @@
 
 use super::highs::{Ear, Event, nodes};
 use crate::enumeration::Flow;
-use crate::programs::Program;
+use crate::programs::{Program, divisor};
 use highs::{HighsModelStatus, HighsSolutionStatus, RowProblem, Sense};
 use serde::Serialize;
 use std::sync::Arc;
@@ -135,10 +135,6 @@ pub enum SolveError {
     Start { what: String },
     #[error("a time limit must be a positive number of seconds, not {given}")]
     TimeLimit { given: String },
-}
-
-fn divisor(a: u64, b: u64) -> u64 {
-    if b == 0 { a } else { divisor(b, a % b) }
 }
 
 fn fits(what: &str, value: i64) -> Result<f64, SolveError> {
@@ -293,22 +289,15 @@ fn run(
     }
     for row in &program.rows {
         let what = format!("row `{}`", row.name);
-        // Divided by the common divisor and with bounds rounded inwards, the row is tighter and smaller.
-        let d = row.terms.iter().fold(0, |d, (_, a)| divisor(d, a.unsigned_abs())).max(1) as i64;
-        let lower = match row.lower {
-            None => f64::NEG_INFINITY,
-            Some(l) => fits(&what, l.div_euclid(d) + i64::from(l.rem_euclid(d) != 0))?,
-        };
-        let upper = match row.upper {
-            None => f64::INFINITY,
-            Some(u) => fits(&what, u.div_euclid(d))?,
-        };
+        let row = row.tightened();
+        let lower = row.lower.map_or(Ok(f64::NEG_INFINITY), |l| fits(&what, l))?;
+        let upper = row.upper.map_or(Ok(f64::INFINITY), |u| fits(&what, u))?;
         if lower > upper {
             return Ok(Answer::without(Status::Infeasible));
         }
         let mut terms = Vec::with_capacity(row.terms.len());
         for &(c, a) in &row.terms {
-            terms.push((columns[c], fits(&what, a / d)?));
+            terms.push((columns[c], fits(&what, a)?));
         }
         model.add_row(lower..=upper, terms);
     }

@@ -3,6 +3,7 @@
 
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
+use solvers::enumeration::{Checkpoint, Flow, Observer, Progress};
 use solvers::space::*;
 use std::collections::BTreeMap;
 
@@ -196,4 +197,19 @@ pub fn objective_value(space: &DesignSpace, design: &[u16]) -> Option<Decimal> {
         sum += number.scaled(6)?;
     }
     Some(Decimal { mantissa: sum, scale: 6 }.normalised())
+}
+
+/// Takes a checkpoint after every unit.
+#[derive(Default)]
+pub struct Collect(pub Vec<Checkpoint>);
+impl Observer for Collect {
+    fn progress(&mut self, _: &Progress) -> Flow {
+        Flow::Continue
+    }
+    fn wants_checkpoint(&mut self) -> bool {
+        true
+    }
+    fn checkpoint(&mut self, checkpoint: Checkpoint) {
+        self.0.push(checkpoint);
+    }
 }

@@ -3,6 +3,7 @@
 //! Rule: what is uploaded is exactly what was checked. Absent: the daemon's own check, which follows.
 
 use crate::context::refusal;
+use crate::missing;
 use engine::definition::Problem;
 use engine::protocol::ErrorReply;
 use std::cell::RefCell;
@@ -38,10 +39,11 @@ pub type Inputs = BTreeMap<String, Content>;
 /// `EX-0015` for files that are not there, `EX-0511` with all problems of files that are wrong.
 pub fn collect(named: &BTreeMap<String, PathBuf>) -> Result<Inputs, ErrorReply> {
     let mut inputs = Inputs::new();
-    let (mut problems, mut missing) = (Vec::new(), Vec::new());
+    let (mut problems, mut absent) = (Vec::new(), Vec::new());
     for (name, path) in named {
         if !path.is_file() {
-            missing.push(format!("{name}: {}", path.display()));
+            let message = format!("there is no such input file: {name}: {}", path.display());
+            absent.push(missing::problem(path, message, missing::looked_at(path)));
             continue;
         }
         inputs.insert(name.clone(), Content::File(path.clone()));
@@ -49,9 +51,13 @@ pub fn collect(named: &BTreeMap<String, PathBuf>) -> Result<Inputs, ErrorReply> 
             check(name, path, &mut inputs, &mut problems)?;
         }
     }
-    if !missing.is_empty() {
-        let message = format!("there is no such input file: {}", missing.join(", "));
-        return Err(ErrorReply { problems, ..refusal("EX-0015", 8, message) });
+    if !absent.is_empty() {
+        let message = match &absent[..] {
+            [only] => only.message.clone(),
+            several => format!("{} input files are not there", several.len()),
+        };
+        absent.append(&mut problems);
+        return Err(ErrorReply { problems: absent, ..refusal(missing::CODE, 8, message) });
     }
     if !problems.is_empty() {
         let message = summary(&problems);
@@ -144,9 +150,7 @@ pub fn summary(problems: &[Problem]) -> String {
 /// # Errors
 /// `EX-0015` if it cannot be read as text.
 pub fn read_text(path: &Path) -> Result<String, ErrorReply> {
-    std::fs::read_to_string(path).map_err(|error| {
-        refusal("EX-0015", 8, format!("the file {} cannot be read as text: {error}", path.display()))
-    })
+    std::fs::read_to_string(path).map_err(|error| missing::unreadable(path, &error))
 }
 
 #[cfg(test)]
@@ -167,6 +171,12 @@ mod tests {
         let error = collect(&named).unwrap_err();
         assert_eq!((error.code.as_str(), error.exit), ("EX-0015", 8));
         assert!(error.message.contains("config: no/such.json"), "{}", error.message);
+        assert_eq!(error.problems[0].message, error.message, "said once");
+        let two =
+            BTreeMap::from([("config".to_string(), "no/a".into()), ("design".to_string(), "no/b".into())]);
+        let error = collect(&two).unwrap_err();
+        let said: Vec<&str> = error.problems.iter().map(|problem| problem.message.as_str()).collect();
+        assert!(said[0].ends_with("config: no/a") && said[1].ends_with("design: no/b"), "{said:?}");
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod context;
 mod control;
 mod doctor;
 mod inputs;
+mod missing;
 mod offline;
 mod operate;
 mod output;

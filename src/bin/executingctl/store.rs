@@ -6,7 +6,7 @@
 use crate::args::{AuditVerb, JournalVerb};
 use crate::bar::{Bar, Counted, CountedRead, with_spinner};
 use crate::context::{Context, Outcome, refusal};
-use crate::offline;
+use crate::{missing, offline};
 use engine::protocol::{ErrorReply, Request};
 use journal::{ExportError, Head, ImportError, OpenError, RebuildError};
 use serde_json::{Value, json};
@@ -223,12 +223,13 @@ fn head_json(head: Head) -> Value {
 }
 
 fn file_error(file: &Path, error: &io::Error) -> ErrorReply {
+    let message = format!("{}: {error}", file.display());
     let (code, exit) = match error.kind() {
         io::ErrorKind::StorageFull => ("EX-0013", 75),
-        io::ErrorKind::NotFound => ("EX-0015", 3),
+        io::ErrorKind::NotFound => return missing::about(file, 3, message, missing::looked_at(file)),
         _ => ("EX-0012", 75),
     };
-    refusal(code, exit, format!("{}: {error}", file.display()))
+    refusal(code, exit, message)
 }
 
 /// The lock of a state directory, so that no daemon works there meanwhile. On a file system that cannot be

@@ -6,7 +6,7 @@ use crate::args::{self, Submit};
 use crate::bar::Bar;
 use crate::context::{Context, Outcome, refusal};
 use crate::inputs::{self, Content, INPUT_NAMES};
-use crate::{output, watch};
+use crate::{missing, output, watch};
 use engine::definition::{self, LoadRequest, Loaded};
 use engine::protocol::{ErrorReply, Request, Submission};
 use executing::control::Client;
@@ -68,11 +68,7 @@ fn prepare(args: &args::Submission) -> Result<Prepared, ErrorReply> {
     let file = args.file.display().to_string();
     if !args.file.is_file() && !is_builtin {
         let names: Vec<_> = library.names().collect();
-        let message = format!(
-            "there is no file {file}, and no workflow of that name comes with the program (there are: {})",
-            names.join(", ")
-        );
-        return Err(refusal("EX-0015", 8, message));
+        return Err(missing::workflow(&args.file, &names));
     }
     let yaml = if is_builtin { None } else { Some(inputs::read_text(&args.file)?) };
     // Which names are inputs may depend on the workflow, and the workflow is checked with its parameters;

@@ -6,8 +6,8 @@
 
 use crate::context::{Outcome, refusal};
 use crate::doctor::worker_path;
-use crate::inputs;
 use crate::output::{self, Output};
+use crate::{inputs, missing};
 use engine::definition::{self, LoadRequest, Problem};
 use engine::protocol::ErrorReply;
 use executing::settings::Settings;
@@ -84,7 +84,7 @@ const WHAT_THERE_IS: &str = "known are workflows (`workflow:` or maps with `stag
 pub fn validate(out: Output, file: &Path, workflow: Option<&str>) -> Outcome {
     if !file.is_file() {
         let message = format!("there is no file {}", file.display());
-        return Err(refusal("EX-0015", 8, message));
+        return Err(missing::about(file, 8, message, missing::looked_at(file)));
     }
     let is = |ending: &str| file.extension().is_some_and(|e| e.eq_ignore_ascii_case(ending));
     let (kind, (problems, warnings)) = if is("mps") || is("lp") || is("gz") {
@@ -161,7 +161,7 @@ fn constraints_problems(
              submit both, which checks them together",
             beside.display()
         );
-        return Err(refusal("EX-0015", 8, message));
+        return Err(missing::about(file, 8, message, missing::looked_at(&beside)));
     }
     let candidates = inputs::read_text(&beside)?;
     let (name, theirs) = (file.display().to_string(), beside.display().to_string());
@@ -204,7 +204,7 @@ fn program_problems(file: &Path) -> Result<Vec<Problem>, ErrorReply> {
         .output();
     let answer = asked.map_err(|error| {
         let message = format!("a program is read by {}, which does not start: {error}", program.display());
-        refusal("EX-0015", 8, message)
+        missing::about(file, 8, message, "`executingctl doctor` says where it is looked for".to_owned())
     })?;
     if answer.status.success() {
         return Ok(Vec::new());

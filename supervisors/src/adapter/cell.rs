@@ -56,6 +56,32 @@ impl<A: Actor<Context = actix::Context<A>>> Drop for Cell<A> {
 /// Boxed: a cell moves between its task and its parking, and takes its memory once.
 pub(super) type Parking<A> = Rc<RefCell<Option<Box<Cell<A>>>>>;
 
+/// The parked actor restarted in place, or else a new one.
+pub(super) fn revive<A: Actor<Context = actix::Context<A>> + Supervised>(
+    actor: &ActorRef<A>,
+    parked: Option<Box<Cell<A>>>,
+    factory: impl FnOnce(&ActorRef<A>) -> A,
+) -> Result<Box<Cell<A>>, String> {
+    let id = actor.id().clone();
+    let _running = panics::Running::child(&id);
+    if let Some(mut cell) = parked
+        && let Some(context) = &mut cell.context
+    {
+        // actix restarts a context only while somebody holds its address.
+        let _address = context.address();
+        match contained(|| context.restart()) {
+            Ok(true) => return Ok(cell),
+            Ok(false) => {}
+            // The cell is dropped, so the next start makes a new actor.
+            Err(text) => return Err(format!("panicked in restarting: {text}")),
+        }
+    }
+    match contained(|| factory(actor)) {
+        Ok(made) => Ok(Box::new(Cell::new(id.clone(), made))),
+        Err(text) => Err(format!("panicked in its factory: {text}")),
+    }
+}
+
 pub(super) struct ActorStarter<A: Actor<Context = actix::Context<A>>, F> {
     actor: ActorRef<A>,
     /// `None` while the actor is down for good.
@@ -85,31 +111,9 @@ where
         }
     }
 
-    /// The parked actor restarted in place, or else a new one.
-    fn revive(&mut self) -> Result<Box<Cell<A>>, String> {
-        let id = self.actor.id().clone();
-        let _running = panics::Running::child(&id);
-        let parked = self.parked.borrow_mut().take();
-        if let Some(mut cell) = parked
-            && let Some(context) = &mut cell.context
-        {
-            // actix restarts a context only while somebody holds its address.
-            let _address = context.address();
-            match contained(|| context.restart()) {
-                Ok(true) => return Ok(cell),
-                Ok(false) => {}
-                // The cell is dropped, so the next start makes a new actor.
-                Err(text) => return Err(format!("panicked in restarting: {text}")),
-            }
-        }
-        match contained(|| (self.factory)(&self.actor)) {
-            Ok(actor) => Ok(Box::new(Cell::new(id.clone(), actor))),
-            Err(text) => Err(format!("panicked in its factory: {text}")),
-        }
-    }
-
     fn launch(&mut self) -> Result<Running, String> {
-        let mut cell = self.revive()?;
+        let parked = self.parked.borrow_mut().take();
+        let mut cell = revive(&self.actor, parked, &mut self.factory)?;
         if self.started_before {
             self.actor.count_restart();
         }

@@ -22,13 +22,12 @@ use tracing::warn;
 
 use super::actor_ref::ActorRef;
 use super::actor_spec::ActorSpec;
-use super::cell::{Cell, Incarnation, Parking};
+use super::cell::{Incarnation, Parking, revive};
 use super::desk::Desk;
 use super::lanes::Receivers;
 use super::ledger::PumpTurn;
 use super::reins::{Drill, Reins};
 use crate::child::{ChildSpec, Running, Started, Starter, Watchdog};
-use crate::panics::{self, contained};
 use crate::thread::{Life, launch};
 use crate::{ChildKind, Exit, Fault, Pulse};
 
@@ -267,7 +266,8 @@ where
     }
 
     fn start(&self, parking: &Parking<A>) -> Result<Strings, String> {
-        let mut cell = self.revive(parking)?;
+        let parked = parking.borrow_mut().take();
+        let mut cell = revive(&self.actor, parked, |actor| (self.factory)(actor))?;
         let desk = self.lent.lock().as_ref().map(Desk::of).ok_or("its thread was given up")?;
         let ledger = desk.ledger.clone();
         if let Some(context) = &mut cell.context {
@@ -305,29 +305,6 @@ where
             }
         });
         Ok(Strings { done: exit, stop, task: task.abort_handle() })
-    }
-
-    /// The parked actor restarted in place, or else a new one.
-    fn revive(&self, parking: &Parking<A>) -> Result<Box<Cell<A>>, String> {
-        let id = self.actor.id().clone();
-        let _running = panics::Running::child(&id);
-        let parked = parking.borrow_mut().take();
-        if let Some(mut cell) = parked
-            && let Some(context) = &mut cell.context
-        {
-            // actix restarts a context only while somebody holds its address.
-            let _address = context.address();
-            match contained(|| context.restart()) {
-                Ok(true) => return Ok(cell),
-                Ok(false) => {}
-                // The cell is dropped, so the next start makes a new actor.
-                Err(text) => return Err(format!("panicked in restarting: {text}")),
-            }
-        }
-        match contained(|| (self.factory)(&self.actor)) {
-            Ok(actor) => Ok(Box::new(Cell::new(id.clone(), actor))),
-            Err(text) => Err(format!("panicked in its factory: {text}")),
-        }
     }
 }
 

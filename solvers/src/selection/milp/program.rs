@@ -83,10 +83,6 @@ pub(super) fn solve(
     .unwrap_or_else(|_| Err(ChoiceError::Solver { what: "its thread ended early".into() }))
 }
 
-fn divisor(a: u64, b: u64) -> u64 {
-    if b == 0 { a } else { divisor(b, a % b) }
-}
-
 fn fits(what: &str, value: i64) -> Result<f64, ChoiceError> {
     if value.unsigned_abs() > COEFFICIENT_MAX.unsigned_abs() {
         return Err(ChoiceError::Solver {
@@ -127,20 +123,14 @@ fn run(
         |columns, rows| Answer { status: Status::Infeasible, values: None, bound: None, columns, rows };
     for row in &program.rows {
         let what = format!("row `{}`", row.name);
-        let d = row.terms.iter().fold(0, |d, (_, a)| divisor(d, a.unsigned_abs())).max(1) as i64;
-        let lower = match row.lower {
-            None => f64::NEG_INFINITY,
-            Some(l) => fits(&what, l.div_euclid(d) + i64::from(l.rem_euclid(d) != 0))?,
-        };
-        let upper = match row.upper {
-            None => f64::INFINITY,
-            Some(u) => fits(&what, u.div_euclid(d))?,
-        };
+        let row = row.tightened();
+        let lower = row.lower.map_or(Ok(f64::NEG_INFINITY), |l| fits(&what, l))?;
+        let upper = row.upper.map_or(Ok(f64::INFINITY), |u| fits(&what, u))?;
         if lower > upper {
             return Ok(no_design(model.num_cols(), model.num_rows()));
         }
         let terms: Result<Vec<(Col, f64)>, ChoiceError> =
-            row.terms.iter().map(|&(c, a)| Ok((columns[c], fits(&what, a / d)?))).collect();
+            row.terms.iter().map(|&(c, a)| Ok((columns[c], fits(&what, a)?))).collect();
         model.add_row(lower..=upper, terms?);
     }
     if weight > 0.0 {
