@@ -8,28 +8,25 @@
 //! `qaoa_optimum_probability`. The result says what it is: a simulation, of which encoding, with which
 //! errors, how far from the exact answer, and whether guessing would have done as well.
 //!
-//! Where the stage asks for a machine the daemon names a part of the work by the parameter `quantum_step`; those
-//! parts are in [`machine`]. With it come the backends that gave nothing, which the result names as `fallback`.
+//! What is asked is read in [`question`]. Where the stage asks for a machine the daemon names a part of the work by
+//! the parameter `quantum_step`; those parts are in [`machine`] and [`exact`]. With it come the backends that gave
+//! nothing, which the result names as `fallback`.
 
 mod exact;
 mod machine;
+mod question;
 
-use super::feasible::Feasible;
 use super::json::{self, Facts};
-use super::money::{Money, Risk};
-use super::subject::Subject;
 use super::work::Work;
-use super::{fail, feasible, money, params, subject};
+use super::{fail, feasible, params};
 use engine::run::StageError;
-use quantum::noise::Noise;
 use quantum::qaoa::comparison::{random_best_expected, random_hit_probability};
-use quantum::qaoa::{Method, Mixing, Optimiser, QaoaError, Settings, WarmStart};
+use quantum::qaoa::{Mixing, Optimiser, QaoaError, Settings};
 use quantum::simulator::one_hot::Groups;
 use quantum::threads::Threads;
-use serde::de::DeserializeOwned;
+use question::{Mixer, Question, question};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
-use solvers::selection::Figures;
+use serde_json::json;
 use solvers::space::{Design, DesignSpace};
 use std::sync::Arc;
 
@@ -76,51 +73,6 @@ pub fn run(work: &mut Work) -> Result<Facts, StageError> {
     }
 }
 
-/// The designs and what they cost.
-struct Question {
-    subject: Subject,
-    money: Money,
-    risk: Risk,
-    settings: Settings,
-    mixer: Mixer,
-    found: Feasible,
-    figures: Figures,
-    /// Objective of each design.
-    costs: Vec<f64>,
-    unit: String,
-}
-
-fn question(work: &mut Work) -> Result<Question, StageError> {
-    let subject = subject::read(work)?;
-    let money = money::read(work, &subject)?;
-    let risk = money::risk(work)?;
-    let settings = Settings {
-        layers: work.params.whole("layers", 3, 1, 64)? as u32,
-        iterations: work.params.whole("iterations", 60, 1, 10_000_000)? as u32,
-        seed: work.request.seed,
-        elite_fraction: work.params.number("elite_fraction")?.unwrap_or(1.0),
-        shots: work.params.whole("shots", 1_024, 1, 10_000_000)? as u32,
-        method: word(work, "optimiser", "lbfgs, nelder-mead or spsa", Method::default())?,
-        warm_start: word(
-            work,
-            "warm_start",
-            "none, ramp, sherrington-kirkpatrick or cubic-max-cut",
-            WarmStart::default(),
-        )?,
-        noise: noise(work)?,
-    };
-    let mixer: Mixer = word(work, "mixer", "grover or one-hot", Mixer::Grover)?;
-    settings.check().map_err(|error| qaoa(&error))?;
-    let found = feasible::load(work, &subject)?;
-    let (figures, unit) = {
-        let evaluator = money.evaluator(&found.designs)?;
-        let figures = money::figures(work, &evaluator, &[risk.level], 0.0, 0.4)?;
-        (figures, evaluator.model().unit.clone().unwrap_or_default())
-    };
-    let costs = money::objectives(&figures, risk.weight);
-    Ok(Question { subject, money, risk, settings, mixer, found, figures, costs, unit })
-}
-
 /// Finds angles, telling progress and leaving checkpoints; also the objective before each step.
 fn search(
     work: &mut Work,
@@ -150,23 +102,24 @@ fn search(
 
 /// The whole stage on the worker's own simulator.
 fn simulate(work: &mut Work, fallback: &[Fell]) -> Result<Facts, StageError> {
-    let Question { subject, money, risk, settings, mixer, found, figures, costs, unit } = question(work)?;
-    let mixing = mixing(mixer, &subject.space, &found.designs)?;
+    let question = question(work)?;
+    let Question { subject, money, risk, settings, mixer, found, costs, unit, .. } = &question;
+    let mixing = mixing(*mixer, &subject.space, &found.designs)?;
     let parts = match &mixing {
         Mixing::OneHot(groups) => groups.components(),
         _ => 1,
     };
-    let (search, history) = search(work, &costs, &mixing, &settings)?;
+    let (search, history) = search(work, costs, &mixing, settings)?;
     let outcome = search.outcome();
     let samples = outcome.sample_noisy(settings.shots, settings.seed, settings.noise);
     let best = samples
-        .best(&costs)
+        .best(costs)
         .and_then(|(index, cost)| Some((index as usize, cost, found.designs.get(index as usize)?)));
     let Some((index, cost, design)) = best else {
         return Err(fail::permanent("EX-0514", "no shot gave a design of the feasible set".to_owned()));
     };
     let exact = costs.iter().copied().fold(f64::INFINITY, f64::min);
-    let hit = random_hit_probability(&costs, settings.shots, cost);
+    let hit = random_hit_probability(costs, settings.shots, cost);
     let mut result = json!({
         "source": "simulator",
         "backend": "simulator",
@@ -195,21 +148,15 @@ fn simulate(work: &mut Work, fallback: &[Fell]) -> Result<Facts, StageError> {
         "trained_objective": outcome.objective,
         "optimum_probability": outcome.optimum_probability,
         "approximation_ratio": outcome.approximation_ratio,
-        "sampled_mean": samples.mean(&costs),
+        "sampled_mean": samples.mean(costs),
         "designs_measured": samples.counts.len(),
-        "best": {
-            "design": subject.space.design_json(design),
-            "index": index,
-            "objective": cost,
-            "expected": figures.expected[index],
-            "cvar": figures.cvar[index],
-        },
+        "best": question.best(index, design),
         "exact_objective": exact,
         "gap_to_exact": gap(exact, cost),
         // What as many uniform guesses would have done: more likely than not as well, or not.
         "random_would_have_done_as_well": hit >= 0.5,
         "random_hit_probability": hit,
-        "random_best_expected": random_best_expected(&costs, settings.shots),
+        "random_best_expected": random_best_expected(costs, settings.shots),
         "cvar_level": risk.level,
         "risk_weight": risk.weight,
         "unit": unit,
@@ -220,10 +167,10 @@ fn simulate(work: &mut Work, fallback: &[Fell]) -> Result<Facts, StageError> {
         result["fallback"] = json!(fallback);
     }
     work.write_json("qaoa_result.json", &result)?;
-    let plot = solvers::plots::convergence(&history, Some(exact), &unit)
+    let plot = solvers::plots::convergence(&history, Some(exact), unit)
         .map_err(|error| fail::permanent("EX-0514", error.to_string()))?;
     work.write("convergence.svg", plot.as_bytes())?;
-    let mut facts = feasible::facts(&found);
+    let mut facts = feasible::facts(found);
     facts.extend(json::facts(json!({
         "qaoa_objective": cost,
         "qaoa_optimum_probability": outcome.optimum_probability,
@@ -258,13 +205,6 @@ fn begin(
     Ok((search, history))
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum Mixer {
-    Grover,
-    OneHot,
-}
-
 fn mixing(mixer: Mixer, space: &DesignSpace, designs: &[Design]) -> Result<Mixing, StageError> {
     if mixer == Mixer::Grover {
         return Ok(Mixing::Grover);
@@ -286,21 +226,6 @@ fn encoding(mixing: &Mixing) -> &'static str {
         }
         Mixing::X { .. } => "one qubit per bit, X mixer",
     }
-}
-
-/// A parameter that is one of some words.
-fn word<T: DeserializeOwned>(work: &Work, name: &str, expected: &str, default: T) -> Result<T, StageError> {
-    let Some(text) = work.params.text(name)? else { return Ok(default) };
-    serde_json::from_value(Value::String(text.to_owned())).map_err(|_| params::wrong(name, text, expected))
-}
-
-/// `noise`, an object of probabilities; [`Settings::check`] knows their range.
-fn noise(work: &Work) -> Result<Noise, StageError> {
-    let Some(value) = work.params.get("noise") else { return Ok(Noise::NONE) };
-    serde_json::from_value(value.clone()).map_err(|error| {
-        let expected = "an object with `depolarising` and `readout`, each a probability from 0 to 1";
-        params::wrong("noise", &value.to_string(), &format!("{expected} ({error})"))
-    })
 }
 
 /// Excess over the exact optimum, as a share of it; in cost where that is 0.

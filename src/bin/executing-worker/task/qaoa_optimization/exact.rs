@@ -3,7 +3,8 @@
 //! Rule: it is labelled as what it is, with every backend that was asked before it and why that gave nothing; no
 //! figure of a quantum state is made up for it.
 
-use super::{Fell, Question, question};
+use super::Fell;
+use super::question::{Question, question};
 use crate::task::json::{self, Facts};
 use crate::task::work::Work;
 use crate::task::{fail, feasible};
@@ -13,7 +14,7 @@ use serde_json::json;
 /// Writes the argmin as the stage's result; ties go to the lowest canonical index.
 pub(super) fn answer(work: &mut Work, fallback: &[Fell]) -> Result<Facts, StageError> {
     let question = question(work)?;
-    let Question { subject, money, risk, settings, found, figures, costs, unit, .. } = &question;
+    let Question { money, risk, settings, found, costs, unit, .. } = &question;
     let least = (0..costs.len()).reduce(|best, next| if costs[next] < costs[best] { next } else { best });
     let Some((index, design)) = least.and_then(|index| Some((index, found.designs.get(index)?))) else {
         return Err(fail::permanent("EX-0512", "the feasible set is empty".to_owned()));
@@ -48,13 +49,7 @@ pub(super) fn answer(work: &mut Work, fallback: &[Fell]) -> Result<Facts, StageE
         "approximation_ratio": null,
         "sampled_mean": null,
         "designs_measured": 0,
-        "best": {
-            "design": subject.space.design_json(design),
-            "index": index,
-            "objective": cost,
-            "expected": figures.expected[index],
-            "cvar": figures.cvar[index],
-        },
+        "best": question.best(index, design),
         "exact_objective": cost,
         "gap_to_exact": 0.0,
         "random_would_have_done_as_well": null,

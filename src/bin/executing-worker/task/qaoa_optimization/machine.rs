@@ -5,7 +5,8 @@
 //! Rule: nothing here asks anybody; what a machine gave is taken as it came, and shots that are no design are
 //! counted, not hidden. Outputs beside the stage's own: `qaoa_circuit.qasm`.
 
-use super::{Fell, Question, gap, qaoa, question, search};
+use super::question::{Question, question};
+use super::{Fell, gap, qaoa, search};
 use crate::task::json::{self, Facts};
 use crate::task::work::Work;
 use crate::task::{fail, feasible};
@@ -132,7 +133,7 @@ pub(super) fn conclude(work: &mut Work, bought: &Bought) -> Result<Facts, StageE
     };
     counted.verify(&job).map_err(|error| fail::permanent("EX-0493", format!("{RESULT}: {error}")))?;
     let question = question(work)?;
-    let Question { subject, money, risk, settings, figures, costs, unit, .. } = &question;
+    let Question { money, risk, settings, costs, unit, .. } = &question;
     if digest(costs) != found.costs_digest || job.shots != settings.shots {
         let words = format!("{PREPARED} was made for other costs or shots than the stage has now");
         return Err(fail::permanent("EX-0493", words));
@@ -183,13 +184,7 @@ pub(super) fn conclude(work: &mut Work, bought: &Bought) -> Result<Facts, StageE
         "approximation_ratio": if worst > exact { (worst - mean) / (worst - exact) } else { 1.0 },
         "sampled_mean": mean,
         "designs_measured": samples.counts.len(),
-        "best": {
-            "design": subject.space.design_json(design),
-            "index": index,
-            "objective": cost,
-            "expected": figures.expected[index],
-            "cvar": figures.cvar[index],
-        },
+        "best": question.best(index, design),
         "exact_objective": exact,
         "gap_to_exact": gap(exact, cost),
         "random_would_have_done_as_well": hit >= 0.5,
