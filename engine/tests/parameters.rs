@@ -42,7 +42,10 @@ fn an_unknown_name_is_refused_with_the_nearest_and_a_wrong_value_with_its_range(
 fn only_what_changes_no_result_is_taken_up_live() {
     let live: BTreeSet<&str> =
         PARAMETERS.iter().filter(|row| row.tunable == Some(Takes::Live)).map(|row| row.name).collect();
-    assert_eq!(live, BTreeSet::from(["checkpoint_ms", "schedule_to_start", "start_to_close"]));
+    assert_eq!(live, BTreeSet::from(["checkpoint_ms", "schedule_to_start", "start_to_close", "threads"]));
+    let offered: BTreeSet<&str> =
+        PARAMETERS.iter().filter(|row| row.tunable == Some(Takes::AtWork)).map(|row| row.name).collect();
+    assert_eq!(offered, BTreeSet::from(["iterations", "risk_weight", "shots", "solve_seconds_max"]));
     let fixed = parameters::judge_tuning(StageKind::Exec, "command", &json!(["x"])).unwrap_err();
     assert!(fixed.to_string().contains("clone"), "{fixed}");
 }

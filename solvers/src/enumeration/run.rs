@@ -21,6 +21,7 @@ use rand_core::{Rng, SeedableRng};
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread::ScopedJoinHandle;
 use std::time::Duration;
 
 /// Units a search is cut into, at least where the space allows: fine enough for progress and for
@@ -150,6 +151,8 @@ pub(super) struct Run<'a, const W: usize> {
     digest: String,
     threshold: Threshold,
     pub probes: Option<Probes>,
+    /// Threads that search; the observer may change them.
+    threads: AtomicUsize,
 }
 
 impl<'a, const W: usize> Run<'a, W> {
@@ -186,6 +189,7 @@ impl<'a, const W: usize> Run<'a, W> {
             units,
             digest: space.digest().to_hex().to_string(),
             threshold: Threshold::new(),
+            threads: AtomicUsize::new(options.threads),
         };
         let mut joined = run.resume()?;
         if let Some(outcome) = run.by_diagram(&mut joined, observer)? {
@@ -376,7 +380,7 @@ impl<'a, const W: usize> Run<'a, W> {
         };
         let mut enough = true;
         let stopped = self.farm(&jobs, &work, &mut |event| match event {
-            FarmEvent::Look => observer.progress(&self.progress(joined, 1)),
+            FarmEvent::Look => self.look(observer, joined, 1),
             FarmEvent::Done(report, early) => {
                 if early {
                     // The search is ending; what is still reported counts, but no longer as a prefix.
@@ -391,10 +395,18 @@ impl<'a, const W: usize> Run<'a, W> {
                 if observer.wants_checkpoint() {
                     observer.checkpoint(self.checkpoint(joined));
                 }
-                observer.progress(&self.progress(joined, 1))
+                self.look(observer, joined, 1)
             }
         })?;
         Ok(!stopped && enough && joined.unit == self.units.len())
+    }
+
+    /// Shows the observer where the search is, and takes up its threads.
+    fn look(&self, observer: &mut dyn Observer, joined: &Joined, pass: u8) -> Flow {
+        if let Some(threads) = observer.threads() {
+            self.threads.store(threads, Ordering::Relaxed);
+        }
+        observer.progress(&self.progress(joined, pass))
     }
 
     pub fn progress(&self, joined: &Joined, pass: u8) -> Progress {
@@ -421,32 +433,50 @@ impl<'a, const W: usize> Run<'a, W> {
         work: &(dyn Fn(&mut Search<'_, W>, usize, &mut BinaryHeap<i64>) -> Report + Sync),
         each: &mut dyn FnMut(FarmEvent) -> Flow,
     ) -> Result<bool, EnumerationError> {
-        let threads = self.options.threads.clamp(1, THREADS_MAX).min(jobs.len().max(1));
-        let stop = AtomicBool::new(false);
-        let next = AtomicUsize::new(0);
+        let (stop, next) = (AtomicBool::new(false), AtomicUsize::new(0));
         let (sender, receiver) = mpsc::channel::<(usize, Report)>();
+        let wanted = || self.threads.load(Ordering::Relaxed).clamp(1, THREADS_MAX);
+        let one = |place: usize, sender: mpsc::Sender<(usize, Report)>| {
+            let mut search = Search::new(&self.plan, &stop);
+            let mut seen = BinaryHeap::new();
+            while !stop.load(Ordering::Relaxed) && place < wanted() {
+                let at = next.fetch_add(1, Ordering::Relaxed);
+                let Some(&unit) = jobs.get(at) else { break };
+                let report = work(&mut search, unit, &mut seen);
+                if sender.send((at, report)).is_err() {
+                    break;
+                }
+            }
+        };
+        let one = &one;
         let mut stopped = false;
         let mut handed = 0;
         std::thread::scope(|scope| {
-            for _ in 0..threads {
-                let sender = sender.clone();
-                let (stop, next) = (&stop, &next);
-                scope.spawn(move || {
-                    let mut search = Search::new(&self.plan, stop);
-                    let mut seen = BinaryHeap::new();
-                    while !stop.load(Ordering::Relaxed) {
-                        let at = next.fetch_add(1, Ordering::Relaxed);
-                        let Some(&unit) = jobs.get(at) else { break };
-                        let report = work(&mut search, unit, &mut seen);
-                        if sender.send((at, report)).is_err() {
-                            break;
-                        }
-                    }
-                });
-            }
-            drop(sender);
+            let mut farmers: Vec<ScopedJoinHandle<'_, ()>> = Vec::new();
+            // Kept for further threads; without it the channel ends with the last thread.
+            let mut sender = Some(sender);
             let mut waiting: BTreeMap<usize, Report> = BTreeMap::new();
             loop {
+                let open = jobs.len().saturating_sub(next.load(Ordering::Relaxed));
+                match &sender {
+                    Some(more) if open > 0 && !stopped => {
+                        for place in 0..wanted().min(open.max(farmers.len())) {
+                            match farmers.get_mut(place) {
+                                // It left when fewer were wanted.
+                                Some(farmer) if farmer.is_finished() => {
+                                    let more = more.clone();
+                                    *farmer = scope.spawn(move || one(place, more));
+                                }
+                                Some(_) => {}
+                                None => {
+                                    let more = more.clone();
+                                    farmers.push(scope.spawn(move || one(place, more)));
+                                }
+                            }
+                        }
+                    }
+                    _ => sender = None,
+                }
                 match receiver.recv_timeout(LOOK_EVERY) {
                     Err(RecvTimeoutError::Disconnected) => break,
                     Err(RecvTimeoutError::Timeout) => {
@@ -521,10 +551,10 @@ impl<'a, const W: usize> Run<'a, W> {
             Report { result: UnitResult::Rows(sink.rows), nodes: search.nodes - before, whole }
         };
         let stopped = self.farm(&jobs, &work, &mut |event| match event {
-            FarmEvent::Look => observer.progress(&self.progress(&joined, 2)),
+            FarmEvent::Look => self.look(observer, &joined, 2),
             FarmEvent::Done(report, early) => {
                 self.join(&mut joined, report);
-                if early { Flow::Stop } else { observer.progress(&self.progress(&joined, 2)) }
+                if early { Flow::Stop } else { self.look(observer, &joined, 2) }
             }
         })?;
         self.outcome(joined, !stopped)
@@ -671,3 +701,104 @@ pub(super) fn below(random: &mut ChaCha8Rng, bound: u128) -> u128 {
 
 // The widest plan keeps its domains on the heap; a walk frame stays small.
 const _: () = assert!(size_of::<Bits<16>>() == 128);
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::space::{Decision, DesignOption};
+    use std::collections::BTreeSet;
+    use std::sync::{Condvar, Mutex};
+
+    /// Three decisions of ten options, no rules.
+    fn space() -> DesignSpace {
+        let option = |o: usize| DesignOption { id: format!("o{o}"), attributes: BTreeMap::new() };
+        let decision = |d: usize| Decision { name: format!("d{d}"), options: (0..10).map(option).collect() };
+        let decisions = (0..3).map(decision).collect();
+        DesignSpace { name: "open".into(), decisions, constraints: Vec::new(), objective: None }
+    }
+
+    fn with_run(threads: usize, test: impl FnOnce(&Run<'_, 1>)) {
+        let space = space();
+        let options = Options { threads, ..Options::new(Mode::Count) };
+        let plan: Plan<1> = Plan::new(&space, order::order(&space), false).unwrap();
+        let packing = Packing::new(&space);
+        test(&Run {
+            probes: None,
+            space: &space,
+            options: &options,
+            keys: Keys::new(&plan, &packing),
+            packing,
+            units: units(&plan, UNITS_WANTED),
+            plan,
+            digest: String::new(),
+            threshold: Threshold::new(),
+            threads: AtomicUsize::new(threads),
+        });
+    }
+
+    const NOTHING: Report = Report { result: UnitResult::Count(0), nodes: 0, whole: true };
+
+    #[test]
+    fn a_thread_that_is_added_works_beside_those_there_are() {
+        with_run(1, |run| {
+            let (met, news) = (Mutex::new(0), Condvar::new());
+            let together = AtomicBool::new(false);
+            // Jobs 1 and 2 wait for each other, which takes two threads.
+            let work = |_: &mut Search<'_, 1>, unit: usize, _: &mut BinaryHeap<i64>| {
+                if unit == 1 || unit == 2 {
+                    let mut met = met.lock().unwrap();
+                    *met += 1;
+                    news.notify_all();
+                    let long = Duration::from_secs(60);
+                    let (met, _) = news.wait_timeout_while(met, long, |met| *met < 2).unwrap();
+                    together.store(*met == 2, Ordering::Relaxed);
+                }
+                NOTHING
+            };
+            let jobs: Vec<usize> = (0..50).collect();
+            let mut done = 0;
+            let stopped = run.farm(&jobs, &work, &mut |event| {
+                done += usize::from(matches!(event, FarmEvent::Done(..)));
+                run.threads.store(2, Ordering::Relaxed);
+                Flow::Continue
+            });
+            assert_eq!((stopped, done), (Ok(false), 50));
+            assert!(together.into_inner(), "jobs 1 and 2 were never at work at the same time");
+        });
+    }
+
+    #[test]
+    fn threads_that_are_no_longer_wanted_leave_after_the_unit_they_are_at() {
+        with_run(4, |run| {
+            let lowered = AtomicBool::new(false);
+            let after = Mutex::new(Vec::new());
+            let work = |_: &mut Search<'_, 1>, _: usize, _: &mut BinaryHeap<i64>| {
+                let late = lowered.load(Ordering::SeqCst);
+                std::thread::sleep(Duration::from_micros(100));
+                if late {
+                    after.lock().unwrap().push(std::thread::current().id());
+                }
+                NOTHING
+            };
+            let jobs: Vec<usize> = (0..2_000).collect();
+            let stopped = run.farm(&jobs, &work, &mut |_| {
+                run.threads.store(1, Ordering::SeqCst);
+                lowered.store(true, Ordering::SeqCst);
+                Flow::Continue
+            });
+            assert_eq!(stopped, Ok(false));
+            let after = after.into_inner().unwrap();
+            let who: BTreeSet<String> = after.iter().map(|id| format!("{id:?}")).collect();
+            let most =
+                who.iter().map(|id| after.iter().filter(|one| format!("{one:?}") == *id).count()).max();
+            // Each of the others may have been about to begin a unit.
+            assert!(
+                after.len() - most.unwrap() <= 3,
+                "{} of {} by others",
+                after.len() - most.unwrap(),
+                after.len()
+            );
+        });
+    }
+}
