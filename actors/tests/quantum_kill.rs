@@ -6,42 +6,31 @@
 //! are skipped.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../../quantum/tests/fakes/server.rs"]
+mod fakes;
+
 use actors::clock::Clock;
 use actors::quantum_proxy::{Append, Desks, Office, Setup, Wish};
+use fakes::{ACCESS, DEVICE, Fake, PRICE, SECRET, cache, installed, write_keys};
 use futures::FutureExt;
 use journal::{Artefacts, Journal};
-use quantum::backends::aer::{AER, Aer, List, Options, provide};
+use quantum::backends::aer::{AER, Aer, Options};
 use quantum::backends::braket::{Braket, BraketOptions, CredentialsFile};
 use quantum::backends::order::End;
-use quantum::backends::{Backend, Budget, Ceiling, JobSpec, JobWork, Price};
+use quantum::backends::{Backend, Budget, Ceiling, JobSpec, JobWork};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
-use std::os::unix::fs::PermissionsExt;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-const ACCESS: &str = "AKFAKE";
-const SECRET: &str = "fake-secret";
 const SHOTS: u32 = 16;
 /// Orders that are led side by side, of two runs.
 const ORDERS: u64 = 4;
-const PRICE: Price = Price { job_micro_usd: 300_000, shot_micro_usd: 350, qpu_second_micro_usd: 0 };
-const FAKES: List<'static> =
-    List { name: "fakes", requirements: include_str!("../../quantum/tests/fakes/requirements.txt") };
 /// Longest time for one life of the leader.
 const PATIENCE: Duration = Duration::from_secs(120);
-
-fn cache() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/aer-cache")
-}
-
-fn installed(list: List<'_>) -> Option<PathBuf> {
-    provide(list, Path::new("python3"), &cache(), 900).map_err(|error| println!("skipped: {error}")).ok()
-}
 
 fn kills() -> u64 {
     std::env::var("KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(20)
@@ -61,13 +50,13 @@ fn backend(dir: &Path, kind: &str) -> Arc<dyn Backend> {
             noise: None,
         }));
     }
-    let endpoint = format!("http://127.0.0.1:{}", kind.strip_prefix("braket:").unwrap());
+    let endpoint = fakes::endpoint(kind.strip_prefix("braket:").unwrap().parse().unwrap());
     Arc::new(Braket::new(BraketOptions {
         name: "braket".to_owned(),
         region: "us-east-1".to_owned(),
         endpoint: endpoint.clone(),
         s3_endpoint: endpoint,
-        device_arn: "arn:aws:braket:::device/qpu/fake/one".to_owned(),
+        device_arn: DEVICE.to_owned(),
         bucket: "bucket".to_owned(),
         prefix: "prefix".to_owned(),
         credentials: CredentialsFile(dir.join("keys")),
@@ -220,56 +209,11 @@ fn struck(dir: &Path, states: &mut BTreeMap<String, u64>) {
     }
 }
 
-struct Fake {
-    _child: Child,
-    port: u16,
-}
-
-impl Fake {
-    fn start(python: &Path) -> Self {
-        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../quantum/tests/fakes/fake_braket.py");
-        let mut child = Command::new(python)
-            .arg(program)
-            .args([ACCESS, SECRET])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        Self { _child: child, port: line.trim().parse().unwrap() }
-    }
-
-    fn http(&self, text: &str) -> Value {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        stream.write_all(text.as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        serde_json::from_str(answer.split("\r\n\r\n").nth(1).unwrap()).unwrap()
-    }
-
-    fn control(&self, wish: &Value) {
-        let body = wish.to_string();
-        let length = body.len();
-        self.http(&format!(
-            "POST /_control HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
-        ));
-    }
-
-    fn books(&self) -> Value {
-        self.http("GET /_books HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-    }
-}
-
 #[test]
 fn killing_the_leader_at_any_instant_loses_no_task_buys_none_twice_and_keeps_the_budget() {
-    let Some(python) = installed(FAKES) else { return };
+    let Some(fake) = Fake::start() else { return };
     let dir = tempfile::tempdir().unwrap();
-    let keys = dir.path().join("keys");
-    std::fs::write(&keys, format!("aws_access_key_id = {ACCESS}\naws_secret_access_key = {SECRET}\n"))
-        .unwrap();
-    std::fs::set_permissions(&keys, std::fs::Permissions::from_mode(0o600)).unwrap();
-    let fake = Fake::start(&python);
+    write_keys(&dir.path().join("keys"), ACCESS, SECRET);
     let kind = format!("braket:{}", fake.port);
     let mut random = Random(std::process::id().into());
     let mut states = BTreeMap::new();

@@ -206,6 +206,12 @@ pub const CODES: &[Code] = &[
         "Look at the run with `explain` and at the daemon's log; a run that lives goes on by itself.",
     ),
     code(
+        "EX-0032",
+        "settings key without effect",
+        "Warning: the programme's orchestrator configuration has a key that this version accepts and does nothing with.",
+        "Nothing, unless you count on it; docs/scheduling.md says what each key comes to.",
+    ),
+    code(
         "EX-0040",
         "store of a newer version",
         "The state directory was written by a newer executingd. Nothing was changed.",

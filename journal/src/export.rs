@@ -257,16 +257,10 @@ fn next_frame(
     limit: Position,
     state: &ChainState,
 ) -> io::Result<NextFrame> {
-    let header = match frame::parse_header(window.get(at, HEADER_BYTES)?) {
-        Ok(header) => header,
+    let (header, body) = match window.frame(at)? {
+        Ok(found) => found,
         Err(fault) => return Ok(Err(fault)),
     };
-    let length = header.frame_bytes();
-    let bytes = window.get(at, length)?;
-    if bytes.len() < length {
-        return Ok(Err(FrameFault::CutOff));
-    }
-    let body = &bytes[HEADER_BYTES..];
     Ok((|| {
         frame::check_body(&header, body)?;
         frame::check_follows(&header, state)?;
@@ -274,6 +268,6 @@ fn next_frame(
             return Err(FrameFault::NoMagic);
         }
         let next = frame::walk(&header, body, |_| Ok(()))?;
-        Ok((length, next, u64::from(header.records)))
+        Ok((header.frame_bytes(), next, u64::from(header.records)))
     })())
 }

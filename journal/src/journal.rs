@@ -5,232 +5,33 @@
 //! thread or runtime; all writing happens on one thread of its own ([`crate::writer`]).
 //!
 //! Absent on purpose: the lock on the directory (the caller holds one on the state directory), and what
-//! records mean. Start at [`Journal::open`], then [`Journal::append`].
+//! records mean. Start at [`Journal::open`], then [`Journal::append`]; what needs no
+//! writer is in reads.rs.
+
+mod answers;
+mod options;
+mod reads;
+mod shared;
 
 use std::future::Future;
-use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
-use crate::compaction::{self, By, CompactError, Compaction, Keep, Weight};
+pub use answers::{AppendError, Appended, OpenError, ReadError, RecoverError, Recovery};
+pub use options::{OpenReport, Options};
+pub use shared::Status;
+pub(crate) use shared::{Shared, View};
+
 use crate::disk::{Disk, RealDisk};
-use crate::index::{Index, Known};
 use crate::opening::{self, Opened};
-use crate::queue::{Append, Queue, Refused, Request};
-use crate::reading;
-use crate::record::{Head, NewRecord, Position, Record};
-use crate::scan::{Problem, Tail};
+use crate::queue::{Append, Refused, Request};
+use crate::record::{NewRecord, Position};
 use crate::writer::Writer;
-
-/// Smallest and largest segment. Below, the header and reserve leave no room; above, offsets outgrow the index.
-const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 4 * 1024..=1024 * 1024 * 1024;
-
-/// How a journal is kept.
-pub struct Options {
-    /// Size of one segment file, reserved on disk beforehand; clamped to 4 KiB..1 GiB.
-    pub segment_bytes: u64,
-    /// Largest payload of one record; larger things belong into artefacts.
-    pub record_bytes_max: usize,
-    /// Most batches that may wait; one more is answered `Busy`.
-    pub queue_max: usize,
-    /// Space in the current segment that only [`Journal::append_urgent`] may use, for an emergency stop on a full disk.
-    pub reserve_bytes: u64,
-    /// A compaction is due when so many more bytes are dead than alive ([`Weight`]).
-    pub dead_bytes_min: u64,
-    /// Opening believes the index sidecars of sealed segments instead of reading these; off to check everything.
-    pub believe_sidecars: bool,
-    /// Milliseconds since 1970; asked when a new journal is begun. Later times come with the records.
-    pub clock: Box<dyn Fn() -> u64 + Send>,
-}
-
-impl Default for Options {
-    fn default() -> Options {
-        Options {
-            segment_bytes: 16 * 1024 * 1024,
-            record_bytes_max: 1024 * 1024,
-            queue_max: 4096,
-            reserve_bytes: 64 * 1024,
-            dead_bytes_min: 16 * 1024 * 1024,
-            believe_sidecars: true,
-            clock: Box::new(|| {
-                std::time::SystemTime::now()
-                    .duration_since(std::time::UNIX_EPOCH)
-                    .map_or(0, |since| since.as_millis() as u64)
-            }),
-        }
-    }
-}
-
-impl std::fmt::Debug for Options {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Options")
-            .field("segment_bytes", &self.segment_bytes)
-            .field("record_bytes_max", &self.record_bytes_max)
-            .field("queue_max", &self.queue_max)
-            .field("reserve_bytes", &self.reserve_bytes)
-            .field("dead_bytes_min", &self.dead_bytes_min)
-            .field("believe_sidecars", &self.believe_sidecars)
-            .finish_non_exhaustive()
-    }
-}
-
-/// What opening found.
-#[derive(Debug, Clone)]
-pub struct OpenReport {
-    pub head: Head,
-    pub records: u64,
-    pub segments: usize,
-    /// This opening's incarnation.
-    pub incarnation: u64,
-    /// An unfinished write that was cut off; never acknowledged.
-    pub tail: Option<Tail>,
-    /// The file in the journal's directory that keeps the cut-off bytes.
-    pub kept_tail: Option<String>,
-    /// The writer before this one had failed to write or sync; everything behind its last acknowledged
-    /// record was cut off.
-    pub was_poisoned: bool,
-    /// Segments and snapshots that had to be read; the index sidecars of the others were believed.
-    pub read_files: usize,
-    /// Oddities that endanger nothing, in words.
-    pub notes: Vec<String>,
-}
-
-/// Why a journal does not open.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Stored records are not what was written. Nothing was changed. Let `journal verify` list all of it,
-    /// then restore a backup, or import an export into an empty directory.
-    #[error(
-        "the journal is damaged: {segment} at byte {offset}, position {position}: {what}; nothing was changed; `journal verify` lists every place, then restore a backup or `journal import` an export"
-    )]
-    Damaged { segment: String, offset: u64, position: Position, what: String },
-    /// A newer program wrote it. Use that one.
-    #[error(
-        "{segment} has format version {found}, this program reads up to {known}; nothing was changed, use the newer program"
-    )]
-    NewerFormat { segment: String, found: u16, known: u16 },
-    /// Something else lives here. Name another directory.
-    #[error(
-        "`{name}` was not written by this program, so this is not a journal's directory; nothing was changed, name another one"
-    )]
-    NotAJournal { name: String },
-    /// Another user's files. Run as that user, or give the files to this one.
-    #[error(
-        "`{name}` belongs to user {owner}, but this program runs as user {own}; nothing was changed, run it as user {owner} or `chown -R` the directory"
-    )]
-    ForeignOwner { name: String, owner: u32, own: u32 },
-    /// The file system is mounted read-only. `journal verify` and `journal export` work there.
-    #[error(
-        "the file system of the journal is read-only ({doing}); nothing was changed, mount it for writing (`journal verify` and `journal export` work as it is)"
-    )]
-    ReadOnly { doing: String },
-    /// No space for the little that opening writes.
-    #[error("no space to open the journal ({doing}, {free_bytes} bytes free); free some and start again")]
-    DiskFull { doing: String, free_bytes: u64 },
-    /// The file system refuses (missing rights, read-only, broken hardware).
-    #[error("cannot open the journal ({doing}): {source}")]
-    Io { doing: String, source: io::Error },
-}
-
-/// Where a batch stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Appended {
-    /// Of its records, in order.
-    pub positions: Vec<Position>,
-    /// The time that all of them carry, in ms.
-    pub time_ms: u64,
-}
-
-/// Why a batch was not appended. Unless said otherwise none of it will ever be seen.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum AppendError {
-    /// Too many batches wait. Try again later.
-    #[error("the journal is busy: its queue is full; try again later")]
-    Busy,
-    /// The stream is not where the caller believed it to be. Read it again and decide anew.
-    #[error("stream `{stream}` has {actual} records, expected {expected}; read it again and decide anew")]
-    Conflict { stream: String, expected: u64, actual: u64 },
-    /// Another writer has taken over since. Stop acting on old state.
-    #[error("incarnation {given} may not write any more, the current one is {current}")]
-    StaleWriter { given: u64, current: u64 },
-    /// A write or fsync failed, and it is not known whether this batch is on disk; after
-    /// [`Journal::recover`] or a restart it may be there only if a restart found it complete.
-    #[error("the journal is poisoned: {why}")]
-    Poisoned { why: String },
-    /// No space. Nothing is half-written; it goes on by itself when there is space again.
-    #[error(
-        "no space for {wanted_bytes} bytes in the journal ({free_bytes} bytes free); free some, then append again"
-    )]
-    DiskFull { wanted_bytes: u64, free_bytes: u64 },
-    /// A compaction has dropped the stream, or is about to. It takes no records any more.
-    #[error("stream `{stream}` is retired and takes no more records; use a new name")]
-    Retired { stream: String },
-    /// The journal writes into this stream itself.
-    #[error("stream `{stream}` is the journal's own; use another name")]
-    ReservedStream { stream: String },
-    /// Over a limit; put large things into artefacts.
-    #[error("{given} {what} exceed the limit of {max}; put large things into artefacts")]
-    TooLarge { what: &'static str, given: usize, max: usize },
-    /// The journal has been closed.
-    #[error("the journal is closed")]
-    Closed,
-}
-
-/// Why a poisoned journal stays poisoned.
-#[derive(Debug, thiserror::Error)]
-pub enum RecoverError {
-    #[error("no space for a new segment ({free_bytes} bytes free); free some and recover again")]
-    DiskFull { free_bytes: u64 },
-    #[error("a new segment could not be made: {source}; the disk may be broken")]
-    Io { source: io::Error },
-    #[error("the journal is closed")]
-    Closed,
-}
-
-/// How a poisoned journal went on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Recovery {
-    /// The new incarnation; whoever appends with the old one is refused.
-    pub incarnation: u64,
-    /// The file that keeps what stood behind the last acknowledged record.
-    pub kept_tail: Option<String>,
-    /// The segment that is written to now.
-    pub segment: String,
-}
-
-/// Why records cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub enum ReadError {
-    /// The bytes on disk are no longer what was written. Stop and verify.
-    #[error("the journal is damaged: {0}; stop and verify it")]
-    Damaged(Problem),
-    #[error("cannot read {segment}: {source}")]
-    Io { segment: String, source: io::Error },
-    /// A compaction has dropped the stream; its records are gone.
-    #[error("stream `{stream}` is retired: its records were dropped by a compaction")]
-    Retired { stream: String },
-}
-
-/// How the journal is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Status {
-    /// Why nothing is acknowledged, if so.
-    pub poisoned: Option<String>,
-    /// The last append found no space.
-    pub full: bool,
-    /// Commits, batches, records and bytes since opening.
-    pub fsyncs: u64,
-    pub batches: u64,
-    pub records: u64,
-    pub bytes: u64,
-    pub segments: usize,
-    /// Space left for this user on the journal's file system; 0 if it cannot be asked.
-    pub disk_free_bytes: u64,
-}
+use options::SEGMENT_BYTES;
 
 /// A handle on the journal.
 #[derive(Clone)]
@@ -268,64 +69,6 @@ impl Inner {
             // A panic of the writer has been reported as poison already.
             let _ = thread.join();
         }
-    }
-}
-
-/// What the handle and the writer thread share.
-pub(crate) struct Shared {
-    pub queue: Queue,
-    view: RwLock<View>,
-    pub incarnation: AtomicU64,
-    pub changed: watch::Sender<Position>,
-    pub full: AtomicBool,
-    poisoned: Mutex<Option<String>>,
-    fsyncs: AtomicU64,
-    batches: AtomicU64,
-    records: AtomicU64,
-    bytes: AtomicU64,
-    /// Held by whoever needs the older files to stay: a compaction, a backup, an export.
-    pub maintenance: Mutex<()>,
-}
-
-/// The durable journal as readers see it.
-pub(crate) struct View {
-    pub index: Index,
-    pub head: Head,
-    pub time_ms: u64,
-    /// End of the last durable frame in the newest segment.
-    pub segment_end: u64,
-}
-
-impl Shared {
-    pub fn view(&self) -> RwLockReadGuard<'_, View> {
-        self.view.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub fn view_mut(&self) -> RwLockWriteGuard<'_, View> {
-        self.view.write().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub fn set_poisoned(&self, why: Option<String>) {
-        *self.poisoned.lock().unwrap_or_else(PoisonError::into_inner) = why;
-    }
-
-    fn poisoned(&self) -> Option<String> {
-        self.poisoned.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// What a caller is told whose answer will never come.
-    fn gone(&self) -> AppendError {
-        match self.poisoned() {
-            Some(why) => AppendError::Poisoned { why },
-            None => AppendError::Closed,
-        }
-    }
-
-    pub fn count(&self, batches: u64, records: u64, bytes: u64) {
-        self.fsyncs.fetch_add(1, Ordering::Relaxed);
-        self.batches.fetch_add(batches, Ordering::Relaxed);
-        self.records.fetch_add(records, Ordering::Relaxed);
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 }
 
@@ -377,25 +120,8 @@ impl Journal {
         options.segment_bytes = options.segment_bytes.clamp(*SEGMENT_BYTES.start(), *SEGMENT_BYTES.end());
         options.reserve_bytes = options.reserve_bytes.min(options.segment_bytes / 2);
         let Opened { segment, chain, mark, index, format, report } = opening::open(disk.as_ref(), &options)?;
-        let (changed, _) = watch::channel(chain.position);
-        let shared = Arc::new(Shared {
-            queue: Queue::new(options.queue_max),
-            view: RwLock::new(View {
-                index,
-                head: report.head,
-                time_ms: chain.time_ms,
-                segment_end: segment.tail,
-            }),
-            incarnation: AtomicU64::new(chain.incarnation),
-            changed,
-            full: AtomicBool::new(false),
-            poisoned: Mutex::new(None),
-            fsyncs: AtomicU64::new(0),
-            batches: AtomicU64::new(0),
-            records: AtomicU64::new(0),
-            bytes: AtomicU64::new(0),
-            maintenance: Mutex::new(()),
-        });
+        let view = View { index, head: report.head, time_ms: chain.time_ms, segment_end: segment.tail };
+        let shared = Arc::new(Shared::new(options.queue_max, view, &chain));
         let dead_bytes_min = options.dead_bytes_min;
         let writer = Writer {
             disk: disk.clone(),
@@ -539,111 +265,6 @@ impl Journal {
     /// The number under which this opening (or recovery) writes; higher than any before it.
     pub fn incarnation(&self) -> u64 {
         self.inner.shared.incarnation.load(Ordering::Acquire)
-    }
-
-    /// Up to `limit` durable records from position `from` on, in order; empty at the end. Fewer than there
-    /// are if they hold more than 64 MiB. Records of retired streams are gone and left out: look at each
-    /// record's position. Every record is checked against checksum and chain.
-    ///
-    /// # Errors
-    /// [`ReadError`].
-    pub fn read(&self, from: Position, limit: usize) -> Result<Vec<Record>, ReadError> {
-        reading::range(&self.inner.shared, self.inner.disk.as_ref(), from, limit)
-    }
-
-    /// Up to `limit` durable records of a stream from its `from_seq`-th on (from 1); as [`Journal::read`].
-    ///
-    /// # Errors
-    /// [`ReadError`]; [`ReadError::Retired`] if a compaction has dropped the stream.
-    pub fn read_stream(&self, stream: &str, from_seq: u64, limit: usize) -> Result<Vec<Record>, ReadError> {
-        reading::stream(&self.inner.shared, self.inner.disk.as_ref(), stream, from_seq, limit)
-    }
-
-    /// How many durable records a stream holds; 0 for one that does not exist or is retired.
-    pub fn stream_len(&self, stream: &str) -> u64 {
-        self.inner.shared.view().index.stream_len(stream)
-    }
-
-    /// Whether a compaction has dropped the stream: its records are gone and it takes no new ones.
-    pub fn is_retired(&self, stream: &str) -> bool {
-        self.inner.shared.view().index.known(stream) == Known::Retired
-    }
-
-    /// Streams whose name begins with `prefix`, in order of name, with their lengths.
-    pub fn streams(&self, prefix: &str) -> Vec<(String, u64)> {
-        self.inner.shared.view().index.streams(prefix)
-    }
-
-    /// The last durable record.
-    pub fn head(&self) -> Head {
-        self.inner.shared.view().head
-    }
-
-    /// Follows the durable head. A receiver that is slow sees the newest value, not every one.
-    pub fn changed(&self) -> watch::Receiver<Position> {
-        self.inner.shared.changed.subscribe()
-    }
-
-    /// Time of the last durable record, or of a new journal's beginning; never goes back.
-    pub fn last_time_ms(&self) -> u64 {
-        self.inner.shared.view().time_ms
-    }
-
-    /// What [`Journal::compact`] would keep and drop, and whether it is due.
-    /// O(streams); asks `keep` about each once, not about the journal's own.
-    pub fn weigh(&self, keep: impl FnMut(&str) -> Keep) -> Weight {
-        compaction::weigh(&self.inner.shared, self.inner.dead_bytes_min, keep).0
-    }
-
-    /// Drops the streams that `keep` gives up and moves all others into a snapshot; removes older segments.
-    /// Appending goes on meanwhile, except to the dropped streams: their records are gone afterwards, reading
-    /// them says [`ReadError::Retired`], and appending to them [`AppendError::Retired`], for ever. A stream
-    /// that grows after `keep` was asked about it is kept. Blocks; reads and writes all that is kept, at about
-    /// 0.3 GB/s. Needs room for it beside what is there.
-    ///
-    /// # Errors
-    /// [`CompactError`]; the journal is as it was then.
-    ///
-    /// # Panics
-    /// Inside an async runtime, where blocking would stop other tasks.
-    pub fn compact(&self, keep: impl FnMut(&str) -> Keep, by: By<'_>) -> Result<Compaction, CompactError> {
-        compaction::compact(&self.inner.shared, &self.inner.disk, keep, by, &mut || {})
-    }
-
-    /// Bytes of all files in the journal's directory, space that is reserved included.
-    ///
-    /// # Errors
-    /// What the file system answers.
-    pub fn disk_bytes(&self) -> io::Result<u64> {
-        let mut bytes = 0;
-        for name in self.inner.disk.list()? {
-            match self.inner.disk.open_read(&name).and_then(|file| file.len()) {
-                Ok(length) => bytes += length,
-                // A compaction may have removed it meanwhile.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(bytes)
-    }
-
-    pub(crate) fn parts(&self) -> (&Arc<Shared>, &Arc<dyn Disk>) {
-        (&self.inner.shared, &self.inner.disk)
-    }
-
-    /// How the journal is. Asks the file system for its free space.
-    pub fn status(&self) -> Status {
-        let shared = &self.inner.shared;
-        Status {
-            poisoned: shared.poisoned(),
-            full: shared.full.load(Ordering::Relaxed),
-            fsyncs: shared.fsyncs.load(Ordering::Relaxed),
-            batches: shared.batches.load(Ordering::Relaxed),
-            records: shared.records.load(Ordering::Relaxed),
-            bytes: shared.bytes.load(Ordering::Relaxed),
-            segments: shared.view().index.segments(),
-            disk_free_bytes: self.inner.disk.free_bytes().unwrap_or(0),
-        }
     }
 
     /// Takes nothing new, writes what waits, and ends the writer thread. Reading goes on working. Blocks.

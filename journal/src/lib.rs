@@ -23,6 +23,7 @@ pub mod failpoints;
 mod frame;
 mod import;
 mod index;
+mod indexing;
 mod journal;
 mod mark;
 mod mutants;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::disk::{Disk, DiskFile, is_full};
 use crate::frame::{self, ChainState, FrameFault, FrameKind, RecordView};
 use crate::index::{Index, Known};
+use crate::indexing::{Indexing, out_of_turn, retired_before};
 use crate::journal::{OpenError, OpenReport, Options};
 use crate::mark::{self, MarkFile};
 use crate::mutants::{Mutant, on};
@@ -36,61 +37,42 @@ pub(crate) struct Opened {
 /// Makes the index while the journal is read, and sidecars for sealed files that have none.
 #[derive(Default)]
 struct Building {
-    index: Index,
-    /// Offset of the frame that the last record stood in.
-    frame: Option<u64>,
-    sidecars: Vec<(String, Vec<u8>)>,
+    made: Indexing,
 }
 
 impl Visitor for Building {
     fn segment(&mut self, number: u64, name: &str, first: Position) {
-        self.frame = None;
-        self.index.add_segment(number, name.to_owned(), None, first);
+        self.made.segment(number, name, first);
     }
 
     fn snapshot(&mut self, number: u64, name: &str) {
-        self.frame = None;
-        self.index.add_snapshot(number, name.to_owned());
+        self.made.snapshot(number, name);
     }
 
     fn record(&mut self, offset: u64, view: &RecordView<'_>, _after_gap: bool) -> Result<(), FrameFault> {
-        match self.index.known(view.stream) {
+        match self.made.index.known(view.stream) {
             Known::Holds(length) if view.stream_seq == length + 1 => {}
-            Known::Holds(length) => {
-                return Err(FrameFault::StreamBroken(format!(
-                    "`{}` has {length} records, but this one says it is number {}",
-                    view.stream, view.stream_seq
-                )));
-            }
-            Known::Retired => {
-                return Err(FrameFault::StreamBroken(format!("`{}` was retired before", view.stream)));
-            }
+            Known::Holds(length) => return Err(out_of_turn(view, length)),
+            Known::Retired => return Err(retired_before(view)),
         }
-        let opens = self.frame != Some(offset);
-        if opens {
-            self.index.add_frame(view.position, offset);
-            self.frame = Some(offset);
-        }
-        self.index.add_record(view.stream, view.position, view.raw.len(), opens);
+        self.made.record(offset, view);
         Ok(())
     }
 
     fn retired(&mut self, fingerprints: &[u64]) {
-        self.index.add_retired(fingerprints);
+        self.made.index.add_retired(fingerprints);
     }
 
     fn sidecar(&mut self, sidecar: &Sidecar) -> Result<(), FrameFault> {
-        let retired = sidecar.fill(&mut self.index)?;
+        let retired = sidecar.fill(&mut self.made.index)?;
         if !retired.is_empty() {
-            self.index.add_retired(&retired);
+            self.made.index.add_retired(&retired);
         }
         Ok(())
     }
 
-    fn sealed(&mut self, name: &str, mut head: SidecarHead) {
-        (head.last_frame, head.own_frame) = self.index.newest_frames(SNAPSHOTS_STREAM);
-        let retired = if head.bytes > 0 { self.index.retired() } else { &[] };
-        self.sidecars.push((sidecar_name(name), sidecar::encode(&head, &self.index, retired)));
+    fn sealed(&mut self, name: &str, head: SidecarHead) {
+        self.made.sealed(name, head);
     }
 
     fn passed(&mut self, _head: Head) {}
@@ -113,7 +95,7 @@ pub(crate) fn open(disk: &dyn Disk, options: &Options) -> Result<Opened, OpenErr
     }
     refuse_damage(&scan)?;
     crate::failpoint!("opening.after-scan");
-    let Building { mut index, sidecars, .. } = building;
+    let Indexing { mut index, sidecars, .. } = building.made;
     if let Some((last, file)) = scan.segments.last().zip(scan.newest.clone()) {
         index.hold_open(last.number, file);
     }

@@ -10,11 +10,12 @@ use std::path::Path;
 
 use crate::disk::{Disk, RealDisk};
 use crate::frame::{FrameFault, RecordView};
-use crate::index::{Index, Known};
-use crate::record::{ChainHash, Head, Position, SNAPSHOTS_STREAM};
+use crate::index::Known;
+use crate::indexing::{Indexing, out_of_turn, retired_before};
+use crate::record::{ChainHash, Head, Position};
 use crate::scan::{Problem, Reading, ScannedSegment, Tail, Visitor, scan_store};
 use crate::segment::segment_name;
-use crate::sidecar::{Sidecar, SidecarHead, encode, sidecar_name};
+use crate::sidecar::{Sidecar, SidecarHead};
 
 /// What a journal is, in one object.
 #[derive(Debug, Clone)]
@@ -114,7 +115,7 @@ fn check(disk: &dyn Disk, expected: Option<Head>) -> Result<VerifyReport, Verify
             scan.leftovers.len()
         ));
     }
-    for (name, bytes) in &checking.sidecars {
+    for (name, bytes) in &checking.made.sidecars {
         // Of the file as it is; a sidecar that says otherwise is not believed, or lies in what opening believes.
         if let Some(found) = read_whole(disk, name)
             && found != *bytes
@@ -173,10 +174,8 @@ fn read_whole(disk: &dyn Disk, name: &str) -> Option<Vec<u8>> {
 /// Follows every stream's numbers; behind a gap they cannot be followed, only taken up again.
 #[derive(Default)]
 struct Checking {
-    index: Index,
-    frame: Option<u64>,
+    made: Indexing,
     gap: bool,
-    sidecars: Vec<(String, Vec<u8>)>,
     streams: BTreeMap<String, u64>,
     expected: Option<Head>,
     /// The hash found at the expected head's position.
@@ -185,25 +184,20 @@ struct Checking {
 
 impl Visitor for Checking {
     fn segment(&mut self, number: u64, name: &str, first: Position) {
-        self.frame = None;
-        self.index.add_segment(number, name.to_owned(), None, first);
+        self.made.segment(number, name, first);
     }
 
     fn snapshot(&mut self, number: u64, name: &str) {
-        self.frame = None;
-        self.index.add_snapshot(number, name.to_owned());
+        self.made.snapshot(number, name);
     }
 
     fn record(&mut self, offset: u64, view: &RecordView<'_>, after_gap: bool) -> Result<(), FrameFault> {
         let length = self.streams.get(view.stream).copied().unwrap_or(0);
         if view.stream_seq != length + 1 && !after_gap {
-            return Err(FrameFault::StreamBroken(format!(
-                "`{}` has {length} records, but this one says it is number {}",
-                view.stream, view.stream_seq
-            )));
+            return Err(out_of_turn(view, length));
         }
-        if !after_gap && length == 0 && self.index.known(view.stream) == Known::Retired {
-            return Err(FrameFault::StreamBroken(format!("`{}` was retired before", view.stream)));
+        if !after_gap && length == 0 && self.made.index.known(view.stream) == Known::Retired {
+            return Err(retired_before(view));
         }
         match self.streams.get_mut(view.stream) {
             Some(length) => *length = view.stream_seq,
@@ -214,29 +208,22 @@ impl Visitor for Checking {
         self.passed(Head { position: view.position, hash: view.hash });
         self.gap |= after_gap;
         if !self.gap {
-            let opens = self.frame != Some(offset);
-            if opens {
-                self.index.add_frame(view.position, offset);
-                self.frame = Some(offset);
-            }
-            self.index.add_record(view.stream, view.position, view.raw.len(), opens);
+            self.made.record(offset, view);
         }
         Ok(())
     }
 
     fn retired(&mut self, fingerprints: &[u64]) {
-        self.index.add_retired(fingerprints);
+        self.made.index.add_retired(fingerprints);
     }
 
     fn sidecar(&mut self, _sidecar: &Sidecar) -> Result<(), FrameFault> {
         Ok(())
     }
 
-    fn sealed(&mut self, name: &str, mut head: SidecarHead) {
+    fn sealed(&mut self, name: &str, head: SidecarHead) {
         if !self.gap {
-            (head.last_frame, head.own_frame) = self.index.newest_frames(SNAPSHOTS_STREAM);
-            let retired = if head.bytes > 0 { self.index.retired() } else { &[] };
-            self.sidecars.push((sidecar_name(name), encode(&head, &self.index, retired)));
+            self.made.sealed(name, head);
         }
     }
 

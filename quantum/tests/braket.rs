@@ -4,86 +4,57 @@
 //! skipped.
 #![allow(clippy::unwrap_used)]
 
+#[path = "fakes/server.rs"]
+mod fakes;
 mod shell;
 
-use quantum::backends::aer::{List, provide};
+use fakes::{ACCESS, DEVICE, FAKES, Fake, PRICE, SECRET, installed, write_keys};
 use quantum::backends::braket::{Braket, BraketOptions, CredentialsFile};
 use quantum::backends::order::{End, Order, lead};
 use quantum::backends::{
     Amount, Backend, BackendError, Budget, Cancelled, Candidate, Ceiling, JobId, JobKey, JobSpec, JobWork,
-    Poll, Price, Reason, Wanted,
+    Poll, Reason, Wanted,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use shell::{Room, block_on, now_ms};
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::ops::Deref;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, OnceLock};
+use std::process::Command;
+use std::sync::Arc;
 
-const ACCESS: &str = "AKFAKECANARY";
-const SECRET: &str = "secret-of-the-canary";
-const FAKES: List<'static> = List { name: "fakes", requirements: include_str!("fakes/requirements.txt") };
-const PRICE: Price = Price { job_micro_usd: 300_000, shot_micro_usd: 350, qpu_second_micro_usd: 0 };
-
-fn python() -> Option<&'static PathBuf> {
-    static PYTHON: OnceLock<Option<PathBuf>> = OnceLock::new();
-    let cache = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/aer-cache");
-    let made = PYTHON.get_or_init(|| match provide(FAKES, Path::new("python3"), &cache, 600) {
-        Ok(program) => Some(program),
-        Err(error) => {
-            println!("skipped: {error}");
-            None
-        }
-    });
-    made.as_ref()
-}
-
-fn file(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fakes").join(name)
-}
-
-/// The fake server; it ends with its standard input.
-struct Fake {
-    _child: Child,
-    port: u16,
+/// The fake, and a folder with keys for it.
+struct Vendor {
+    fake: Fake,
     dir: tempfile::TempDir,
 }
 
-impl Fake {
+impl Deref for Vendor {
+    type Target = Fake;
+
+    fn deref(&self) -> &Fake {
+        &self.fake
+    }
+}
+
+impl Vendor {
     fn start() -> Option<Self> {
-        let python = python()?;
-        let mut child = Command::new(python)
-            .arg(file("fake_braket.py"))
-            .args([ACCESS, SECRET])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let fake =
-            Self { _child: child, port: line.trim().parse().unwrap(), dir: tempfile::tempdir().unwrap() };
-        fake.keys(SECRET);
-        Some(fake)
+        let vendor = Self { fake: Fake::start()?, dir: tempfile::tempdir().unwrap() };
+        vendor.keys(SECRET);
+        Some(vendor)
     }
 
     fn keys(&self, secret: &str) {
-        let path = self.dir.path().join("keys");
-        std::fs::write(&path, format!("aws_access_key_id = {ACCESS}\naws_secret_access_key = {secret}\n"))
-            .unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        write_keys(&self.dir.path().join("keys"), ACCESS, secret);
     }
 
     fn options(&self) -> BraketOptions {
-        let endpoint = format!("http://127.0.0.1:{}", self.port);
+        let endpoint = self.endpoint();
         BraketOptions {
             name: "braket".to_owned(),
             region: "us-east-1".to_owned(),
             endpoint: endpoint.clone(),
             s3_endpoint: endpoint,
-            device_arn: "arn:aws:braket:::device/qpu/fake/one".to_owned(),
+            device_arn: DEVICE.to_owned(),
             bucket: "bucket".to_owned(),
             prefix: "some prefix/a+b".to_owned(),
             credentials: CredentialsFile(self.dir.path().join("keys")),
@@ -95,34 +66,6 @@ impl Fake {
 
     fn braket(&self) -> Braket {
         Braket::new(self.options())
-    }
-
-    fn http(&self, text: &str) -> Value {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        stream.write_all(text.as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        serde_json::from_str(answer.split("\r\n\r\n").nth(1).unwrap()).unwrap()
-    }
-
-    fn control(&self, wish: &Value) {
-        let body = wish.to_string();
-        self.http(&format!(
-            "POST /_control HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        ));
-    }
-
-    fn faults(&self, faults: Value) {
-        self.control(&json!({ "faults": faults }));
-    }
-
-    fn books(&self) -> Value {
-        self.http("GET /_books HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-    }
-
-    fn tasks(&self) -> usize {
-        self.books()["tasks"].as_array().unwrap().len()
     }
 }
 
@@ -172,9 +115,9 @@ fn run(room: &mut Room, wanted: Wanted) -> (End, Order) {
 
 #[test]
 fn the_vendors_own_client_and_the_fake_agree() {
-    let Some(fake) = Fake::start() else { return };
-    let checked = Command::new(python().unwrap())
-        .arg(file("cross_check.py"))
+    let Some(fake) = Vendor::start() else { return };
+    let checked = Command::new(installed(FAKES).unwrap())
+        .arg(fakes::file("cross_check.py"))
         .args([&fake.port.to_string(), ACCESS, SECRET])
         .output()
         .unwrap();
@@ -183,7 +126,7 @@ fn the_vendors_own_client_and_the_fake_agree() {
 
 #[test]
 fn a_task_goes_from_submission_to_its_counts_with_the_first_bit_as_the_first_qubit() {
-    let Some(fake) = Fake::start() else { return };
+    let Some(fake) = Vendor::start() else { return };
     let braket = fake.braket();
     let target = block_on(braket.describe()).unwrap();
     assert_eq!((target.qubits_max, target.shots_max, target.queue.jobs), (25, 100_000, Some(12)));
@@ -202,7 +145,7 @@ fn a_task_goes_from_submission_to_its_counts_with_the_first_bit_as_the_first_qub
 
 #[test]
 fn a_key_makes_one_task_and_is_found_on_whatever_page_it_stands() {
-    let Some(fake) = Fake::start() else { return };
+    let Some(fake) = Vendor::start() else { return };
     let braket = fake.braket();
     assert_eq!(block_on(braket.find(&key("3"))).unwrap(), None);
     let ids: Vec<JobId> =
@@ -210,12 +153,12 @@ fn a_key_makes_one_task_and_is_found_on_whatever_page_it_stands() {
     assert_eq!(block_on(braket.submit(&job(10), &key("3"))).unwrap(), ids[3]);
     assert_eq!(block_on(braket.find(&key("3"))).unwrap().as_ref(), Some(&ids[3]));
     assert_eq!(block_on(braket.find(&key("6"))).unwrap(), None);
-    assert_eq!(fake.tasks(), 5);
+    assert_eq!(fake.tasks().len(), 5);
 }
 
 #[test]
 fn each_fault_of_a_submission_gets_its_class() {
-    let Some(fake) = Fake::start() else { return };
+    let Some(fake) = Vendor::start() else { return };
     let braket = fake.braket();
     let op = "CreateQuantumTask";
     let status =
@@ -252,7 +195,7 @@ fn each_fault_of_a_submission_gets_its_class() {
 
 #[test]
 fn a_wrong_or_missing_or_open_key_file_is_permanent_and_shows_no_secret() {
-    let Some(fake) = Fake::start() else { return };
+    let Some(fake) = Vendor::start() else { return };
     let braket = fake.braket();
     fake.keys("another-canary");
     let mut errors = vec![block_on(braket.describe()).unwrap_err()];
@@ -271,7 +214,7 @@ fn a_wrong_or_missing_or_open_key_file_is_permanent_and_shows_no_secret() {
 
 #[test]
 fn a_lost_reply_is_one_task_and_one_result() {
-    let Some(fake) = Fake::start() else { return };
+    let Some(fake) = Vendor::start() else { return };
     let faults = [
         json!([{ "op": "CreateQuantumTask", "kind": "lost" }]),
         json!([{ "op": "CreateQuantumTask", "kind": "unread" }]),
@@ -295,7 +238,7 @@ fn a_lost_reply_is_one_task_and_one_result() {
         let End::Done { digest, .. } = end else { panic!("{fault}: {end:?} after {:?}", room.names()) };
         room.kept[&digest].verify(&job(16)).unwrap();
         made += 1;
-        assert_eq!(fake.tasks(), made, "{fault}: {:?}", room.names());
+        assert_eq!(fake.tasks().len(), made, "{fault}: {:?}", room.names());
     }
     let books = fake.books();
     assert!(books["tasks_per_token"].as_object().unwrap().values().all(|tasks| tasks == 1), "{books}");
@@ -303,7 +246,7 @@ fn a_lost_reply_is_one_task_and_one_result() {
 
 #[test]
 fn a_result_that_stays_wrong_is_bought_once_more_and_then_the_next_backend_is_asked_with_the_reason_kept() {
-    let Some(fake) = Fake::start() else { return };
+    let Some(fake) = Vendor::start() else { return };
     fake.faults(json!([{ "op": "result", "kind": "missing_shots", "times": 1_000 }]));
     let mut room = Room::new(vec![Arc::new(fake.braket())]);
     let (end, order) = run(&mut room, wanted(&["braket", "gone"], 16));
@@ -314,12 +257,12 @@ fn a_result_that_stays_wrong_is_bought_once_more_and_then_the_next_backend_is_as
         "{reasons:?}"
     );
     assert!(reasons[0].to_string().contains("15 shots came back, but 16"), "{}", reasons[0]);
-    assert_eq!(fake.tasks(), 2);
+    assert_eq!(fake.tasks().len(), 2);
 }
 
 #[test]
 fn a_spent_budget_buys_nothing_and_what_was_bought_never_exceeds_it() {
-    let Some(fake) = Fake::start() else { return };
+    let Some(fake) = Vendor::start() else { return };
     let mut room = Room::new(vec![Arc::new(fake.braket())]);
     let two = 2 * PRICE.of(16, 0);
     room.budget = Budget { day: Ceiling { micro_usd: Some(two), ..Ceiling::default() }, ..Budget::default() };
@@ -337,7 +280,7 @@ fn a_spent_budget_buys_nothing_and_what_was_bought_never_exceeds_it() {
 
 #[test]
 fn an_order_that_is_cancelled_leaves_no_task_running() {
-    let Some(fake) = Fake::start() else { return };
+    let Some(fake) = Vendor::start() else { return };
     fake.control(&json!({ "queue_polls": 1_000_000 }));
     let mut room = Room::new(vec![Arc::new(fake.braket())]);
     let (tell, told) = futures::channel::oneshot::channel::<String>();

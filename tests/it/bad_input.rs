@@ -7,6 +7,7 @@ use engine::protocol::{Answer as Reply, CONTROL_PROTOCOL, ErrorReply, Hello, Req
 use executing::control::frame::{self, FrameReader};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -131,6 +132,9 @@ fn a_missing_file_is_named() {
     expect_error(&daemon.ctl(&["validate", "no/such.yaml"]), 8, "EX-0015", &["no/such.yaml"]);
     let missing = daemon.ctl(&["submit", "full-optimization", "--set", "space=no/space.yaml"]);
     expect_error(&missing, 8, "EX-0015", &["space", "no/space.yaml"]);
+    let program = daemon.file("p.mps", "NAME p\nROWS\n N obj\nENDATA\n");
+    let refused = daemon.ctl(&["submit", "feasible-enumeration", "--set", &format!("space={program}")]);
+    expect_error(&refused, 8, "EX-0511", &["executing-worker enumerate"]);
     let half = format!("candidates={}", example("ampel360/programme/candidates.yaml"));
     let half = daemon.ctl(&["submit", "full-optimization", "--set", &half]);
     expect_error(&half, 8, "EX-0015", &["constraints"]);
@@ -427,8 +431,43 @@ fn validate_needs_no_daemon_and_finds_nothing_wrong_with_the_examples() {
         "ampel360/costs.yaml",
         "ampel360/scenarios.yaml",
         "ampel360/programme/workflow-definitions.yaml",
+        "ampel360/programme/candidates.yaml",
+        "ampel360/programme/hard_constraints.yaml",
+        "ampel360/programme/ampel360_config.json",
+        "ampel360/programme/orchestrator-config.yaml",
     ] {
         let answer = run_program(client().args(["-o", "json", "validate", &example(file)]), PATIENCE);
         assert_eq!(answer.expect(0).json()["ok"], true, "{file}");
     }
+}
+
+#[test]
+fn validate_knows_what_a_file_is_and_says_all_that_is_wrong_with_it_as_that() {
+    let folder = tempfile::tempdir().unwrap();
+    let validate = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        let answer = run_program(client().args(["-o", "json", "validate"]).arg(&path), PATIENCE);
+        let said = answer.stderr.clone();
+        (answer.expect(8).json(), said)
+    };
+    for (name, kind, text, code, word) in [
+        ("s.yaml", "settings", "worker_slots: 100000\n", "EX-0022", "worker_slots"),
+        ("k.yaml", "settings", "worker_slots: 1\ncolour: red\n", "EX-0022", "colour"),
+        ("c.yaml", "candidates", "candidates:\n  - name: nameless\n", "EX-0410", "id"),
+        ("c.json", "programme configuration", "{\"utcs_mi\": {}, \"risk\": {}}", "EX-0410", "cvar_alpha"),
+        ("p.mps", "program in integers", "NAME p\nROWS\n N obj\n", "EX-0337", "ENDATA"),
+        ("n.txt", "unknown", "a shopping list\nmilk\n", "EX-0106", "design_space"),
+    ] {
+        let (data, stderr) = validate(name, text);
+        assert_eq!((&data["ok"], &data["kind"]), (&json!(false), &json!(kind)), "{name}: {data:#}");
+        let problems = data["problems"].as_array().unwrap();
+        assert!(problems.iter().any(|p| p["code"] == code), "{name}: {problems:#?}");
+        assert!(stderr.contains(word), "{name}: {stderr}");
+    }
+    let path = folder.path().join("alone").join("rules.yaml");
+    fs::create_dir(path.parent().unwrap()).unwrap();
+    fs::write(&path, "trl_gates: {wing: 6}\n").unwrap();
+    let alone = run_program(client().arg("validate").arg(&path), PATIENCE);
+    expect_error(&alone, 8, "EX-0015", &["candidates.yaml"]);
 }

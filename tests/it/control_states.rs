@@ -108,7 +108,7 @@ fn pause_now_leaves_a_checkpoint_from_which_resume_goes_on_to_the_same_bytes() {
     let undisturbed = daemon.succeed(&small_run(&files, &long));
     let run = daemon.submit(&small_run(&files, &long));
     let stage = "risk-aware-selection/qaoa-optimization";
-    daemon.worker_of(&run, stage);
+    daemon.is_computing(&run, stage);
     let answer = daemon.ctl(&["pause", &run, "--now"]).expect(0).json();
     assert_eq!(answer["stopping"], json!([stage]), "{answer:#}");
     daemon.stage_reaches(&run, stage, "waiting");

@@ -415,6 +415,17 @@ impl Daemon {
         self.stage_reaches(run, stage, "running");
         wait_for("a worker process", PATIENCE, || self.workers().first().copied())
     }
+
+    /// Waits until the worker of a stage has told of progress: it reads no more, it computes.
+    pub fn is_computing(&self, run: &str, stage: &str) {
+        wait_for("progress of the stage", RUN_PATIENCE, || {
+            let top = self.ctl(&["top", "--count", "1"]).expect(0).json();
+            let runs = top["runs"].as_array()?.iter();
+            let mut running =
+                runs.filter(|r| r["run"] == run).flat_map(|r| r["running"].as_array()).flatten();
+            running.any(|s| s["stage"] == stage && s["done"].as_f64() > Some(0.0)).then_some(())
+        });
+    }
 }
 
 impl Drop for Daemon {

@@ -39,7 +39,9 @@ impl Problems {
     }
 
     pub fn wrong_type(&mut self, node: &Node, what: &str, expected: &str) {
-        self.add(node.at, "EX-0102", format!("`{what}` must be {expected}, not {}", node.describe()), "");
+        // A phrase such as "the workflow `w`" has its own quotes.
+        let what = if what.contains([' ', '`']) { what.to_owned() } else { format!("`{what}`") };
+        self.add(node.at, "EX-0102", format!("{what} must be {expected}, not {}", node.describe()), "");
     }
 
     /// Text; numbers and booleans count as what they are written as.
@@ -145,7 +147,9 @@ impl<'n> Fields<'n> {
     }
 
     pub fn take(&mut self, key: &'static str) -> Option<&'n Node> {
-        self.asked.push(key);
+        if !self.asked.contains(&key) {
+            self.asked.push(key);
+        }
         self.entries.iter().find(|entry| entry.key == key).map(|entry| &entry.node)
     }
 

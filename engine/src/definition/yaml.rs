@@ -16,6 +16,8 @@ pub const TEXT_BYTES_MAX: usize = 1024 * 1024;
 pub const NODES_MAX: usize = 200_000;
 /// Deepest nesting. Workflows need six; parameters may carry structure of their own.
 pub const DEPTH_MAX: usize = 64;
+/// Characters of a wrong text that a message repeats: enough to find it again.
+const SHOWN_CHARS_MAX: usize = 60;
 
 /// Where a node begins; both count from 1, and 0 means not known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -85,7 +87,10 @@ impl Node {
             (_, None | Some(Scalar::Null)) => "nothing".into(),
             (_, Some(Scalar::Flag(flag))) => format!("`{flag}`"),
             (_, Some(Scalar::Whole(_) | Scalar::Number(_))) => format!("the number {}", self.raw()),
-            (_, Some(Scalar::Text(text))) => format!("the text {text:?}"),
+            (_, Some(Scalar::Text(text))) => match text.char_indices().nth(SHOWN_CHARS_MAX) {
+                None => format!("the text {text:?}"),
+                Some((end, _)) => format!("the text {:?} and more", &text[..end]),
+            },
         }
     }
 

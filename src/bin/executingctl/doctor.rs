@@ -84,7 +84,7 @@ fn worker() -> Check {
 }
 
 /// Beside this program, else wherever PATH leads.
-fn worker_path() -> PathBuf {
+pub fn worker_path() -> PathBuf {
     let beside = std::env::current_exe().ok().map(|own| own.with_file_name(WORKER));
     beside.filter(|path| path.is_file()).unwrap_or_else(|| WORKER.into())
 }

@@ -67,8 +67,15 @@ fn check(
     problems: &mut Vec<Problem>,
 ) -> Result<(), ErrorReply> {
     let file = path.display().to_string();
-    // Programs in 0-1 variables have readers of their own, behind the worker.
     if name == "space" && matches!(path.extension().and_then(|e| e.to_str()), Some("mps" | "lp" | "gz")) {
+        problems.push(Problem {
+            code: "EX-0511".into(),
+            file,
+            line: 0,
+            column: 0,
+            message: "a workflow's `space` is a design space (YAML or JSON), and this is a program".into(),
+            help: "count, rank or sample a program with `executing-worker enumerate FILE`".into(),
+        });
         return Ok(());
     }
     let text = read_text(path)?;

@@ -23,6 +23,7 @@ mod summary;
 mod table;
 mod top;
 mod tree;
+mod validate;
 mod verbs;
 mod watch;
 mod why;
@@ -72,7 +73,7 @@ async fn perform(cli: &Cli) -> Outcome {
         Verb::Health => return operate::health(&context).await,
         Verb::Doctor => return doctor::doctor(&context).await,
         Verb::Validate { file, workflow } => {
-            return offline::validate(context.output, file, workflow.as_deref());
+            return validate::validate(context.output, file, workflow.as_deref());
         }
         Verb::Journal(verb) => return store::journal(&context, verb).await,
         Verb::Audit(verb) => return store::audit(&context, verb).await,
