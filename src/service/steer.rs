@@ -59,8 +59,9 @@ pub(super) async fn tune(
     });
     // The daemon keeps these limits itself.
     let kept_here = [parameters::START_TO_CLOSE, parameters::SCHEDULE_TO_START].contains(&parameter.as_str());
-    let offered = parameters::find(kind, &parameter)
-        .is_some_and(|row| matches!(row.tunable, Some(Takes::AtWork | Takes::Live)));
+    let offered = !kept_here
+        && parameters::find(kind, &parameter)
+            .is_some_and(|row| matches!(row.tunable, Some(Takes::AtWork | Takes::Live)));
     let (when, note) = match hearing.answer(if offered { TUNING_WAIT } else { Duration::ZERO }).await {
         _ if kept_here => (if at_work { NOW } else { NEXT }, None),
         Heard::Taken => (NOW, None),
