@@ -7,6 +7,7 @@
 mod amounts;
 pub mod backends;
 mod foreign;
+mod retries;
 pub mod roles;
 pub mod scheduling;
 mod supervision;
@@ -69,6 +70,10 @@ pub struct Settings {
     pub backends: backends::Backends,
     /// Quotas, weights, budgets, reservations, leases, queue.
     pub scheduling: Scheduling,
+    /// How failed attempts are repeated, by stage kind; a workflow's own `retry` wins.
+    pub retries: retries::Retries,
+    /// Codes and kinds of errors to the class that they count as: transient, permanent, ambiguous.
+    pub error_classes: retries::Classes,
     /// Seconds between two looks at journal, queues and rates, 1 to 3,600. Free space on disk is looked at once
     /// a second whatever is said here.
     pub health_check_seconds: u64,
@@ -178,6 +183,8 @@ impl Default for Settings {
             roles: roles::Roles::default(),
             backends: backends::Backends::new(),
             scheduling: Scheduling::default(),
+            retries: retries::Retries::default(),
+            error_classes: retries::Classes::default(),
             health_check_seconds: 1,
             defaults: engine::definition::Defaults::default(),
             log: "info".to_owned(),
@@ -267,6 +274,8 @@ impl Settings {
         let mut faults = self.supervision.faults();
         faults.extend(backends::faults(&self.backends));
         faults.extend(self.scheduling.faults());
+        faults.extend(self.retries.faults());
+        faults.extend(self.error_classes.faults());
         if !(1..=HEALTH_CHECK_SECONDS_MAX).contains(&self.health_check_seconds) {
             faults.push(format!(
                 "health_check_seconds: expected 1 to {HEALTH_CHECK_SECONDS_MAX}, got {}",
@@ -276,6 +285,8 @@ impl Settings {
         if !faults.is_empty() {
             return wrong(faults.join("\nerror[EX-0022]: "));
         }
+        self.defaults.retries = self.retries.by_kind();
+        self.defaults.error_classes = self.error_classes.by_code();
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
         self.roles.check()?;
         if self.cpu_cores > SLOTS_MAX {

@@ -38,6 +38,8 @@ pub struct Scheduling {
     pub runs_open_max_per_user: Option<usize>,
     /// Between two looks of the health monitor.
     pub health_every: Duration,
+    /// Some budget, quota or price counts shots: an attempt takes no more than were set aside for it.
+    pub shots_limited: bool,
 }
 
 impl Scheduling {
@@ -50,6 +52,7 @@ impl Scheduling {
             runs_open_max: engine::limits::RUNS_OPEN_MAX,
             runs_open_max_per_user: None,
             health_every: Duration::from_secs(1),
+            shots_limited: false,
         }
     }
 }
@@ -89,7 +92,8 @@ pub fn memory_of(definition: &Definition, spec: &StageSpec, usual: u64) -> u64 {
     }
 }
 
-fn shots_of(spec: &StageSpec, params: &str) -> u64 {
+/// Shots that are set aside for a stage with these parameters.
+pub(crate) fn shots_of(spec: &StageSpec, params: &str) -> u64 {
     if spec.kind != StageKind::QaoaOptimization {
         return spec.demand.shots;
     }

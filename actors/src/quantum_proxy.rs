@@ -139,7 +139,7 @@ async fn attempt(
         .map_err(|error| worker_drive::permanent(error.code(), error.to_string()))?;
     match work.kind {
         StageKind::QuantumBackendSetup => plan::set_up(&shared, &office, &work, &chain).await,
-        _ if chain.gates.is_empty() => on_machines::simulator_alone(&shared, &office, &work).await,
+        _ if chain.gates.is_empty() => on_machines::simulator_alone(&shared, &office, &work, &chain).await,
         _ => on_machines::run(&shared, &office, &work, &chain).await,
     }
 }

@@ -9,10 +9,11 @@ use crate::directory::Directory;
 use crate::records::{self, Principal};
 use crate::shared::Shared;
 use crate::stages::{self, Executor, Work};
-use crate::steering::Order;
+use crate::steering::{Heard, Order};
 use crate::{deployer, quantum_proxy, resources, scheduler, solver_worker};
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, Supervised, WrapFuture};
 use engine::definition::StageIndex;
+use engine::definition::parameters::SHOTS;
 use engine::run::{Command, Event, Fence, Input, Refusal, Run, StageState};
 use journal::{AppendError, Appended};
 use std::collections::{BTreeMap, VecDeque};
@@ -106,6 +107,8 @@ pub struct RunActor {
     asked: BTreeMap<u32, u64>,
     /// Fence of the lease of each stage that holds one.
     leases: BTreeMap<u32, u64>,
+    /// Shots that were set aside for each attempt that was handed out.
+    shots: BTreeMap<u32, u64>,
     /// A timer runs that renews them.
     renewing: bool,
     /// Commands behind one that found a full mailbox; they keep their order.
@@ -136,6 +139,7 @@ impl RunActor {
             placed_on: BTreeMap::new(),
             asked: BTreeMap::new(),
             leases: BTreeMap::new(),
+            shots: BTreeMap::new(),
             renewing: false,
             held: VecDeque::new(),
             committing: false,
@@ -538,6 +542,9 @@ impl RunActor {
             Command::Dispatch { stage, attempt, resume_from } => {
                 journal::failpoint!("run.dispatch");
                 let work = self.work(run, *stage, attempt.0, resume_from.clone());
+                if let Some(spec) = run.definition().stages.get(stage.0 as usize) {
+                    self.shots.insert(stage.0, admission::shots_of(spec, &work.params));
+                }
                 self.hand_out(work, false, ctx)
             }
             Command::DispatchUndo { stage, attempt } => {
@@ -550,6 +557,21 @@ impl RunActor {
                 Ok(())
             }
             Command::Steer { stage, fence, parameter, value } => {
+                if let Some(why) = self.not_set_aside(run, *stage, parameter) {
+                    let said = Heard::NotTaken(why.clone());
+                    self.shared.steering.answer(&self.id, stage.0, parameter, value, said);
+                    let (parameter, value) = (parameter.clone(), value.clone());
+                    let input = Input::TuningAnswered {
+                        stage: *stage,
+                        fence: *fence,
+                        parameter,
+                        value,
+                        taken: false,
+                        why,
+                    };
+                    self.due.push_back(Due::Input(input));
+                    return Ok(());
+                }
                 let order = Order::Tune { parameter: parameter.clone(), value: value.clone() };
                 self.shared.steering.tell((self.id.clone(), stage.0, fence.0), order);
                 Ok(())
@@ -589,6 +611,20 @@ impl RunActor {
                 Ok(())
             }
         }
+    }
+
+    /// Why an attempt at work may not have what its stage was tuned to: more shots than were set aside for it,
+    /// where somebody counts them.
+    fn not_set_aside(&self, run: &Run, stage: StageIndex, parameter: &str) -> Option<String> {
+        if parameter != SHOTS || !self.shared.limits.scheduling.shots_limited {
+            return None;
+        }
+        let set_aside = *self.shots.get(&stage.0)?;
+        let wanted =
+            admission::shots_of(run.definition().stages.get(stage.0 as usize)?, &run.params_of(stage));
+        (wanted > set_aside).then(|| {
+            format!("{set_aside} shots were set aside for this attempt; shots are limited here, so more wait for room")
+        })
     }
 
     /// All that an executor must know about the attempt that was just journaled.

@@ -280,7 +280,7 @@ impl Shared {
 
     /// Stores a run's state so that recovery need not replay its whole history.
     pub fn checkpoint_run(&self, run: &Run, sequence: u64, position: u64) {
-        let bytes = match journal::codec::try_encode(&(sequence, run)) {
+        let bytes = match journal::codec::try_encode(&(RUN_SCHEMA, sequence, run)) {
             Ok(bytes) => bytes,
             Err(error) => {
                 tracing::warn!(run = run.id(), %error, "A run's checkpoint does not encode; its journal will be replayed.");
@@ -317,9 +317,16 @@ impl Shared {
         if position > self.journal.head().position {
             return None;
         }
-        journal::codec::decode(&bytes).ok()
+        match journal::codec::decode::<(u32, u64, Run)>(&bytes) {
+            Ok((RUN_SCHEMA, sequence, run)) => Some((sequence, run)),
+            _ => None,
+        }
     }
 }
+
+/// What a run's checkpoint begins with. One of another shape is left alone: the journal is replayed. The first
+/// shape began with the number of records, which never comes near this number.
+const RUN_SCHEMA: u32 = 0x4e55_5202;
 
 pub(crate) fn checkpoint_key(run: &str) -> String {
     format!("run/{run}")

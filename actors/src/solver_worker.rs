@@ -9,6 +9,7 @@ use crate::exec;
 use crate::run_actor::Drive;
 use crate::shared::Shared;
 use crate::stages::{Executor, Work, executor};
+use crate::steering::Heard;
 use crate::worker_drive::{self, DriveEvent, Finished};
 use actix::{
     Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, SpawnHandle, Supervised, WrapFuture,
@@ -155,6 +156,13 @@ pub(crate) async fn relay(
             DriveEvent::Checkpointed(checkpoint) => {
                 let fence = Fence(work.fence);
                 report(&work.report_to, Input::Checkpointed { stage: work.stage, fence, checkpoint });
+            }
+            DriveEvent::Tuned { parameter, value, taken, why } => {
+                let heard = if taken { Heard::Taken } else { Heard::NotTaken(why.clone()) };
+                shared.steering.answer(&work.run, work.stage.0, &parameter, &value, heard);
+                let (stage, fence) = (work.stage, Fence(work.fence));
+                let input = Input::TuningAnswered { stage, fence, parameter, value, taken, why };
+                report(&work.report_to, input);
             }
         }
     }

@@ -18,9 +18,22 @@ use tokio::sync::mpsc;
 /// What an attempt tells while it runs.
 #[derive(Debug, Clone)]
 pub enum DriveEvent {
-    Started { pid: u32, start_time_ticks: u64 },
-    Progress { done: f64, message: String },
+    Started {
+        pid: u32,
+        start_time_ticks: u64,
+    },
+    Progress {
+        done: f64,
+        message: String,
+    },
     Checkpointed(ArtefactRef),
+    /// The worker has taken a new value of a parameter, or says why not.
+    Tuned {
+        parameter: String,
+        value: String,
+        taken: bool,
+        why: String,
+    },
 }
 
 /// What a finished attempt leaves.
@@ -354,6 +367,9 @@ async fn listen(
                     return Ok(Some(Finished { outputs: adopted, facts }));
                 }
                 Some(FromWorker::Error(error)) => return Err(error),
+                Some(FromWorker::Tuned { parameter, value, taken, why }) => {
+                    let _ = events.send(DriveEvent::Tuned { parameter, value, taken, why });
+                }
             }
         }
     }

@@ -338,6 +338,12 @@ pub const CODES: &[Code] = &[
         "Wait as long as the message says.",
     ),
     code(
+        "EX-0068",
+        "no quantum backend answered",
+        "Every backend that the stage names was asked or could not be, and `fallback_to_classical` is false, so neither the simulator (unless it is named) nor the exact answer stood in. The message has the reason of each.",
+        "Mend or resume one of the backends and `retry`, name another with `clone --set STAGE.fallback=..`, or allow the classical answer with `clone --set STAGE.fallback_to_classical=true`.",
+    ),
+    code(
         "EX-0100",
         "definition too large",
         "A workflow file passes a limit on bytes, values, depth or stages.",

@@ -48,6 +48,13 @@ pub const fn word(class: ErrorClass) -> &'static str {
     }
 }
 
+/// The class that a word in settings names.
+pub fn from_word(text: &str) -> Option<ErrorClass> {
+    [ErrorClass::Transient, ErrorClass::Permanent, ErrorClass::Ambiguous]
+        .into_iter()
+        .find(|class| word(*class) == text)
+}
+
 /// The table as it is published.
 pub fn render() -> String {
     let mut table = String::from("| kind in `error_types` | class | our codes |\n|---|---|---|\n");

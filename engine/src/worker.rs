@@ -11,7 +11,7 @@ use crate::run::StageError;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// Spoken by both ends; a worker refuses a task of another version.
-pub const WORKER_PROTOCOL: u16 = 2;
+pub const WORKER_PROTOCOL: u16 = 3;
 
 /// First bytes of every frame. Anything else on the pipe is garbage and ends the attempt.
 const MAGIC: [u8; 4] = *b"EXW1";
@@ -56,7 +56,7 @@ pub enum ToWorker {
     Task(Box<TaskRequest>),
     /// Leave a checkpoint, if the kind makes any, and stop at the next safe point; answered by an error with code `EX-0590`.
     Cancel,
-    /// A parameter that the work can take up at once has a new value (JSON); others are ignored.
+    /// A parameter has a new value (JSON). Answered by one [`FromWorker::Tuned`], or by the end of the work.
     Tune {
         parameter: String,
         value: String,
@@ -84,6 +84,13 @@ pub enum FromWorker {
         facts: String,
     },
     Error(StageError),
+    /// The work has taken this value: its whole result will be one of it. Or it has not, and `why`.
+    Tuned {
+        parameter: String,
+        value: String,
+        taken: bool,
+        why: String,
+    },
 }
 
 /// What is wrong with bytes on the pipe.

@@ -35,9 +35,9 @@ struct Told {
 }
 
 impl Told {
-    fn with(stages: Vec<StageSpec>, criteria: &[&str]) -> Self {
+    fn definition(stages: Vec<StageSpec>, criteria: &[&str]) -> Definition {
         let criterion = |text: &&str| Criterion { written: (*text).into(), expression: (*text).into() };
-        let definition = Definition {
+        Definition {
             workflow: "story".into(),
             stages,
             inputs: BTreeMap::new(),
@@ -47,11 +47,18 @@ impl Told {
             priority: 2,
             kind_versions: BTreeMap::new(),
             control: RunControl::default(),
-        };
+        }
+    }
+
+    fn with(stages: Vec<StageSpec>, criteria: &[&str]) -> Self {
+        Self::of(&Self::definition(stages, criteria))
+    }
+
+    fn of(definition: &Definition) -> Self {
         let event = Event::RunSubmitted {
             run: "run-1".into(),
             workflow: "story".into(),
-            definition: serde_json::to_vec(&definition).unwrap(),
+            definition: serde_json::to_vec(definition).unwrap(),
             inputs: Vec::new(),
             key: Some("key".into()),
             submitted_by: "submitter".into(),
@@ -148,6 +155,95 @@ fn parameters_of_a_stage_overlay_the_workflows_and_tuning_overlays_both() {
     assert!(matches!(&events[0], Event::ParameterTuned { old, value, .. } if old == "20" && value == "50"));
     assert_eq!(told.run.params_of(S0), r#"{"risk_weight":2,"seed":7,"solve_seconds_max":50}"#);
     assert!(matches!(told.hear(tune("half")), Err(Refusal::Malformed { .. })));
+}
+
+#[test]
+fn a_checkpoint_counts_again_once_the_attempt_has_taken_every_value_it_was_offered() {
+    let begun = || {
+        let spec = StageSpec { kind: StageKind::QaoaOptimization, ..stage("a", &[]) };
+        let mut told = Told::with(vec![spec], &[]);
+        let fence = told.place(0, 1);
+        (told, fence)
+    };
+    let (mut told, fence) = begun();
+    let tune = |parameter: &str, value: &str| Input::Tune {
+        stage: S0,
+        parameter: parameter.into(),
+        value: value.into(),
+        by: "operator".into(),
+    };
+    let kept = |told: &mut Told| {
+        let checkpoint = ArtefactRef { name: "c".into(), digest: "b3:0".into(), bytes: 1 };
+        told.hear(Input::Checkpointed { stage: S0, fence, checkpoint }).is_ok()
+    };
+    let said = |parameter: &str, value: &str, taken: bool| Input::TuningAnswered {
+        stage: S0,
+        fence,
+        parameter: parameter.into(),
+        value: value.into(),
+        taken,
+        why: String::new(),
+    };
+    assert!(kept(&mut told));
+    told.hear(tune("shots", "5")).unwrap();
+    let steer =
+        |value: &str| Command::Steer { stage: S0, fence, parameter: "shots".into(), value: value.into() };
+    assert_eq!(told.commands, [steer("5")], "the attempt at work is offered it");
+    told.hear(tune("layers", "4")).unwrap();
+    assert_eq!(told.commands, [], "what can never be taken at work is not offered");
+    assert!(!kept(&mut told));
+    told.hear(said("shots", "5", true)).unwrap();
+    assert!(!kept(&mut told), "the checkpoint is still one of the old layers");
+    assert!(told.hear(said("shots", "6", true)).is_err(), "nobody tuned it to that");
+
+    let (mut told, same) = begun();
+    assert_eq!(same, fence, "the same story has the same positions");
+    told.hear(tune("shots", "5")).unwrap();
+    told.hear(said("shots", "5", false)).unwrap();
+    assert!(!kept(&mut told), "it was not taken");
+    told.hear(tune("shots", "6")).unwrap();
+    told.hear(said("shots", "6", true)).unwrap();
+    assert!(kept(&mut told));
+}
+
+#[test]
+fn no_table_of_classes_repeats_what_must_not_be_repeated() {
+    let story = |idempotent: bool, raised: ErrorClass, table: ErrorClass| {
+        let mut spec = StageSpec { kind: StageKind::Exec, idempotent, ..stage("a", &[]) };
+        spec.retry.attempts = 2;
+        let mut definition = Told::definition(vec![spec], &[]);
+        definition.control.error_classes.insert(error(raised).code, table);
+        let mut told = Told::of(&definition);
+        let events = told.fail(0, raised);
+        events[0].name().to_owned()
+    };
+    use ErrorClass::{Ambiguous, Permanent, Transient};
+    for (raised, table, repeatable, other) in [
+        (Permanent, Transient, "StageRetryPlanned", "StageFailed"),
+        (Ambiguous, Transient, "StageRetryPlanned", "StageInDoubt"),
+        (Permanent, Ambiguous, "StageRetryPlanned", "StageInDoubt"),
+        (Transient, Ambiguous, "StageRetryPlanned", "StageInDoubt"),
+        (Ambiguous, Permanent, "StageFailed", "StageFailed"),
+        (Transient, Permanent, "StageFailed", "StageFailed"),
+    ] {
+        assert_eq!(story(true, raised, table), repeatable, "{raised:?} as {table:?}");
+        assert_eq!(story(false, raised, table), other, "{raised:?} as {table:?}, not to be repeated");
+    }
+}
+
+#[test]
+fn a_class_that_a_stage_is_not_to_be_repeated_on_fails_it() {
+    let on = |transient, ambiguous| {
+        let rule = RetryRule { retry_on: Some(RetryOn { transient, ambiguous }), ..RetryRule::default() };
+        let mut spec = stage("a", &[]);
+        spec.control.retry = Some(rule);
+        Told::with(vec![spec], &[])
+    };
+    use ErrorClass::{Ambiguous, Transient};
+    assert_eq!(on(true, false).fail(0, Transient)[0].name(), "StageRetryPlanned");
+    assert_eq!(on(true, false).fail(0, Ambiguous)[0].name(), "StageFailed");
+    assert_eq!(on(false, true).fail(0, Ambiguous)[0].name(), "StageRetryPlanned");
+    assert_eq!(on(false, true).fail(0, Transient)[0].name(), "StageFailed");
 }
 
 #[test]

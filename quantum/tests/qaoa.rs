@@ -47,6 +47,47 @@ fn a_run_resumed_at_any_step_ends_in_the_same_bytes() {
 }
 
 #[test]
+fn a_search_that_goes_on_under_other_settings_is_the_one_that_began_with_them_and_any_other_is_refused() {
+    use quantum::qaoa::{Method, WarmStart};
+    let costs = costs(120);
+    let base = Settings { layers: 1, iterations: 40, seed: 5, shots: 64, ..Settings::default() };
+    let bases = [
+        base.clone(),
+        Settings { method: Method::NelderMead, ..base.clone() },
+        Settings { layers: 3, warm_start: WarmStart::Ramp, ..base.clone() },
+        Settings { layers: 3, ..base.clone() },
+        Settings { method: Method::Spsa, ..base.clone() },
+    ];
+    let (mut same, mut refused) = (0, 0);
+    for old in &bases {
+        let others = [
+            Settings { shots: 7, ..old.clone() },
+            Settings { iterations: 60, ..old.clone() },
+            Settings { iterations: 12, ..old.clone() },
+            Settings { iterations: 3, ..old.clone() },
+            Settings { seed: 6, ..old.clone() },
+        ];
+        for new in others {
+            let mut live = Optimiser::new(&costs, old.clone()).unwrap();
+            for _ in 0..8 {
+                live.step();
+            }
+            // A checkpoint of it is good for the other settings only where the search is the same.
+            let of_bytes = Optimiser::resume(&costs, new.clone(), &live.checkpoint()).is_ok();
+            let Some(mut live) = live.under(&new) else {
+                refused += 1;
+                continue;
+            };
+            while !live.step().finished {}
+            assert_eq!(live.checkpoint(), finished(&costs, &new).checkpoint(), "{old:?} to {new:?}");
+            assert!(of_bytes || new.iterations != old.iterations);
+            same += 1;
+        }
+    }
+    assert_eq!((same, refused), (10, 15), "shots alone, and steps of one depth that are still ahead, go on");
+}
+
+#[test]
 fn more_layers_never_hurt_and_the_search_beats_guessing() {
     let costs = costs(2000);
     let least = costs.iter().copied().fold(f64::INFINITY, f64::min);

@@ -59,7 +59,7 @@ pub fn definition(random: &mut Random, size: Size, releases: bool) -> Definition
         kind_versions: BTreeMap::new(),
         control: RunControl {
             deadline_ms: random.percent(8).then(|| random.between(1_000, 60_000)),
-            origin: None,
+            ..RunControl::default()
         },
     }
 }
@@ -131,6 +131,7 @@ fn stage(
                 name: SIGNAL.to_owned(),
                 deadline_ms: random.percent(20).then(|| random.between(500, 5_000)),
             }),
+            retry: None,
         },
     }
 }

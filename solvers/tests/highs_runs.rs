@@ -108,6 +108,42 @@ fn a_run_that_is_stopped_says_so_and_what_it_has_holds() {
     }
 }
 
+/// Says one limit for some looks and then another; stops by itself much later, if nothing else did.
+struct Limited {
+    first: f64,
+    looks: usize,
+    then: f64,
+    began: Instant,
+}
+
+impl SolveObserver for Limited {
+    fn solving(&mut self, _: &Solving) -> Flow {
+        if self.began.elapsed().as_secs_f64() > 1.0 { Flow::Stop } else { Flow::Continue }
+    }
+
+    fn seconds_max(&mut self) -> Option<f64> {
+        self.looks = self.looks.saturating_sub(1);
+        Some(if self.looks > 0 { self.first } else { self.then })
+    }
+}
+
+#[test]
+fn a_limit_that_changes_while_the_solver_works_ends_it_or_lets_it_go_on() {
+    let program = market_split(50, 6, 1);
+    let run = |first: f64, then: f64, seconds_max: f64| {
+        let mut limited = Limited { first, looks: 5, then, began: Instant::now() };
+        let options = SolveOptions { seconds_max: Some(seconds_max), start: None };
+        let answer = solve_with(&program, &options, &mut limited).unwrap();
+        assert!(matches!(answer.status, Status::Feasible | Status::Unknown), "{answer:?}");
+        (answer.interrupted, limited.began.elapsed().as_secs_f64())
+    };
+    // What was said first, to the options or by the observer, no longer counts.
+    let (by_observer, seconds) = run(3_600.0, 3_600.0, 0.01);
+    assert!(by_observer && seconds > 1.0, "it ended after {seconds} s by the limit of the beginning");
+    let (by_observer, _) = run(3_600.0, 0.001, 3_600.0);
+    assert!(by_observer);
+}
+
 #[test]
 fn a_starting_solution_is_taken_completed_or_left_and_never_changes_the_optimum() {
     let (mut taken, mut left) = (0, 0);

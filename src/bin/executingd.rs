@@ -94,6 +94,7 @@ fn scheduling(settings: &Settings) -> Scheduling {
         runs_open_max: said.queue.runs.unwrap_or(RUNS_OPEN_MAX),
         runs_open_max_per_user: said.queue.runs_per_user,
         health_every: Duration::from_secs(settings.health_check_seconds),
+        shots_limited: said.count_shots() || backends::limit_shots(&settings.backends),
         ..Scheduling::new(size(settings).capacity(), said.policy())
     }
 }

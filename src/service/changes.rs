@@ -10,7 +10,7 @@ use actors::run_actor::DriveError;
 use actors::{deployer, emergency, solver_worker};
 use engine::definition::StageIndex;
 use engine::protocol::{CloneOf, ErrorReply, Request, Submission};
-use engine::run::Input;
+use engine::run::{Input, Wait};
 use serde_json::{Value, json};
 use std::rc::Rc;
 use std::time::Duration;
@@ -141,7 +141,15 @@ async fn decide(
     let (by, role, reason) = (who.name.clone(), who.role.clone(), reason.unwrap_or_default());
     let input = Input::Decide { stage: index, by, role, approved, reason };
     control(inner, who, run.clone(), input).await?;
-    Ok(json!({ "run": run, "gate": stage, "decision": if approved { "approved" } else { "rejected" } }))
+    let mut answer =
+        json!({ "run": run, "gate": stage, "decision": if approved { "approved" } else { "rejected" } });
+    // How many further persons the gate waits for.
+    let now_ms = inner.shared.clock.now_ms();
+    let waits = inner.run(&run).map(|state| state.waits(now_ms)).unwrap_or_default();
+    if let Some((_, Wait::Gate { missing, .. })) = waits.into_iter().find(|(at, _)| *at == index) {
+        answer["missing"] = missing.into();
+    }
+    Ok(answer)
 }
 
 async fn rollback(inner: &Inner, who: &Caller, to: Option<String>) -> Result<Value, ErrorReply> {
@@ -293,14 +301,13 @@ async fn emergency_stop(inner: &Rc<Inner>, who: &Caller, reason: String) -> Resu
     }))
 }
 
+/// Who may: an admin. Where nobody was given a role that is the owner of the daemon's socket, and root.
 async fn emergency_clear(inner: &Inner, who: &Caller, reason: Option<String>) -> Result<Value, ErrorReply> {
     let stated = inner.settings.roles.are_stated();
-    if who.role != "admin" && (stated || !inner.settings.trust_client_names) {
-        return Err(error(
-            "EX-0004",
-            exit::DENIED,
-            format!("{} ({}) may not clear an emergency stop; an admin may", who.name, who.role),
-        ));
+    if who.role != "admin" {
+        let whom = if stated { "an admin may" } else { "the owner of the daemon's socket may" };
+        let message = format!("{} ({}) may not clear an emergency stop; {whom}", who.name, who.role);
+        return Err(error("EX-0004", exit::DENIED, message));
     }
     let reason = reason.filter(|reason| !reason.trim().is_empty());
     if stated && reason.is_none() {
@@ -311,8 +318,10 @@ async fn emergency_clear(inner: &Inner, who: &Caller, reason: Option<String>) ->
         let message = "the emergency stop is still being written to the journal; clear it when that is done";
         return Err(error("EX-0009", exit::TRY_LATER, message));
     }
-    if inner.shared.board.emergency().is_some() {
-        let (said, by) = (reason.clone().unwrap_or_default(), who.name.clone());
+    let was_in_force = inner.shared.board.emergency().is_some();
+    if was_in_force {
+        // The contract of the programs has the verb without a reason; where roles are stated one is asked for.
+        let (said, by) = (reason.clone().unwrap_or_else(|| "none given".to_owned()), who.name.clone());
         let event = emergency::Event::Cleared { reason: said, by };
         let noted = emergency::note(&inner.shared, &event, &principal(who)).await;
         noted.map_err(|why| error("EX-0013", exit::TRY_LATER, why))?;
@@ -331,5 +340,9 @@ async fn emergency_clear(inner: &Inner, who: &Caller, reason: Option<String>) ->
         .filter(|run| run.is_paused())
         .map(|run| run.id().to_owned())
         .collect();
-    Ok(json!({ "cleared": true, "by": who.name, "paused_runs": paused }))
+    Ok(json!({
+        "cleared": true, "was_in_force": was_in_force, "by": who.name, "reason": reason, "paused_runs": paused,
+        // The answer of both emergency verbs has these: what still stands still, and that a clear ends nothing.
+        "stopped_runs": paused, "killed_workers": 0, "cancelled_jobs": [], "not_cancellable": [],
+    }))
 }

@@ -8,11 +8,12 @@ use super::queries::time;
 use super::{ANSWER_WAIT, Inner};
 use actors::scheduler::Reasons;
 use actors::{records, stages, waits};
-use engine::definition::StageIndex;
+use engine::definition::{StageIndex, StageKind, StageSpec};
 use engine::limits::PAGE_RECORDS_MAX;
 use engine::placement::{LeaseKey, Ledger, Resource, Why};
 use engine::protocol::ErrorReply;
 use engine::run::{Event, Run, StageState, Wait};
+use engine::taxonomy;
 use serde_json::{Value, json};
 
 /// Holders that an answer names; `resources` shows all.
@@ -73,7 +74,34 @@ pub(super) async fn explain(inner: &Inner, id: &str) -> Result<Value, ErrorReply
             })
         })
         .collect();
-    Ok(json!({ "run": id, "phase": run.phase_name(), "stages": stages, "waits": shown, "waited": past }))
+    Ok(json!({
+        "run": id, "phase": run.phase_name(), "stages": stages, "waits": shown, "waited": past,
+        "retries": retries(&run), "error_classes": error_classes(&run),
+    }))
+}
+
+/// Under which policy failed attempts are repeated, and who said each part of it; all of it was settled when the
+/// run was submitted.
+fn retries(run: &Run) -> Vec<Value> {
+    let computes = |spec: &&StageSpec| !matches!(spec.kind, StageKind::Approval | StageKind::Signal);
+    let one = |spec: &StageSpec| {
+        let policy = spec.retry_policy();
+        json!({
+            "stage": spec.path, "attempts": policy.attempts, "backoff_ms": policy.backoff_ms,
+            "backoff_max_ms": policy.backoff_ms_max, "factor": f64::from(policy.factor_permille) / 1_000.0,
+            "retry_on": policy.retry_on.words(), "from": policy.from,
+        })
+    };
+    run.definition().stages.iter().filter(computes).map(one).collect()
+}
+
+/// Codes that count as another class in this run.
+fn error_classes(run: &Run) -> Value {
+    let classes = run.definition().control.error_classes.iter();
+    classes
+        .map(|(code, class)| (code.clone(), json!(taxonomy::word(*class))))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
 }
 
 struct Explaining<'a> {

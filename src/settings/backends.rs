@@ -378,6 +378,11 @@ pub fn capacity(backends: &Backends, simulator_jobs: u32) -> BTreeMap<String, u3
     all
 }
 
+/// Whether some backend has a budget, so that shots are counted before they are made.
+pub fn limit_shots(backends: &Backends) -> bool {
+    backends.values().any(|settings| settings.budget != Budget::default())
+}
+
 /// The backends themselves, for checked settings. Starts nothing and asks nobody.
 ///
 /// # Errors

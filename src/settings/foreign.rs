@@ -136,9 +136,18 @@ impl Reading {
                 settings.health_check_seconds = whole(value, 1, super::HEALTH_CHECK_SECONDS_MAX)?;
             }
             // True of this daemon whatever the file says, so it is honoured when it asks for it.
-            ["monitoring", "metrics_collection"]
-            | ["security", "audit_logging"]
-            | ["error_handling", "fallback_to_classical"] => return Ok(only(value == &Value::Bool(true))),
+            ["monitoring", "metrics_collection"] | ["security", "audit_logging"] => {
+                return Ok(only(value == &Value::Bool(true)));
+            }
+            ["error_handling", "fallback_to_classical"] => match value.as_bool() {
+                // What holds where nobody forbids it.
+                Some(true) => {}
+                Some(false) => {
+                    let kinds = vec![StageKind::QaoaOptimization, StageKind::QuantumBackendSetup];
+                    defaults.params.insert("fallback_to_classical".to_owned(), (kinds, false.into()));
+                }
+                None => return Err("true or false".to_owned()),
+            },
             ["stages", name, what] => return self.stage(name, what, value),
             ["output", "format"] => return Ok(only(value == "json")),
             ["output", "retention_days"] => {

@@ -317,6 +317,17 @@ impl Scheduling {
         self.prices.iter().map(|(name, of)| (name.clone(), price(of))).collect()
     }
 
+    /// Whether something here counts shots or what they cost.
+    pub fn count_shots(&self) -> bool {
+        let quotas = &self.quotas;
+        let shares = quotas.users.values().chain(quotas.workflows.values());
+        let mut shares = shares.chain([&quotas.each_user, &quotas.each_workflow]).map(Share::quota);
+        let mut budgets = self.backend_budgets.values().chain([&self.budget]).map(|limits| limits.budget());
+        !self.prices.is_empty()
+            || shares.any(|quota| quota.shots_per_day.or(quota.money_micro_usd_per_day).is_some())
+            || budgets.any(|budget| budget != Budget::default())
+    }
+
     /// What names a backend or an amount that the machine does not have.
     ///
     /// # Errors

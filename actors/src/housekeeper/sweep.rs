@@ -291,6 +291,7 @@ fn named_in(event: &Event) -> Vec<&ArtefactRef> {
         | Event::CriteriaNotMet { .. }
         | Event::StageStopRequested { .. }
         | Event::ParameterTunedLive { .. }
+        | Event::TuningAnswered { .. }
         | Event::RunReset { .. }
         | Event::ResetDone
         | Event::SignalAwaited { .. }

@@ -3,7 +3,7 @@
 //! Parameters: `backend` (else `resources.backend`, else the simulator), `fallback`, a list of further names,
 //! `wait_seconds`. Whatever the list says, the simulator stands behind the last machine and the exact classical
 //! answer behind the simulator; a list that ends with `classical-exact` and does not name the simulator leaves it
-//! out. Rule: pure; the same words are read at submission and when the stage begins. Start at [`Chain::read`].
+//! out. With `fallback_to_classical: false` nobody is asked who is not named. Rule: pure; the same words are read at submission and when the stage begins. Start at [`Chain::read`].
 
 use super::in_worker::SIMULATOR;
 use engine::definition::{Definition, StageSpec};
@@ -13,6 +13,8 @@ use serde_json::{Map, Value};
 pub const EXACT: &str = "classical-exact";
 /// The parameter by which the daemon tells a worker its part; nobody else sets it.
 pub(super) const STEP: &str = "quantum_step";
+/// The parameter by which a workflow allows or forbids that somebody stands in who is not named.
+const CLASSICAL: &str = "fallback_to_classical";
 /// How long a stage waits for machines when it does not say: a day, as queues are long.
 const WAIT_SECONDS_DEFAULT: u64 = 86_400;
 /// A month: longer, and whoever asked has forgotten.
@@ -46,6 +48,8 @@ pub struct Chain {
     pub gates: Vec<String>,
     /// Whether the simulator stands behind them.
     pub simulate: bool,
+    /// Whether the exact classical answer stands in when all others gave nothing.
+    pub exact: bool,
     pub wait_ms: u64,
 }
 
@@ -98,7 +102,7 @@ impl Chain {
         if names.len() > CHAIN_MAX {
             return wrong("fallback", &whole(), "at most 15 names");
         }
-        let mut chain = Self { gates: Vec::new(), simulate: true, wait_ms: 0 };
+        let mut chain = Self { gates: Vec::new(), simulate: true, exact: true, wait_ms: 0 };
         let mut simulator = false;
         for (i, name) in names.iter().enumerate() {
             let last = i + 1 == names.len();
@@ -113,6 +117,18 @@ impl Chain {
                 SIMULATOR => simulator = true,
                 name => chain.gates.push(name.to_owned()),
             }
+        }
+        match stated(CLASSICAL) {
+            None | Some(Value::Bool(true)) => {}
+            Some(Value::String(text)) if text == "true" => {}
+            Some(value) if *value == Value::Bool(false) || value == "false" => {
+                if names.last().is_some_and(|name| name == EXACT) {
+                    let expected = "true where `fallback` ends with `classical-exact`";
+                    return wrong(CLASSICAL, value, expected);
+                }
+                (chain.simulate, chain.exact) = (simulator, false);
+            }
+            Some(other) => return wrong(CLASSICAL, other, "true or false"),
         }
         let seconds = match stated("wait_seconds") {
             None => Some(WAIT_SECONDS_DEFAULT),
@@ -132,7 +148,8 @@ impl Chain {
     /// Everything behind the first, as a report names it.
     pub fn fallback(&self) -> Vec<String> {
         let simulator = (self.simulate && !self.gates.is_empty()).then(|| SIMULATOR.to_owned());
-        self.gates.iter().skip(1).cloned().chain(simulator).chain([EXACT.to_owned()]).collect()
+        let exact = self.exact.then(|| EXACT.to_owned());
+        self.gates.iter().skip(1).cloned().chain(simulator).chain(exact).collect()
     }
 }
 
@@ -173,6 +190,30 @@ mod tests {
         let bare = read(r#"{"backend":"aer","fallback":"classical-exact"}"#, None).unwrap();
         assert_eq!((bare.simulate, bare.fallback()), (false, vec![EXACT.to_owned()]));
         assert!(read(r#"{"backend":"aer","fallback":"simulator, classical-exact"}"#, None).unwrap().simulate);
+    }
+
+    #[test]
+    fn where_the_classical_answer_is_forbidden_nobody_is_asked_who_is_not_named() {
+        let chain = |params: &str| {
+            let chain = read(params, None).unwrap();
+            (chain.simulate && !chain.gates.is_empty(), chain.exact, chain.fallback())
+        };
+        let none: Vec<String> = Vec::new();
+        assert_eq!(chain(r#"{"backend":"aer","fallback_to_classical":false}"#), (false, false, none.clone()));
+        assert_eq!(
+            chain(r#"{"backend":"aer","fallback":["simulator"],"fallback_to_classical":"false"}"#),
+            (true, false, vec![SIMULATOR.to_owned()])
+        );
+        assert_eq!(chain(r#"{"fallback_to_classical":false}"#), (false, false, none));
+        assert!(chain(r#"{"backend":"aer","fallback_to_classical":true}"#).1);
+        let both = r#"{"backend":"aer","fallback":["classical-exact"],"fallback_to_classical":false}"#;
+        assert!(read(both, None).unwrap_err().to_string().contains("where `fallback` ends with"));
+        assert!(
+            read(r#"{"fallback_to_classical":"no"}"#, None)
+                .unwrap_err()
+                .to_string()
+                .contains("true or false")
+        );
     }
 
     #[test]

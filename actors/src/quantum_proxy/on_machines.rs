@@ -242,15 +242,31 @@ async fn behind_machines(
             Err(Left::NotAsked(reason)) => fallback.push(Fell { backend: SIMULATOR.to_owned(), reason }),
         }
     }
+    if !chain.exact {
+        return Err(nobody_left(&fallback));
+    }
     let step = part(work, &json!({ "step": "exact", "fallback": fallback }), None);
     simulated::in_worker(shared, &step, false).await
 }
 
-/// The stage on the simulator alone, or its exact answer if that may not be asked.
+/// The end of a stage whose backends gave nothing and which may not do without them. It stays: what they were asked
+/// is not asked again before somebody retries.
+fn nobody_left(fallback: &[Fell]) -> StageError {
+    let reasons: Vec<String> =
+        fallback.iter().map(|fell| format!("{}: {}", fell.backend, fell.reason)).collect();
+    let message = format!(
+        "no backend of the stage gave shots, and `fallback_to_classical` is false: {}",
+        reasons.join("; ")
+    );
+    worker_drive::permanent("EX-0068", message)
+}
+
+/// The stage on the simulator alone, or its exact answer if that may not be asked and the workflow allows it.
 pub(super) async fn simulator_alone(
     shared: &Shared,
     office: &Office,
     work: &Work,
+    chain: &Chain,
 ) -> Result<Finished, StageError> {
     // A checkpoint of before the stage was told to do without machines is of no use to the simulator.
     let mut work = work.clone();
@@ -260,6 +276,9 @@ pub(super) async fn simulator_alone(
         Err(Left::Failed(error)) => Err(error),
         Err(Left::NotAsked(reason)) => {
             let fallback = [Fell { backend: SIMULATOR.to_owned(), reason }];
+            if !chain.exact {
+                return Err(nobody_left(&fallback));
+            }
             let step = part(&work, &json!({ "step": "exact", "fallback": fallback }), None);
             simulated::in_worker(shared, &step, false).await
         }

@@ -4,7 +4,7 @@
 //! Rule: nothing is bought and nothing is held by this; the budget of a job is set aside in the same record as the
 //! order for it, when the stage that needs it begins. What differs from day to day is named in the plan itself.
 
-use super::chain::{Chain, EXACT};
+use super::chain::Chain;
 use super::office::Office;
 use super::simulated::shots_of;
 use crate::shared::Shared;
@@ -32,7 +32,7 @@ pub(super) async fn set_up(
             },
             "shots": shots,
             "encoding": "amplitudes over the feasible set, Grover mixer",
-            "fallback": [EXACT],
+            "fallback": chain.fallback(),
         })
     } else {
         on_machines(office, chain, &first, shots).await

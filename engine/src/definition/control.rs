@@ -3,7 +3,10 @@
 //! Rule: stored as JSON inside of the first record, and left out where nothing is stated, so that a
 //! definition without them keeps the digest it always had. Absent: what then happens (`run`).
 
+use super::retries::RetryRule;
+use crate::run::ErrorClass;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Of a whole run.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -16,6 +19,10 @@ pub struct RunControl {
     /// Whose clone it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
+    /// Codes of errors that count as another class than they are raised with, as the settings had it when the
+    /// run was submitted.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub error_classes: BTreeMap<String, ErrorClass>,
 }
 
 /// The run that another one was made from.
@@ -38,6 +45,9 @@ pub struct StageControl {
     /// What a stage of kind `signal` waits for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signal: Option<Awaited>,
+    /// How failed attempts are repeated, where settings or workflow say more than how often and how soon.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry: Option<RetryRule>,
 }
 
 /// A signal from outside.

@@ -5,7 +5,9 @@
 //! nearest name wins: stage, its kind, then the sub-workflows around it, then the workflow, then the rest.
 
 use super::expand::Draft;
+use super::retries::{RetryDefaults, Source, Sources};
 use super::spec::{Demand, StageKind};
+use crate::run::ErrorClass;
 use serde_json::{Map, Value as Json};
 use std::collections::BTreeMap;
 
@@ -24,6 +26,10 @@ pub struct Defaults {
     pub workflows: BTreeMap<String, WorkflowDefaults>,
     /// By name of a stage, a stage kind or a workflow.
     pub stages: BTreeMap<String, StageDefaults>,
+    /// How failed attempts are repeated, by kind; nearer than `attempts` and `backoff_ms`.
+    pub retries: BTreeMap<StageKind, RetryDefaults>,
+    /// Codes of errors to the class that they count as.
+    pub error_classes: BTreeMap<String, ErrorClass>,
     /// Parameters of the workflow level, given to workflows that have a stage of one of these kinds.
     pub params: BTreeMap<String, (Vec<StageKind>, Json)>,
 }
@@ -68,8 +74,27 @@ impl Defaults {
             }
         }
         let tuning = &mut draft.tuning;
-        tuning.attempts = tuning.attempts.or(self.attempts);
-        tuning.backoff_ms = tuning.backoff_ms.or(self.backoff_ms);
+        let of_kind = self.retries.get(&draft.kind).copied().unwrap_or_default();
+        let of_all = RetryDefaults {
+            attempts: self.attempts,
+            backoff_ms: self.backoff_ms,
+            ..RetryDefaults::default()
+        };
+        for (said, source) in [(of_kind, Source::Kind), (of_all, Source::Settings)] {
+            let stated = Sources {
+                attempts: said.attempts.map(|_| source),
+                backoff: said.backoff_ms.map(|_| source),
+                backoff_max: said.backoff_ms_max.map(|_| source),
+                factor: said.factor_permille.map(|_| source),
+                retry_on: said.retry_on.map(|_| source),
+            };
+            tuning.sources = tuning.sources.or(stated);
+            tuning.attempts = tuning.attempts.or(said.attempts);
+            tuning.backoff_ms = tuning.backoff_ms.or(said.backoff_ms);
+            tuning.backoff_ms_max = tuning.backoff_ms_max.or(said.backoff_ms_max);
+            tuning.factor_permille = tuning.factor_permille.or(said.factor_permille);
+            tuning.retry_on = tuning.retry_on.or(said.retry_on);
+        }
         tuning.start_to_close_ms = tuning.start_to_close_ms.or(limit.map(Some));
         if draft.kind == StageKind::QaoaOptimization {
             let of_stage = Some(draft.demand.shots).filter(|shots| *shots > 0);
@@ -151,6 +176,69 @@ mod tests {
             ]
             .into(),
             params: [("cvar_level".to_owned(), (risk, Json::from(0.5)))].into(),
+            ..Defaults::default()
+        }
+    }
+
+    #[test]
+    fn a_stages_own_retry_wins_over_its_workflows_that_over_the_kinds_and_that_over_the_rest() {
+        use super::super::retries::RetryOn;
+        let only_ambiguous = RetryOn { transient: false, ambiguous: true };
+        let of_kind = RetryDefaults {
+            attempts: Some(5),
+            backoff_ms: Some(50),
+            backoff_ms_max: Some(500),
+            factor_permille: Some(3_000),
+            retry_on: Some(only_ambiguous),
+        };
+        let mut defaults = Defaults { attempts: Some(7), backoff_ms: Some(70), ..Defaults::default() };
+        defaults.retries.insert(StageKind::CvarCalculation, of_kind);
+        defaults.error_classes.insert("EX-0514".to_owned(), ErrorClass::Permanent);
+        let text = "workflow: w\ndefaults: {retry: {attempts: 3, factor: 1}}\nstages:\n  - {name: cvar-calculation, retry: {attempts: 2}}\n  - name: result-analysis\n";
+        let both = read(text, &defaults, &BTreeMap::new());
+        assert_eq!(both.control.error_classes, defaults.error_classes);
+        let policy = both.stages[0].retry_policy();
+        assert_eq!((policy.attempts, policy.backoff_ms, policy.backoff_ms_max), (2, 50, 500));
+        assert_eq!((policy.factor_permille, policy.retry_on), (1_000, only_ambiguous));
+        let from = |policy: &super::super::RetryPolicy| policy.from.values().cloned().collect::<Vec<_>>();
+        // attempts, backoff, backoff_max, factor, retry_on
+        let kind = "settings of the kind";
+        assert_eq!(from(&policy), ["stage", kind, kind, "workflow", kind]);
+        let policy = both.stages[1].retry_policy();
+        assert_eq!((policy.attempts, policy.backoff_ms), (3, 70));
+        assert_eq!(from(&policy), ["workflow", "settings", "built in", "workflow", "built in"]);
+        // Without settings a definition holds no more than it always did.
+        let text = "workflow: w\nstages:\n  - {name: cvar-calculation, retry: {attempts: 2}}\n";
+        let bare = read(text, &Defaults::default(), &BTreeMap::new());
+        assert_eq!(bare.stages[0].control.retry, None);
+        let policy = bare.stages[0].retry_policy();
+        assert_eq!(from(&policy), ["workflow file", "built in", "built in", "built in", "built in"]);
+        assert_eq!((policy.factor_permille, policy.retry_on), (2_000, RetryOn::BOTH));
+    }
+
+    #[test]
+    fn a_factor_or_class_out_of_its_range_in_a_workflow_is_named() {
+        for (retry, expected) in [
+            ("{factor: 0.9}", "factor"),
+            ("{factor: 11}", "factor"),
+            ("{retry_on: [often]}", "transient, ambiguous"),
+            ("{retry_on: [permanent]}", "never repeated"),
+            ("{retry_on: []}", "at least one"),
+            ("{attempts: 0}", "attempts"),
+            ("{attempts: 101}", "attempts"),
+        ] {
+            let text = format!("workflow: w\nstages:\n  - {{name: cvar-calculation, retry: {retry}}}\n");
+            let library = Library::default();
+            let params = BTreeMap::new();
+            let request = LoadRequest {
+                text: &text,
+                file: "w.yaml",
+                workflow: None,
+                library: &library,
+                params: &params,
+            };
+            let problems = load_with(request, &Defaults::default()).unwrap_err();
+            assert!(format!("{problems:?}").contains(expected), "{retry}: {problems:?}");
         }
     }
 

@@ -5,6 +5,7 @@
 //! key is the workflow's name. Start at [`read`].
 
 use super::criteria;
+use super::retries::{ATTEMPTS_MAX, RetryOn, Source, Sources};
 use super::spec::{Criterion, Demand, Gate, StageKind};
 use super::units;
 use super::walk::{Fields, Placed, Problems, did_you_mean};
@@ -71,6 +72,10 @@ pub(super) struct Tuning {
     pub backoff_ms: Option<u64>,
     pub backoff_ms_max: Option<u64>,
     pub jitter_permille: Option<u16>,
+    pub factor_permille: Option<u32>,
+    pub retry_on: Option<RetryOn>,
+    /// Who stated how failed attempts are repeated.
+    pub sources: Sources,
     /// The inner `None` is a stated "no limit".
     pub start_to_close_ms: Option<Option<u64>>,
     pub heartbeat_ms: Option<u64>,
@@ -85,6 +90,9 @@ impl Tuning {
             backoff_ms: self.backoff_ms.or(other.backoff_ms),
             backoff_ms_max: self.backoff_ms_max.or(other.backoff_ms_max),
             jitter_permille: self.jitter_permille.or(other.jitter_permille),
+            factor_permille: self.factor_permille.or(other.factor_permille),
+            retry_on: self.retry_on.or(other.retry_on),
+            sources: self.sources.or(other.sources),
             start_to_close_ms: self.start_to_close_ms.or(other.start_to_close_ms),
             heartbeat_ms: self.heartbeat_ms.or(other.heartbeat_ms),
             schedule_to_start_ms: self.schedule_to_start_ms.or(other.schedule_to_start_ms),
@@ -173,7 +181,7 @@ fn workflow(node: &Node, long_name: Option<(&String, Place)>, problems: &mut Pro
     if let Some(node) = fields.take("defaults")
         && let Some(mut fields) = Fields::open(node, "defaults", problems)
     {
-        workflow.defaults = tuning(&mut fields, problems);
+        workflow.defaults = tuning(&mut fields, Source::Workflow, problems);
         fields.finish(problems);
     }
     match fields.take("stages") {
@@ -258,7 +266,7 @@ fn stage(node: &Node, problems: &mut Problems) -> Option<Stage> {
     stage.tasks = texts("tasks");
     stage.inputs = texts("inputs");
     stage.outputs = texts("outputs");
-    stage.tuning = tuning(&mut fields, problems);
+    stage.tuning = tuning(&mut fields, Source::Stage, problems);
     if let Some(node) = fields.take("resources") {
         stage.demand = demand(node, false, problems).0;
     }
@@ -329,18 +337,39 @@ fn duration(node: &Node, what: &str, problems: &mut Problems) -> Option<u64> {
 }
 
 /// `retry`, `timeout` and `timeout_minutes` of a stage or of the workflow's `defaults`.
-fn tuning(fields: &mut Fields<'_>, problems: &mut Problems) -> Tuning {
+fn tuning(fields: &mut Fields<'_>, source: Source, problems: &mut Problems) -> Tuning {
     let mut tuning = Tuning::default();
     if let Some(node) = fields.take("retry")
         && let Some(mut retry) = Fields::open(node, "retry", problems)
     {
-        let attempts = retry.take("attempts").and_then(|node| problems.whole(node, "attempts", 1..=100));
+        let attempts = retry
+            .take("attempts")
+            .and_then(|node| problems.whole(node, "attempts", 1..=u64::from(ATTEMPTS_MAX)));
         tuning.attempts = attempts.and_then(|attempts| u32::try_from(attempts).ok());
         tuning.backoff_ms = retry.take("backoff").and_then(|node| duration(node, "backoff", problems));
         tuning.backoff_ms_max =
             retry.take("backoff_max").and_then(|node| duration(node, "backoff_max", problems));
         let jitter = retry.take("jitter").and_then(|node| problems.number(node, "jitter", 0.0..=1.0));
         tuning.jitter_permille = jitter.map(|share| (share * 1000.0).round() as u16);
+        let factor = retry.take("factor").and_then(|node| problems.number(node, "factor", 1.0..=10.0));
+        tuning.factor_permille = factor.map(|factor| (factor * 1000.0).round() as u32);
+        if let Some(node) = retry.take("retry_on")
+            && let Some(words) = problems.texts(node, "retry_on")
+        {
+            match RetryOn::read(words.iter().map(|word| word.text.as_str())) {
+                Ok(on) => tuning.retry_on = Some(on),
+                Err(expected) => {
+                    problems.add(node.at, "EX-0123", format!("`retry_on`: expected {expected}"), "");
+                }
+            }
+        }
+        tuning.sources = Sources {
+            attempts: tuning.attempts.map(|_| source),
+            backoff: tuning.backoff_ms.map(|_| source),
+            backoff_max: tuning.backoff_ms_max.map(|_| source),
+            factor: tuning.factor_permille.map(|_| source),
+            retry_on: tuning.retry_on.map(|_| source),
+        };
         retry.finish(problems);
     }
     let timeout = fields.take("timeout");

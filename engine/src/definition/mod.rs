@@ -17,6 +17,7 @@ mod library;
 mod order;
 pub mod parameters;
 mod problem;
+mod retries;
 mod settle;
 mod spec;
 pub mod table;
@@ -32,6 +33,10 @@ pub use expand::NESTING_MAX;
 pub use library::Library;
 pub use order::topological_order;
 pub use problem::Problem;
+pub use retries::{
+    ATTEMPTS_MAX, BACKOFF_MS_MAX, FACTOR_PERMILLE, FACTOR_PERMILLE_DEFAULT, Policy as RetryPolicy,
+    RetryDefaults, RetryOn, RetryRule,
+};
 pub use settle::{
     ATTEMPTS_DEFAULT, BACKOFF_MS_DEFAULT, BACKOFF_MS_MAX_DEFAULT, HEARTBEAT_MS_DEFAULT,
     JITTER_PERMILLE_DEFAULT, START_TO_CLOSE_MS_DEFAULT, with_params,

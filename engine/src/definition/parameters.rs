@@ -12,6 +12,10 @@ use std::fmt::Write;
 
 /// Name of the limit on one attempt's time.
 pub const START_TO_CLOSE: &str = "start_to_close";
+/// Name of the number of threads, which may not be more than the cores that the stage holds.
+pub const THREADS: &str = "threads";
+/// Name of the number of measurements, for which budgets, quotas and a workflow's ceiling may state a limit.
+pub const SHOTS: &str = "shots";
 /// Name of the limit on waiting for room.
 pub const SCHEDULE_TO_START: &str = "schedule_to_start";
 
@@ -44,6 +48,9 @@ pub enum Shape {
 pub enum Takes {
     /// At the stage's next attempt: it changes the result, and half a result of each value is none.
     NextAttempt,
+    /// As [`Takes::NextAttempt`], and offered to the attempt at work, which takes it if the whole result can
+    /// still be one of the new value, and says whether it does.
+    AtWork,
     /// At once, also in running work: it changes no result.
     Live,
 }
@@ -115,6 +122,7 @@ const MONEY: &[StageKind] = &[
 const SECONDS: Shape = Shape::Number { least: 0.0, with_least: false, most: 86_400.0, with_most: true };
 const NEXT: Option<Takes> = Some(Takes::NextAttempt);
 const LIVE: Option<Takes> = Some(Takes::Live);
+const AT_WORK: Option<Takes> = Some(Takes::AtWork);
 
 const fn row(
     name: &'static str,
@@ -128,7 +136,7 @@ const fn row(
 }
 
 /// Every parameter that a stage kind reads, by topic.
-pub const PARAMETERS: [Row; 48] = [
+pub const PARAMETERS: [Row; 51] = [
     row(START_TO_CLOSE, PLACED, Shape::Duration, ("time", "the stage's `timeout`"), LIVE, "longest attempt"),
     row(
         SCHEDULE_TO_START,
@@ -159,8 +167,8 @@ pub const PARAMETERS: [Row; 48] = [
         MONEY,
         Shape::Number { least: 0.0, with_least: true, most: f64::MAX, with_most: true },
         ("1", "0.1"),
-        NEXT,
-        "weight of the tail's mean in the objective",
+        AT_WORK,
+        "weight of the tail's mean in the objective; taken at work until the objective is computed",
     ),
     row(
         "scenario_seed",
@@ -178,7 +186,14 @@ pub const PARAMETERS: [Row; 48] = [
         NEXT,
         "passenger capacity is one more decision (programme's files)",
     ),
-    row("solve_seconds_max", &[MilpSolving], SECONDS, ("s", "30"), NEXT, "time of each call of HiGHS"),
+    row(
+        "solve_seconds_max",
+        &[MilpSolving],
+        SECONDS,
+        ("s", "30"),
+        AT_WORK,
+        "time of each call of HiGHS; the one at work goes on or ends by the new value",
+    ),
     row(
         "attributes",
         &[MilpSolving],
@@ -194,6 +209,14 @@ pub const PARAMETERS: [Row; 48] = [
         ("s", "not asked"),
         NEXT,
         "HiGHS searches the whole space for so long",
+    ),
+    row(
+        THREADS,
+        &[FeasibleSetGeneration],
+        Shape::Whole(1, 1_024),
+        ("threads", "the stage's cores"),
+        LIVE,
+        "threads of the search, at most the stage's cores; taken at the search's next unit",
     ),
     row(
         "list_max",
@@ -249,16 +272,16 @@ pub const PARAMETERS: [Row; 48] = [
         &[QaoaOptimization],
         Shape::Whole(1, 10_000_000),
         ("", "60"),
-        NEXT,
-        "steps of the angle search",
+        AT_WORK,
+        "steps of the angle search; one at work goes on or begins anew, whichever gives the bytes of the new number",
     ),
     row(
-        "shots",
+        SHOTS,
         &[QaoaOptimization, QuantumBackendSetup],
         Shape::Whole(1, 10_000_000),
         ("shots", "1024"),
-        NEXT,
-        "measurements",
+        AT_WORK,
+        "measurements; taken at work until they are made, but more than were set aside only where shots are not limited",
     ),
     row(
         "elite_fraction",
@@ -315,6 +338,14 @@ pub const PARAMETERS: [Row; 48] = [
         ("", "simulator, classical-exact"),
         NEXT,
         "who is asked after it, in order",
+    ),
+    row(
+        "fallback_to_classical",
+        &[QaoaOptimization, QuantumBackendSetup],
+        Shape::Flag,
+        ("", "true"),
+        NEXT,
+        "false: only backends that are named are asked, and without an answer the stage fails with their reasons",
     ),
     row(
         "wait_seconds",
@@ -420,6 +451,14 @@ pub const PARAMETERS: [Row; 48] = [
         "the worker runs out of memory on these",
     ),
     row("drill_sleep_ms", COMPUTING, Shape::Whole(0, 3_600_000), ("ms", "0"), NEXT, "wait before the result"),
+    row(
+        "drill_hold",
+        COMPUTING,
+        Shape::Text,
+        ("", "none"),
+        NEXT,
+        "the work does not begin before the parameter of this name is tuned",
+    ),
     row("drill_stage", COMPUTING, Shape::Text, ("", "all"), NEXT, "kind or path that drills are for"),
     row("seed", &[], Shape::Whole(0, u64::MAX), ("", "1"), None, "seed of the run; of the workflow alone"),
 ];
@@ -464,6 +503,34 @@ pub fn judge_tuning(kind: StageKind, name: &str, value: &Value) -> Result<Takes,
             "`{name}` is fixed once a run is submitted; `clone` makes a run with another value"
         ))),
     }
+}
+
+/// Whether a stage that holds `cores` may be given so many threads; other parameters may always.
+///
+/// # Errors
+/// Out of range, with the cores.
+pub fn check_cores(name: &str, value: &Value, cores: u32) -> Result<(), ParameterError> {
+    let cores = cores.max(1);
+    if name != THREADS || whole(value).is_none_or(|threads| threads <= u64::from(cores)) {
+        return Ok(());
+    }
+    Err(ParameterError::OutOfRange(format!(
+        "`{THREADS}` is {value}; expected at most {cores}, the cores that the stage holds (`resources: {{cpu: N}}`)"
+    )))
+}
+
+/// Whether a stage of a workflow with this ceiling (0 is none) may ask for so many shots; other parameters may
+/// always.
+///
+/// # Errors
+/// Out of range, with the ceiling.
+pub fn check_ceiling(name: &str, value: &Value, shots_max: u64) -> Result<(), ParameterError> {
+    if name != SHOTS || shots_max == 0 || whole(value).is_none_or(|shots| shots <= shots_max) {
+        return Ok(());
+    }
+    Err(ParameterError::OutOfRange(format!(
+        "`{SHOTS}` is {value}; expected at most {shots_max}, the workflow's ceiling"
+    )))
 }
 
 /// The refusal of a name, with those that there are.
@@ -564,8 +631,9 @@ pub fn render() -> String {
         "# Parameters of stages\n\nWritten by `definition::parameters::render`; a test compares.\n\n\
          `submit --set STAGE.NAME=VALUE` and `tune RUN STAGE.NAME=VALUE` refuse a name that the stage's kind does not\n\
          have and a value outside its range. *tunable*: `live` counts at once, also in running work; `next attempt`\n\
-         when the stage next begins (its checkpoint is dropped, since it belongs to the old value); `no` is fixed once\n\
-         the run is submitted. A program of kind `exec` may be given any further name and reads it in\n\
+         when the stage next begins (its checkpoint is dropped, since it belongs to the old value); `at work` as that,\n\
+         and an attempt at work takes it if its whole result can still be one of the new value, which the answer to\n\
+         `tune` says; `no` is fixed once the run is submitted. A program of kind `exec` may be given any further name and reads it in\n\
          `EXECUTING_PARAMS`. A name at the workflow's level holds for every stage that reads it.\n\n\
          | name | kinds | value | unit | default | tunable | meaning |\n|---|---|---|---|---|---|---|\n",
     );
@@ -579,6 +647,7 @@ pub fn render() -> String {
         let tunable = match row.tunable {
             None => "no",
             Some(Takes::NextAttempt) => "next attempt",
+            Some(Takes::AtWork) => "at work",
             Some(Takes::Live) => "live",
         };
         let Row { name, shape, unit, default, does, .. } = row;

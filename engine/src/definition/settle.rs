@@ -8,6 +8,7 @@ use super::defaults::Defaults;
 use super::document::{Workflow, check_known_param};
 use super::expand::{Draft, Flat};
 use super::problem::Problem;
+use super::retries::RetryRule;
 use super::spec::*;
 use super::walk::{Problems, did_you_mean};
 use super::yaml::Place;
@@ -231,7 +232,11 @@ pub(super) fn settle(
         ceilings: defaults.ceilings(&workflow.name, &workflow.ceilings),
         priority: workflow.priority.or(defaults.priority(&workflow.name)).unwrap_or(1),
         kind_versions,
-        control: RunControl { deadline_ms: workflow.deadline.map(|(ms, _)| ms), origin: None },
+        control: RunControl {
+            deadline_ms: workflow.deadline.map(|(ms, _)| ms),
+            origin: None,
+            error_classes: defaults.error_classes.clone(),
+        },
     }
 }
 
@@ -243,7 +248,14 @@ fn stage(draft: Draft, row: &table::KindRow) -> StageSpec {
         name: draft.params.get("signal").and_then(Json::as_str).unwrap_or(&draft.path).to_owned(),
         deadline_ms: draft.params.get("deadline").and_then(parameters::duration_ms),
     });
-    let control = StageControl { roles: draft.gate_roles, signal };
+    let is_told =
+        tuning.sources.are_of_settings() || tuning.factor_permille.is_some() || tuning.retry_on.is_some();
+    let retry = is_told.then(|| RetryRule {
+        factor_permille: tuning.factor_permille,
+        retry_on: tuning.retry_on,
+        from: tuning.sources.names(),
+    });
+    let control = StageControl { roles: draft.gate_roles, signal, retry };
     StageSpec {
         has_undo: row.has_undo || (draft.kind == StageKind::Exec && draft.params.contains_key("undo")),
         // Only programs from outside can be unsafe to repeat; our own kinds are built to be repeatable.

@@ -99,7 +99,7 @@ impl Progress {
                 stage.state =
                     StageState::Running { attempt: *attempt, fence: Fence(position), since_ms: now_ms };
                 stage.intent = Some(position);
-                stage.tuned_in_flight = false;
+                stage.untaken.clear();
                 stage.stopping = false;
                 stage.started_ms.get_or_insert(now_ms);
             }
@@ -199,7 +199,12 @@ impl Progress {
             Event::ParameterTuned { parameter, value, .. } => {
                 stage.tunings.insert(parameter.clone(), value.clone());
                 stage.checkpoint = None;
-                stage.tuned_in_flight = matches!(stage.state, StageState::Running { .. });
+                if matches!(stage.state, StageState::Running { .. }) {
+                    stage.untaken.insert(parameter.clone());
+                }
+            }
+            Event::TuningAnswered { parameter, taken: true, .. } => {
+                stage.untaken.remove(parameter);
             }
             _ => {}
         }
@@ -267,6 +272,7 @@ const fn subject(event: &Event) -> Option<StageIndex> {
         | Event::CompensationFailed { stage, .. }
         | Event::ParameterTuned { stage, .. }
         | Event::ParameterTunedLive { stage, .. }
+        | Event::TuningAnswered { stage, .. }
         | Event::StageStopRequested { stage, .. }
         | Event::StageTakenOver { stage, .. }
         | Event::SignalAwaited { stage, .. }

@@ -4,7 +4,8 @@
 
 use super::decide::Draft;
 use super::{Command, Event, Phase, Progress, StageState, Terms};
-use crate::definition::{StageIndex, Timeouts, parameters};
+use crate::definition::parameters::{self, Takes};
+use crate::definition::{StageIndex, Timeouts};
 
 /// What must be done because `before` became `next`.
 pub(super) fn following(draft: &Draft<'_>) -> Vec<Command> {
@@ -30,16 +31,22 @@ pub(super) fn following(draft: &Draft<'_>) -> Vec<Command> {
 /// What running work must hear, besides its end.
 fn steer(draft: &Draft<'_>, commands: &mut Vec<Command>) {
     for event in &draft.events {
-        let (Event::StageStopRequested { stage, .. } | Event::ParameterTunedLive { stage, .. }) = event
-        else {
-            continue;
+        let stage = match event {
+            Event::StageStopRequested { stage, .. } | Event::ParameterTunedLive { stage, .. } => *stage,
+            Event::ParameterTuned { stage, parameter, .. }
+                if parameters::find(draft.spec(*stage).kind, parameter)
+                    .is_some_and(|row| row.tunable == Some(Takes::AtWork)) =>
+            {
+                *stage
+            }
+            _ => continue,
         };
-        let stage = *stage;
         if let StageState::Running { fence, .. } = *draft.state(stage)
             && draft.before.stages[stage.0 as usize].state.fence() == Some(fence)
         {
             commands.push(match event {
-                Event::ParameterTunedLive { parameter, value, .. } => {
+                Event::ParameterTunedLive { parameter, value, .. }
+                | Event::ParameterTuned { parameter, value, .. } => {
                     Command::Steer { stage, fence, parameter: parameter.clone(), value: value.clone() }
                 }
                 _ => Command::Stop { stage, fence },

@@ -2,7 +2,7 @@
 //! (stop what runs), `reset.rs` and `signal.rs`.
 
 use super::decide::Draft;
-use super::{Event, Interruption, Phase, Refusal, StageState};
+use super::{Event, Fence, Interruption, Phase, Refusal, StageState};
 use crate::definition::StageIndex;
 use crate::definition::parameters::{self, Takes};
 
@@ -78,6 +78,8 @@ impl Draft<'_> {
             .map_err(|_| Refusal::Malformed { expected: "a value as JSON".to_owned(), actual: value })?;
         let spec = self.spec(stage);
         let when = parameters::judge_tuning(spec.kind, &parameter, &value)?;
+        parameters::check_cores(&parameter, &value, spec.demand.cpu_cores)?;
+        parameters::check_ceiling(&parameter, &value, self.terms.definition.ceilings.shots)?;
         let old = self
             .next
             .params(self.terms, stage)
@@ -87,8 +89,26 @@ impl Draft<'_> {
         self.emit(match when {
             // What changes no result leaves checkpoints good.
             Takes::Live => Event::ParameterTunedLive { stage, parameter, old, value, by },
-            Takes::NextAttempt => Event::ParameterTuned { stage, parameter, old, value, by },
+            Takes::NextAttempt | Takes::AtWork => Event::ParameterTuned { stage, parameter, old, value, by },
         });
+        Ok(())
+    }
+
+    /// The attempt at work says whether it took a value. What is not the stage's present value was tuned
+    /// again meanwhile, and nobody waits for this answer any more.
+    pub fn tuning_answered(
+        &mut self,
+        stage: StageIndex,
+        fence: Fence,
+        parameter: String,
+        value: String,
+        (taken, why): (bool, String),
+    ) -> Result<(), Refusal> {
+        let attempt = self.expect_running(stage, fence)?;
+        if self.next.stages[stage.0 as usize].tunings.get(&parameter) != Some(&value) {
+            return Err(Refusal::Stale);
+        }
+        self.emit(Event::TuningAnswered { stage, attempt, parameter, value, taken, why });
         Ok(())
     }
 

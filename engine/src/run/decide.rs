@@ -80,6 +80,9 @@ impl<'run> Draft<'run> {
             Input::EmergencyStop => self.emergency_stop(),
             Input::PauseNow { by } => self.pause_now(by),
             Input::Stopped { stage, fence } => self.stopped(stage, fence),
+            Input::TuningAnswered { stage, fence, parameter, value, taken, why } => {
+                self.tuning_answered(stage, fence, parameter, value, (taken, why))
+            }
             Input::Reset { by, to } => self.reset(by, to),
             Input::Signal { stage, name, data, key, by } => self.signal(stage, name, data, key, by),
         }

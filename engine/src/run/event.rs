@@ -223,6 +223,16 @@ pub enum Event {
     DeadlinePassed {
         error: StageError,
     },
+    /// The attempt at work was offered a tuned parameter. Taken: the whole result of the attempt, and what it
+    /// keeps from here on, are of this value; else `why` not.
+    TuningAnswered {
+        stage: StageIndex,
+        attempt: Attempt,
+        parameter: String,
+        value: String,
+        taken: bool,
+        why: String,
+    },
 }
 
 impl Event {
@@ -264,6 +274,7 @@ impl Event {
             Self::SignalAwaited { .. } => "SignalAwaited",
             Self::SignalRecorded { .. } => "SignalRecorded",
             Self::DeadlinePassed { .. } => "DeadlinePassed",
+            Self::TuningAnswered { .. } => "TuningAnswered",
         }
     }
 }

@@ -90,6 +90,15 @@ pub enum Input {
         stage: StageIndex,
         fence: Fence,
     },
+    /// The attempt took a value that `Command::Steer` offered, or says why not.
+    TuningAnswered {
+        stage: StageIndex,
+        fence: Fence,
+        parameter: String,
+        value: String,
+        taken: bool,
+        why: String,
+    },
     /// Back to a record of the run, or to before a stage.
     Reset {
         by: String,
@@ -134,7 +143,8 @@ pub enum Command {
     /// Have the attempt leave a checkpoint and end, killed if it takes too long. Answered by `Stopped`, or
     /// by the end it came to before.
     Stop { stage: StageIndex, fence: Fence },
-    /// Hand the running attempt a new value of a parameter. Not answered.
+    /// Hand the running attempt a new value of a parameter. Answered by `TuningAnswered` where a worker hears
+    /// it, or by the attempt's end.
     Steer { stage: StageIndex, fence: Fence, parameter: String, value: String },
     /// The attempt ended; its lease is free.
     ReleaseLease { stage: StageIndex },
@@ -171,7 +181,7 @@ pub enum Refusal {
     Stale,
     #[error("stage {0} is not part of this run")]
     UnknownStage(u32),
-    #[error("not now: expected {expected}, the run is {actual}")]
+    #[error("not now: expected {expected}, but this run is {actual}")]
     NotNow { expected: String, actual: String },
     #[error("{by} may not decide: {why}")]
     NotAllowed { by: String, why: String },

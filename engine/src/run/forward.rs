@@ -38,7 +38,7 @@ impl Draft<'_> {
     ) -> Result<(), Refusal> {
         let attempt = self.expect_running(stage, fence)?;
         // It was made with the old parameters; resuming from it with the new ones would mix the two.
-        if self.next.stages[stage.0 as usize].tuned_in_flight {
+        if !self.next.stages[stage.0 as usize].untaken.is_empty() {
             return Err(self.not_now("a checkpoint made with the stage's present parameters"));
         }
         self.emit(Event::StageCheckpointed { stage, attempt, checkpoint });

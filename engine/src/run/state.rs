@@ -94,8 +94,9 @@ pub(super) struct StageProgress {
     pub gate: Option<GateProgress>,
     /// Newest checkpoint that the next attempt may resume from.
     pub checkpoint: Option<ArtefactRef>,
-    /// A parameter changed while an attempt was running: its checkpoints belong to the old value.
-    pub tuned_in_flight: bool,
+    /// Parameters that changed while an attempt was running and that it has not taken: its checkpoints belong
+    /// to the old values.
+    pub untaken: BTreeSet<String>,
     /// Parameter name to JSON value.
     pub tunings: BTreeMap<String, String>,
     pub outputs: Vec<ArtefactRef>,

@@ -67,7 +67,8 @@ impl Line {
         }
         let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
         let wrong = |why: String| LineError::Cron { line: line.to_owned(), why };
-        let cron = parser.parse(line).map_err(|error| wrong(error.to_string()))?;
+        let cron =
+            parser.parse(line).map_err(|error| wrong(error.to_string().trim_end_matches('.').to_owned()))?;
         let zone = timezone.parse::<Tz>().map_err(|_| unknown_zone(timezone))?;
         Ok(Self { cron, zone })
     }

@@ -49,7 +49,7 @@ fn definition(random: &mut Random) -> Definition {
         kind_versions: BTreeMap::new(),
         control: RunControl {
             deadline_ms: random.percent(20).then(|| random.between(500, 6_000)),
-            origin: None,
+            ..RunControl::default()
         },
     }
 }
@@ -111,6 +111,7 @@ fn stage(random: &mut Random, index: StageIndex, needs: Vec<StageIndex>) -> Stag
                 name: SIGNAL.into(),
                 deadline_ms: random.percent(40).then(|| random.between(200, 5_000)),
             }),
+            retry: None,
         },
     }
 }

@@ -222,7 +222,7 @@ impl Optimiser {
         if checkpoint.costs_digest != costs_digest {
             return Err(QaoaError::CheckpointMismatch { what: "costs" });
         }
-        if checkpoint.settings != settings {
+        if !same_search(&checkpoint.settings, &settings) {
             return Err(QaoaError::CheckpointMismatch { what: "settings" });
         }
         let live = checkpoint.live;
@@ -240,12 +240,41 @@ impl Optimiser {
         Ok(Self { levels, mixing, settings, costs_digest, live })
     }
 
+    /// This search as it would stand had it begun with `settings`; `None` if it would have gone another way, or
+    /// that cannot be told.
+    ///
+    /// Shots count only where they train the angles. The number of steps sets how many each depth gets and
+    /// how fast SPSA's steps shrink; where neither plays a part a search goes on under another number.
+    pub fn under(&self, settings: &Settings) -> Option<Self> {
+        let budget = Settings { iterations: settings.iterations, ..self.settings.clone() };
+        if !same_search(&budget, settings) {
+            return None;
+        }
+        if settings.iterations != self.settings.iterations {
+            let one_depth = settings.layers == 1 || settings.warm_start != WarmStart::None;
+            let has_room = self.live.iteration <= settings.iterations;
+            if settings.method == Method::Spsa || !one_depth || !has_room {
+                return None;
+            }
+        }
+        let mut same = Self { settings: settings.clone(), ..self.clone() };
+        let lens = Lens { levels: &same.levels, settings: &same.settings, mixing: &same.mixing };
+        same.live.finished = self.live.iteration >= settings.iterations || lens.solved(self.live.best.value);
+        Some(same)
+    }
+
     /// The state at the best angles so far, ready to be sampled. One evaluation.
     pub fn outcome(&self) -> Outcome {
         let best = &self.live.best;
         let angles = Angles { cost: best.cost.clone(), mixer: best.mixer.clone() };
         Outcome::new(&self.levels, &self.mixing, angles, self.settings.elite_fraction, self.live.iteration)
     }
+}
+
+/// Whether searches with these settings take the same steps: shots count only where they train the angles.
+fn same_search(one: &Settings, other: &Settings) -> bool {
+    let shots = if other.method == Method::Spsa { one.shots } else { other.shots };
+    Settings { shots, ..one.clone() } == *other
 }
 
 fn prepare(

@@ -155,6 +155,11 @@ pub enum Flow {
 /// Watches a search from the thread that called [`enumerate`], at least every 20 ms.
 pub trait Observer {
     fn progress(&mut self, progress: &Progress) -> Flow;
+    /// How many threads are to search from the next unit on, if that has changed; the result does not depend
+    /// on it. Asked with each progress.
+    fn threads(&mut self) -> Option<usize> {
+        None
+    }
     /// Asked after every unit; making a checkpoint copies what was found.
     fn wants_checkpoint(&mut self) -> bool {
         false

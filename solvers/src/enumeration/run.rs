@@ -26,7 +26,7 @@ use super::{
 use crate::space::{self, DesignSpace};
 use farm::FarmEvent;
 use std::collections::BinaryHeap;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// Units a search is cut into, at least where the space allows: fine enough for progress and for
 /// checkpoints every second, coarse enough that joining them costs nothing.
@@ -113,6 +113,8 @@ pub(super) struct Run<'a, const W: usize> {
     digest: String,
     threshold: Threshold,
     pub probes: Option<Probes>,
+    /// Threads that search; the observer may change them.
+    threads: AtomicUsize,
 }
 
 impl<'a, const W: usize> Run<'a, W> {
@@ -149,6 +151,7 @@ impl<'a, const W: usize> Run<'a, W> {
             units,
             digest: space.digest().to_hex().to_string(),
             threshold: Threshold::new(),
+            threads: AtomicUsize::new(options.threads),
         };
         let mut joined = run.resume()?;
         if let Some(outcome) = run.by_diagram(&mut joined, observer)? {
@@ -252,7 +255,7 @@ impl<'a, const W: usize> Run<'a, W> {
         };
         let mut enough = true;
         let stopped = self.farm(&jobs, &work, &mut |event| match event {
-            FarmEvent::Look => observer.progress(&self.progress(joined, 1)),
+            FarmEvent::Look => self.look(observer, joined, 1),
             FarmEvent::Done(report, early) => {
                 if early {
                     // The search is ending; what is still reported counts, but no longer as a prefix.
@@ -267,10 +270,18 @@ impl<'a, const W: usize> Run<'a, W> {
                 if observer.wants_checkpoint() {
                     observer.checkpoint(self.checkpoint(joined));
                 }
-                observer.progress(&self.progress(joined, 1))
+                self.look(observer, joined, 1)
             }
         })?;
         Ok(!stopped && enough && joined.unit == self.units.len())
+    }
+
+    /// Shows the observer where the search is, and takes up its threads.
+    fn look(&self, observer: &mut dyn Observer, joined: &Joined, pass: u8) -> Flow {
+        if let Some(threads) = observer.threads() {
+            self.threads.store(threads, Ordering::Relaxed);
+        }
+        observer.progress(&self.progress(joined, pass))
     }
 
     pub fn progress(&self, joined: &Joined, pass: u8) -> Progress {

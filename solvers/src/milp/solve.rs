@@ -11,7 +11,7 @@ use serde::Serialize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Largest coefficient or bound given to HiGHS. Its feasibility tolerance is 1e-6 of a row scaled to
 /// about 1, so beyond this a wrong row could look right; such programs are refused.
@@ -110,6 +110,13 @@ pub trait SolveObserver {
     /// [`Flow::Stop`] ends the run at HiGHS's next callback: every simplex iteration and every round of the
     /// tree search has one; presolve and some heuristics have none.
     fn solving(&mut self, solving: &Solving) -> Flow;
+
+    /// A limit in seconds since the run's beginning that may change while it works; asked with each look, before
+    /// [`Self::solving`]. Where the first answer names one it stands in place of [`SolveOptions::seconds_max`],
+    /// and the run ends by it as if it were stopped.
+    fn seconds_max(&mut self) -> Option<f64> {
+        None
+    }
 }
 
 /// Never stops, wants nothing.
@@ -194,6 +201,12 @@ pub fn solve_with(
     }
     let stop = Arc::new(AtomicBool::new(false));
     let (unit, offset) = units(program);
+    let begun = Instant::now();
+    // HiGHS cannot be given another limit while it works, so one that may change is kept here.
+    let changes = observer.seconds_max().is_some();
+    let own =
+        SolveOptions { seconds_max: options.seconds_max.filter(|_| !changes), start: options.start.clone() };
+    let options = &own;
     std::thread::scope(|scope| {
         let (send, events) = mpsc::channel();
         let shared = Arc::clone(&stop);
@@ -230,7 +243,9 @@ pub fn solve_with(
             if ended {
                 break;
             }
-            if observer.solving(&now) == Flow::Stop {
+            let over = changes
+                && observer.seconds_max().is_some_and(|seconds| begun.elapsed().as_secs_f64() >= seconds);
+            if observer.solving(&now) == Flow::Stop || over {
                 stop.store(true, Ordering::Relaxed);
             }
             now.incumbent = None;

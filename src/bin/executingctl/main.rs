@@ -111,7 +111,9 @@ async fn perform(cli: &Cli) -> Outcome {
         Verb::Clone(args) => control::clone(args),
         Verb::Signal(args) => control::signal(args),
         Verb::EmergencyStop { reason } => Request::EmergencyStop { reason: reason.clone() },
-        Verb::EmergencyClear { reason } => Request::EmergencyClear { reason: reason.clone() },
+        Verb::EmergencyClear { reason } => {
+            Request::EmergencyClear { reason: control::why_clear(reason.as_ref()) }
+        }
         Verb::Backend(BackendVerb::Test { name, spend }) => {
             Request::BackendTest { name: name.clone(), spend: *spend }
         }

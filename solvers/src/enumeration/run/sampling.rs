@@ -49,10 +49,10 @@ impl<'a, const W: usize> Run<'a, W> {
             Report { result: UnitResult::Rows(sink.rows), nodes: search.nodes - before, whole }
         };
         let stopped = self.farm(&jobs, &work, &mut |event| match event {
-            FarmEvent::Look => observer.progress(&self.progress(&joined, 2)),
+            FarmEvent::Look => self.look(observer, &joined, 2),
             FarmEvent::Done(report, early) => {
                 self.join(&mut joined, report);
-                if early { Flow::Stop } else { observer.progress(&self.progress(&joined, 2)) }
+                if early { Flow::Stop } else { self.look(observer, &joined, 2) }
             }
         })?;
         self.outcome(joined, !stopped)

@@ -32,6 +32,9 @@ pub fn run(work: &mut Work) -> Result<Facts, StageError> {
     let found = feasible::load(work, &subject)?;
     let evaluator = money.evaluator(&found.designs)?;
     let figures = money::figures(work, &evaluator, &[risk.level], 0.0, 0.95)?;
+    // The weight first counts here; what comes later is for the next attempt.
+    work.take_last("risk_weight");
+    let risk = money::risk(work)?;
     let question = Question {
         cvar_level: risk.level,
         risk_weight: risk.weight,

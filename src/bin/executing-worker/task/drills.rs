@@ -4,7 +4,8 @@
 //! `drill_exit_without_result` and so on: on these attempts (a number or a list) the worker really
 //! aborts, goes silent for ever, writes bytes that are no frame, leaves without a result, or allocates
 //! until its limit. `drill_sleep_ms: N` waits before the result, to give a kill a window.
-//! `drill_stage: NAME` limits all of them to stages of that kind or path.
+//! `drill_stage: NAME` limits all of them to stages of that kind or path. `drill_hold: PARAMETER`: the work does
+//! not begin before that parameter is tuned.
 
 use super::fail;
 use super::params::wrong;
@@ -57,6 +58,12 @@ pub fn before(work: &Work) -> Result<(), StageError> {
     }
     if !applies(work)? {
         return Ok(());
+    }
+    if let Some(parameter) = work.params.text("drill_hold")? {
+        while !work.pipe().is_offered(parameter) {
+            work.check()?;
+            std::thread::sleep(NAP);
+        }
     }
     if asked(work, "crash")? {
         eprintln!("executing-worker: a drill aborts this process");

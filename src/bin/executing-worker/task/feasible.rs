@@ -3,6 +3,7 @@
 use super::subject::Subject;
 use super::work::Work;
 use super::{fail, json};
+use engine::definition::parameters::THREADS;
 use engine::run::StageError;
 use serde_json::Value;
 use solvers::enumeration::{
@@ -73,6 +74,10 @@ impl Observer for Watch<'_> {
         if self.over || self.error.is_some() || leaves { Flow::Stop } else { Flow::Continue }
     }
 
+    fn threads(&mut self) -> Option<usize> {
+        if self.work.take(THREADS) { self.work.search_threads().ok() } else { None }
+    }
+
     fn wants_checkpoint(&mut self) -> bool {
         self.checkpoints && self.work.wants_checkpoint()
     }
@@ -112,7 +117,7 @@ pub fn search(
     let confirm = wish.confirm_bytes_max > 0;
     let bytes_max = if confirm { wish.confirm_bytes_max } else { usize::MAX };
     let options = Options {
-        threads: work.threads(),
+        threads: work.search_threads()?,
         resume,
         confirm,
         diagram_bytes_max: diagram_bytes(work).min(bytes_max),

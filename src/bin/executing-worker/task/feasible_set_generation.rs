@@ -4,7 +4,8 @@
 //! `enumeration_metrics.json` (speed differs between runs). Parameters: `list_max` (default 5,000,000):
 //! a larger set is not listed; then the `keep` (default 10,000) best by the objective, or without an
 //! objective a uniform sample of as many, stand for it and `complete` is false; `best` (default 20) names
-//! how many are ranked in the metrics; `checkpoint_ms`. A list is counted again by a decision diagram where
+//! how many are ranked in the metrics; `checkpoint_ms`; `threads`, at most the stage's cores, of which the set does not
+//! depend and which the metrics tell as they were last. A list is counted again by a decision diagram where
 //! that fits `confirm_bytes_max` (default 64 MiB, some tenths of a second; 0 leaves it out), and
 //! `confirmed_by` says so; that every design keeps every rule is checked by `result-validation`. Facts: `feasible_configurations_found`,
 //! `feasible_set_complete`, `feasible_set_digest`. An empty set is EX-0512 with the conflict.
@@ -13,6 +14,7 @@ use super::feasible::{Watch, Wish, search, set_digest};
 use super::json::{self, Facts};
 use super::work::Work;
 use super::{fail, subject};
+use engine::definition::parameters::THREADS;
 use engine::run::StageError;
 use serde_json::{Value, json};
 use solvers::enumeration::{Checkpoint, DesignSet, Mode, Options, Outcome, Packing, enumerate};
@@ -49,13 +51,15 @@ pub fn run(work: &mut Work) -> Result<Facts, StageError> {
     let json = listing(space, &found, &digest);
     work.write("feasible_set.json", &json)?;
     work.write("feasible_set.bin", &found.set.to_file(space))?;
+    work.take_last(THREADS);
+    let threads = work.search_threads()?;
     let metrics = json!({
         "varies_between_runs": ["seconds", "designs_per_second", "resumed", "threads"],
         "seconds": seconds,
         "designs_per_second": found.count as f64 / seconds.max(1e-9),
         "search_nodes": found.nodes,
         "resumed": resumed,
-        "threads": work.threads(),
+        "threads": threads,
         "count": json::count(found.count),
         "listed": found.set.len(),
         "method": found.method,

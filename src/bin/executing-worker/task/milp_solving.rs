@@ -2,7 +2,8 @@
 //!
 //! Output: `milp_report.json`. Parameters: `solve_seconds_max` (default 30, per solver run),
 //! `attributes` (whose least and greatest sum is asked for; default those that sum constraints limit).
-//! Better designs and bounds are told as progress; a cancel ends HiGHS at its next callback.
+//! Better designs and bounds are told as progress; a cancel ends HiGHS at its next callback. A tuned
+//! `solve_seconds_max` holds for the run at work too, counted from its beginning; the report names the last one.
 //! An infeasible space is EX-0512 with a minimal conflicting set. Facts: `milp_feasible`, `highs_version`.
 
 use super::json::{self, Facts};
@@ -16,11 +17,12 @@ use solvers::space::{Attribute, Decimal, DesignSpace, Rule};
 use std::collections::BTreeSet;
 
 const SECONDS_DEFAULT: f64 = 30.0;
+const LIMIT: &str = "solve_seconds_max";
 
 pub fn run(work: &mut Work) -> Result<Facts, StageError> {
     let subject = subject::read(work)?;
     let space = &subject.space;
-    let seconds = work.params.number("solve_seconds_max")?.unwrap_or(SECONDS_DEFAULT);
+    let seconds = limit(work)?;
     work.progress(0.0, || "HiGHS: is there a design".to_owned());
     let feasibility = match milp::optimum_with(space, None, Some(seconds), None, &mut Watch::new(work, 0.0)) {
         Ok(optimum) if optimum.status == Status::Infeasible => return Err(fail::infeasible(space)),
@@ -66,6 +68,8 @@ pub fn run(work: &mut Work) -> Result<Facts, StageError> {
         sums.push(entry);
     }
     work.check()?;
+    work.take_last(LIMIT);
+    let seconds = limit(work)?;
     let report = json!({
         "highs_version": milp::highs_version(),
         "feasibility": feasibility,
@@ -79,6 +83,10 @@ pub fn run(work: &mut Work) -> Result<Facts, StageError> {
         "milp_feasible": if highs_feasible { json!(true) } else { json!("not-evaluated") },
         "highs_version": milp::highs_version(),
     })))
+}
+
+fn limit(work: &Work) -> Result<f64, StageError> {
+    Ok(work.params.number("solve_seconds_max")?.unwrap_or(SECONDS_DEFAULT))
 }
 
 /// Tells the daemon how far HiGHS is and passes on its cancel.
@@ -96,6 +104,11 @@ impl<'w> Watch<'w> {
 }
 
 impl SolveObserver for Watch<'_> {
+    fn seconds_max(&mut self) -> Option<f64> {
+        self.work.take(LIMIT);
+        limit(self.work).ok()
+    }
+
     fn solving(&mut self, solving: &Solving) -> Flow {
         self.incumbents += u64::from(solving.incumbent.is_some());
         let (incumbents, nodes) = (self.incumbents, solving.nodes);

@@ -24,6 +24,13 @@ impl Params {
         self.0.get(name).filter(|value| !value.is_null())
     }
 
+    /// Puts a tuned value (JSON, judged by the daemon) in the place of the one before.
+    pub fn set(&mut self, name: &str, value: &str) {
+        if let Ok(value) = serde_json::from_str(value) {
+            self.0.insert(name.to_owned(), value);
+        }
+    }
+
     pub fn all(&self) -> &Map<String, Value> {
         &self.0
     }

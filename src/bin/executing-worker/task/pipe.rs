@@ -5,7 +5,7 @@
 
 use super::fail;
 use engine::worker::{FrameReader, FromWorker, TaskRequest, ToWorker, encode};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,14 +25,27 @@ const CHECKPOINT_WAIT: Duration = Duration::from_secs(8);
 /// Heartbeats are never closer than this: a wrong request must not make a busy loop.
 const HEARTBEAT_MS_MIN: u64 = 10;
 
+const NOT_AT_WORK: &str = "this part of the stage's work does not take it";
+const TOO_LATE: &str = "the work is past the point from which on it counts";
+const SUPERSEDED: &str = "another value came before it was taken";
+
+/// New values of parameters.
+#[derive(Debug, Default)]
+struct Offers {
+    /// Parameters that the work will still look at; `None` before it has said so.
+    open: Option<BTreeSet<&'static str>>,
+    /// Values (JSON) that it has not taken.
+    waiting: BTreeMap<String, String>,
+}
+
 #[derive(Debug)]
 pub struct Pipe {
     out: Mutex<File>,
     cancelled: AtomicBool,
     /// The work leaves a checkpoint before it stops.
     leaves_checkpoint: AtomicBool,
-    /// New values (JSON) that the work has not taken up.
-    tuned: Mutex<BTreeMap<String, String>>,
+    /// What the work is offered and may still take.
+    offers: Mutex<Offers>,
     /// A drill plays dead.
     silent: AtomicBool,
     ended: AtomicBool,
@@ -47,7 +60,7 @@ impl Pipe {
             out: Mutex::new(out),
             cancelled: AtomicBool::new(false),
             leaves_checkpoint: AtomicBool::new(false),
-            tuned: Mutex::default(),
+            offers: Mutex::default(),
             silent: AtomicBool::new(false),
             ended: AtomicBool::new(false),
         });
@@ -100,9 +113,76 @@ impl Pipe {
         self.leaves_checkpoint.store(true, Ordering::SeqCst);
     }
 
-    /// A new value of a parameter, once.
+    fn offers(&self) -> MutexGuard<'_, Offers> {
+        self.offers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn answer(&self, parameter: String, value: String, refusal: Option<&str>) {
+        let (taken, why) = (refusal.is_none(), refusal.unwrap_or_default().to_owned());
+        let Ok(frame) = encode(&FromWorker::Tuned { parameter, value, taken, why }) else { return };
+        let mut out = self.out();
+        // After the last frame nobody reads, and the end was the answer.
+        if !self.ended.load(Ordering::SeqCst) {
+            write(&mut out, &frame);
+        }
+    }
+
+    /// From here on the work takes these parameters, and answers for no others.
+    pub fn take_only(&self, parameters: &[&'static str]) {
+        let refused = {
+            let mut offers = self.offers();
+            let open: BTreeSet<&'static str> = parameters.iter().copied().collect();
+            let all = std::mem::take(&mut offers.waiting);
+            let (waiting, refused) = all.into_iter().partition(|(name, _)| open.contains(name.as_str()));
+            (offers.waiting, offers.open) = (waiting, Some(open));
+            refused
+        };
+        let refused: BTreeMap<String, String> = refused;
+        for (name, value) in refused {
+            self.answer(name, value, Some(NOT_AT_WORK));
+        }
+    }
+
+    /// Whether a value of this parameter waits to be taken.
+    pub fn is_offered(&self, parameter: &str) -> bool {
+        self.offers().waiting.contains_key(parameter)
+    }
+
+    /// A new value of a parameter, once. Whoever takes one owes a result that is wholly of it, which is said to
+    /// the daemon here.
     pub fn take_tuned(&self, parameter: &str) -> Option<String> {
-        self.tuned.lock().unwrap_or_else(PoisonError::into_inner).remove(parameter)
+        let value = self.offers().waiting.remove(parameter)?;
+        self.answer(parameter.to_owned(), value.clone(), None);
+        Some(value)
+    }
+
+    /// As [`Self::take_tuned`], for the last time: what comes later is refused.
+    pub fn take_last(&self, parameter: &'static str) -> Option<String> {
+        let value = {
+            let mut offers = self.offers();
+            if let Some(open) = &mut offers.open {
+                open.remove(parameter);
+            }
+            offers.waiting.remove(parameter)?
+        };
+        self.answer(parameter.to_owned(), value.clone(), None);
+        Some(value)
+    }
+
+    fn offer(&self, parameter: String, value: String) {
+        let refused = {
+            let mut offers = self.offers();
+            match &offers.open {
+                Some(open) if !open.contains(parameter.as_str()) => Some((parameter, value, TOO_LATE)),
+                _ => {
+                    let before = offers.waiting.insert(parameter.clone(), value);
+                    before.map(|before| (parameter, before, SUPERSEDED))
+                }
+            }
+        };
+        if let Some((parameter, value, why)) = refused {
+            self.answer(parameter, value, Some(why));
+        }
     }
 
     /// Stops the heartbeat for good.
@@ -138,9 +218,7 @@ impl Pipe {
                     // A second task is not in the protocol; the channel has room for one and is not read again.
                     Ok(Some(ToWorker::Task(task))) => drop(tasks.try_send(*task)),
                     Ok(Some(ToWorker::Cancel)) => self.cancel(),
-                    Ok(Some(ToWorker::Tune { parameter, value })) => {
-                        self.tuned.lock().unwrap_or_else(PoisonError::into_inner).insert(parameter, value);
-                    }
+                    Ok(Some(ToWorker::Tune { parameter, value })) => self.offer(parameter, value),
                     Err(error) => {
                         eprintln!("executing-worker: {error}");
                         std::process::exit(EXIT_GARBAGE);

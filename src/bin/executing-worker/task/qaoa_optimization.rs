@@ -19,6 +19,7 @@ mod question;
 use super::json::{self, Facts};
 use super::work::Work;
 use super::{fail, feasible, params};
+use engine::definition::parameters::SHOTS;
 use engine::run::StageError;
 use quantum::qaoa::comparison::{random_best_expected, random_hit_probability};
 use quantum::qaoa::{Mixing, Optimiser, QaoaError, Settings};
@@ -73,17 +74,26 @@ pub fn run(work: &mut Work) -> Result<Facts, StageError> {
     }
 }
 
-/// Finds angles, telling progress and leaving checkpoints; also the objective before each step.
+/// Finds angles, telling progress and leaving checkpoints; also the objective before each step. New numbers of
+/// steps and shots are taken until it is finished; the search is then one that began with them.
 fn search(
     work: &mut Work,
     costs: &[f64],
     mixing: &Mixing,
-    settings: &Settings,
+    settings: &mut Settings,
 ) -> Result<(Optimiser, Vec<f64>), StageError> {
     let (mut search, mut history) = begin(work, costs, mixing, settings)?;
     loop {
-        let now = search.progress();
-        if now.finished {
+        let finished = search.progress().finished;
+        if retuned(work, finished) {
+            *settings = question::settings(work)?;
+            match search.under(settings) {
+                Some(same) => search = same,
+                None => (search, history) = begin(work, costs, mixing, settings)?,
+            }
+            continue;
+        }
+        if finished {
             return Ok((search, history));
         }
         let now = search.step();
@@ -100,16 +110,26 @@ fn search(
     }
 }
 
+/// Takes new numbers of steps and shots; for the last time if the search is finished.
+fn retuned(work: &mut Work, finished: bool) -> bool {
+    let mut any = false;
+    for name in ["iterations", SHOTS] {
+        any |= if finished { work.take_last(name) } else { work.take(name) };
+    }
+    any
+}
+
 /// The whole stage on the worker's own simulator.
 fn simulate(work: &mut Work, fallback: &[Fell]) -> Result<Facts, StageError> {
     let question = question(work)?;
-    let Question { subject, money, risk, settings, mixer, found, costs, unit, .. } = &question;
+    let Question { subject, money, risk, mixer, found, costs, unit, .. } = &question;
+    let mut settings = question.settings.clone();
     let mixing = mixing(*mixer, &subject.space, &found.designs)?;
     let parts = match &mixing {
         Mixing::OneHot(groups) => groups.components(),
         _ => 1,
     };
-    let (search, history) = search(work, costs, &mixing, settings)?;
+    let (search, history) = search(work, costs, &mixing, &mut settings)?;
     let outcome = search.outcome();
     let samples = outcome.sample_noisy(settings.shots, settings.seed, settings.noise);
     let best = samples

@@ -5,6 +5,7 @@ use super::params::Params;
 use super::pipe::Pipe;
 use super::{fail, json};
 use engine::definition::StageKind;
+use engine::definition::parameters::{SHOTS, THREADS};
 use engine::run::StageError;
 use engine::worker::{FromWorker, TaskFile, TaskRequest};
 use serde_json::Value;
@@ -31,11 +32,39 @@ pub struct Work {
     progress_due: Instant,
 }
 
+/// The parameter by which the daemon names a part of a stage on machines. What the parts before it have made
+/// belongs to the values of its beginning, so such a part takes none.
+const PART: &str = "quantum_step";
+
+/// A whole number as a tuned value has it.
+fn whole(value: &str) -> Option<u64> {
+    value.trim_matches('"').parse().ok()
+}
+
+/// What work of this kind takes up.
+fn takes(kind: &StageKind, params: &Params) -> Vec<&'static str> {
+    let mut all = vec!["checkpoint_ms"];
+    match kind {
+        StageKind::MilpSolving => all.push("solve_seconds_max"),
+        StageKind::FeasibleSetGeneration => all.push(THREADS),
+        StageKind::CvarCalculation => all.push("risk_weight"),
+        StageKind::QaoaOptimization if is_whole(params) => all.extend(["risk_weight", "iterations", SHOTS]),
+        _ => {}
+    }
+    all
+}
+
+/// Whether the work is the whole stage: without a part, or all of it on the simulator.
+fn is_whole(params: &Params) -> bool {
+    params.get(PART).is_none_or(|part| part["step"] == "simulate")
+}
+
 impl Work {
     /// # Errors
     /// EX-0511 if the parameters are no object.
     pub fn new(request: TaskRequest, pipe: Arc<Pipe>) -> Result<Self, StageError> {
         let params = Params::read(&request.params)?;
+        pipe.take_only(&takes(&request.kind, &params));
         if matches!(request.kind, StageKind::FeasibleSetGeneration | StageKind::QaoaOptimization) {
             pipe.expect_checkpoints();
         }
@@ -119,9 +148,7 @@ impl Work {
 
     /// Whether it is time for a checkpoint; before a stop it always is.
     pub fn wants_checkpoint(&mut self) -> bool {
-        if let Some(every) =
-            self.pipe.take_tuned("checkpoint_ms").and_then(|ms| ms.trim_matches('"').parse().ok())
-        {
+        if let Some(every) = self.pipe.take_tuned("checkpoint_ms").as_deref().and_then(whole) {
             self.checkpoint_every = Duration::from_millis(every);
             self.checkpoint_due = self.checkpoint_due.min(Instant::now() + self.checkpoint_every);
         }
@@ -154,8 +181,41 @@ impl Work {
         }
     }
 
+    /// The stage's cores.
     pub fn threads(&self) -> usize {
         (self.request.threads.max(1) as usize).min(solvers::enumeration::THREADS_MAX)
+    }
+
+    /// Threads that the parameter `threads` leaves of the stage's cores, as tuned last.
+    ///
+    /// # Errors
+    /// EX-0511 if it is no number of threads.
+    pub fn search_threads(&mut self) -> Result<usize, StageError> {
+        let (cores, most) = (self.threads(), solvers::enumeration::THREADS_MAX as u64);
+        if self.request.kind != StageKind::FeasibleSetGeneration {
+            return Ok(cores);
+        }
+        self.take(THREADS);
+        let threads = self.params.whole(THREADS, cores as u64, 1, most)?;
+        Ok(usize::try_from(threads).map_or(cores, |threads| threads.min(cores)))
+    }
+
+    /// Takes a new value of a parameter in place of the one that the work began with.
+    pub fn take(&mut self, parameter: &str) -> bool {
+        let taken = self.pipe.take_tuned(parameter);
+        if let Some(value) = &taken {
+            self.params.set(parameter, value);
+        }
+        taken.is_some()
+    }
+
+    /// As [`Self::take`], for the last time.
+    pub fn take_last(&mut self, parameter: &'static str) -> bool {
+        let taken = self.pipe.take_last(parameter);
+        if let Some(value) = &taken {
+            self.params.set(parameter, value);
+        }
+        taken.is_some()
     }
 
     pub fn into_outputs(self) -> Vec<TaskFile> {

@@ -87,7 +87,7 @@ pub(super) fn prepare(work: &mut Work, asked: &str) -> Result<Facts, StageError>
         Err(error) => return Err(fail::permanent("EX-0514", error.to_string())),
     };
     let mixing = Mixing::X { qubits: encoding.qubits() };
-    let (search, history) = search(work, encoding.costs(), &mixing, settings)?;
+    let (search, history) = search(work, encoding.costs(), &mixing, &mut settings.clone())?;
     let outcome = search.outcome();
     let circuit =
         encoding.circuit(&outcome).map_err(|error| fail::permanent("EX-0514", error.to_string()))?;

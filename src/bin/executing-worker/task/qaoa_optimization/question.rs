@@ -53,6 +53,26 @@ pub(super) fn question(work: &mut Work) -> Result<Question, StageError> {
     let subject = subject::read(work)?;
     let money = money::read(work, &subject)?;
     let risk = money::risk(work)?;
+    let settings = settings(work)?;
+    let mixer: Mixer = word(work, "mixer", "grover or one-hot", Mixer::Grover)?;
+    let found = feasible::load(work, &subject)?;
+    let (figures, unit) = {
+        let evaluator = money.evaluator(&found.designs)?;
+        let figures = money::figures(work, &evaluator, &[risk.level], 0.0, 0.4)?;
+        (figures, evaluator.model().unit.clone().unwrap_or_default())
+    };
+    // The weight first counts here; what comes later is for the next attempt.
+    work.take_last("risk_weight");
+    let risk = money::risk(work)?;
+    let costs = money::objectives(&figures, risk.weight);
+    Ok(Question { subject, money, risk, settings, mixer, found, figures, costs, unit })
+}
+
+/// The settings of the search, as tuned.
+///
+/// # Errors
+/// EX-0511 for what is out of its range.
+pub(super) fn settings(work: &Work) -> Result<Settings, StageError> {
     let settings = Settings {
         layers: work.params.whole("layers", 3, 1, 64)? as u32,
         iterations: work.params.whole("iterations", 60, 1, 10_000_000)? as u32,
@@ -68,16 +88,8 @@ pub(super) fn question(work: &mut Work) -> Result<Question, StageError> {
         )?,
         noise: noise(work)?,
     };
-    let mixer: Mixer = word(work, "mixer", "grover or one-hot", Mixer::Grover)?;
     settings.check().map_err(|error| qaoa(&error))?;
-    let found = feasible::load(work, &subject)?;
-    let (figures, unit) = {
-        let evaluator = money.evaluator(&found.designs)?;
-        let figures = money::figures(work, &evaluator, &[risk.level], 0.0, 0.4)?;
-        (figures, evaluator.model().unit.clone().unwrap_or_default())
-    };
-    let costs = money::objectives(&figures, risk.weight);
-    Ok(Question { subject, money, risk, settings, mixer, found, figures, costs, unit })
+    Ok(settings)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
