@@ -17,6 +17,7 @@ mod harness;
 mod hostile;
 mod housekeeping;
 mod kill;
+mod made_anew;
 mod orphans;
 mod programs;
 mod quantum_jobs;
