@@ -25,11 +25,11 @@ use crate::settings::Supervision;
 use actors::deployer::{DEPLOYER_MAILBOX, Deployer};
 use actors::directory::Directory;
 use actors::health::{HEALTH_MAILBOX, Health};
-use actors::housekeeper::{HOUSEKEEPER_MAILBOX, Housekeeper};
+use actors::housekeeper::{HOUSEKEEPER_MAILBOX, Housekeeper, Writers};
 use actors::orchestrator::{Catalog, ORCHESTRATOR_MAILBOX, Orchestrator};
 use actors::quantum_proxy::{Office, PROXY_MAILBOX, QuantumProxy};
 use actors::releases::Releases;
-use actors::resources::{RESOURCES_MAILBOX, ResourceManager};
+use actors::resources::{Leases, RESOURCES_MAILBOX, ResourceManager};
 use actors::scheduler::{SCHEDULER_MAILBOX, Scheduler};
 use actors::shared::Shared;
 use actors::solver_worker::{SolverWorker, WORKER_MAILBOX};
@@ -112,8 +112,9 @@ pub fn start(
     let scheduler_later: Arc<OnceLock<ActorRef<Scheduler>>> = Arc::default();
     let (resources, resources_spec) = {
         let (shared, scheduler) = (shared.clone(), Arc::clone(&scheduler_later));
+        let leases = Leases::none(&shared);
         actor_child("resources", RESOURCES_MAILBOX, move || {
-            ResourceManager::new(shared.clone(), Arc::clone(&scheduler))
+            ResourceManager::new(shared.clone(), leases.clone(), Arc::clone(&scheduler))
         })
     };
     let (scheduler, scheduler_spec) = {
@@ -173,8 +174,15 @@ pub fn start(
     let (housekeeper, housekeeper_spec) = {
         let (shared, orchestrator, deployer) =
             (shared.clone(), orchestrator.clone(), directory.deployer.clone());
+        let writers = Writers { resources: directory.resources.clone(), timetable: timetable.clone() };
         actor_child("housekeeper", HOUSEKEEPER_MAILBOX, move || {
-            Housekeeper::new(shared.clone(), releases.clone(), orchestrator.clone(), deployer.clone())
+            Housekeeper::new(
+                shared.clone(),
+                releases.clone(),
+                orchestrator.clone(),
+                deployer.clone(),
+                writers.clone(),
+            )
         })
     };
     let (health, health_spec) = {

@@ -3,6 +3,7 @@
 //! Rule: written only after the journal holds what is shown; never read by a decision. Queries take
 //! a short lock and copy; they never pass through a mailbox, so a busy actor cannot delay `list`.
 
+use engine::retention::by_number;
 use engine::run::Run;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,10 +29,47 @@ pub struct Progress {
     pub message: String,
 }
 
+/// Runs in the order of their numbers, as they are listed.
+#[derive(Debug)]
+struct Listed<V>(BTreeMap<(usize, String), V>);
+
+impl<V> Default for Listed<V> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<V> Listed<V> {
+    fn place(run: &str) -> (usize, String) {
+        let (length, name) = by_number(run);
+        (length, name.to_owned())
+    }
+
+    fn insert(&mut self, run: &str, value: V) {
+        self.0.insert(Self::place(run), value);
+    }
+
+    fn get(&self, run: &str) -> Option<&V> {
+        self.0.get(&Self::place(run))
+    }
+
+    fn remove(&mut self, run: &str) -> Option<V> {
+        self.0.remove(&Self::place(run))
+    }
+
+    fn values(&self) -> impl Iterator<Item = &V> {
+        self.0.values()
+    }
+
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
 #[derive(Debug, Default)]
 struct State {
-    summaries: BTreeMap<String, Summary>,
-    live: BTreeMap<String, Arc<Run>>,
+    summaries: Listed<Summary>,
+    live: Listed<Arc<Run>>,
     progress: BTreeMap<(String, u32), Progress>,
     breakers: BTreeMap<String, serde_json::Value>,
     /// Where there is no room, and what was said about it.
@@ -75,12 +113,13 @@ impl Board {
             ended_ms: run.phase().is_ended().then(|| run.applied().1),
         };
         let mut state = self.lock();
-        state.summaries.insert(summary.run.clone(), summary);
+        let name = summary.run.clone();
+        state.summaries.insert(&name, summary);
         if run.phase().is_ended() {
             state.live.remove(run.id());
             state.progress.retain(|(of, _), _| of != run.id());
         } else {
-            state.live.insert(run.id().to_owned(), Arc::new(run.clone()));
+            state.live.insert(run.id(), Arc::new(run.clone()));
         }
         if let Some(follower) = state.followers.get(run.id()) {
             follower.send_modify(|changes| *changes += 1);
@@ -106,7 +145,8 @@ impl Board {
     pub fn publish_ended(&self, summary: Summary) {
         let mut state = self.lock();
         if !state.withheld.contains_key(&summary.run) {
-            state.summaries.insert(summary.run.clone(), summary);
+            let name = summary.run.clone();
+            state.summaries.insert(&name, summary);
         }
     }
 
@@ -114,7 +154,7 @@ impl Board {
     /// whoever asks for it is told that there is none, so it cannot come back to life.
     pub fn withhold(&self, run: &str) -> bool {
         let mut state = self.lock();
-        if state.live.contains_key(run) || state.summaries.get(run).is_none_or(|s| s.ended_ms.is_none()) {
+        if state.live.get(run).is_some() || state.summaries.get(run).is_none_or(|s| s.ended_ms.is_none()) {
             return false;
         }
         let Some(summary) = state.summaries.remove(run) else { return false };
@@ -127,7 +167,7 @@ impl Board {
         let mut state = self.lock();
         for (run, summary) in std::mem::take(&mut state.withheld) {
             if !is_gone(&run) {
-                state.summaries.insert(run, summary);
+                state.summaries.insert(&run, summary);
             }
         }
     }
@@ -250,6 +290,18 @@ mod tests {
     fn summary(run: &str, ended_ms: Option<u64>) -> Summary {
         let (workflow, phase) = ("w".to_owned(), "succeeded".to_owned());
         Summary { run: run.to_owned(), workflow, phase, by: "ada".to_owned(), submitted_ms: 1, ended_ms }
+    }
+
+    #[test]
+    fn runs_are_listed_in_the_order_of_their_numbers_beyond_a_million_too() {
+        let board = Board::default();
+        let names = ["run-000009", "run-999999", "run-1000000", "run-1000001"];
+        for name in [names[2], names[0], names[3], names[1]] {
+            board.publish_ended(summary(name, Some(1)));
+        }
+        let listed: Vec<String> = board.select(|runs| runs.map(|run| run.run.clone()).collect());
+        assert_eq!(listed, names);
+        assert!(board.summary("run-1000000").is_some());
     }
 
     #[test]

@@ -11,10 +11,13 @@ mod sweep;
 pub use sweep::Want;
 
 use crate::deployer::{self, Deployer};
+use crate::generations;
 use crate::orchestrator::{ForgetKeys, Orchestrator, Withhold};
 use crate::records::Principal;
 use crate::releases::Releases;
+use crate::resources::{self, ResourceManager};
 use crate::shared::Shared;
+use crate::timetable::{self, Timekeeper};
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, Supervised, WrapFuture};
 use engine::deployment::{Deployments, Outcome};
 use engine::retention::{Ended, Event, Input, Limits, name_of, number_of, runs_to_forget};
@@ -24,7 +27,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use supervisors::ActorRef;
 use sweep::Sweeper;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 /// Requests of people that may wait.
 pub const HOUSEKEEPER_MAILBOX: usize = 256;
@@ -83,11 +86,32 @@ pub struct Gc {
     pub want: Want,
 }
 
+/// Who writes the streams that begin anew.
+#[derive(Debug, Clone)]
+pub struct Writers {
+    pub resources: ActorRef<ResourceManager>,
+    pub timetable: ActorRef<Timekeeper>,
+}
+
+impl Writers {
+    /// Lets streams that have grown long begin anew, so that the compaction after it can drop what is behind
+    /// them; who compacts by hand wants all that can go to go.
+    async fn begin_anew(&self, want: Want) {
+        let records_min = if want.compact_now { 2 } else { generations::RECORDS_MAX };
+        let (done, mut over) = mpsc::channel(1);
+        let _ = self.resources.tell(resources::BeginAnew { records_min, done: done.clone() });
+        let _ = self.timetable.tell(timetable::BeginAnew { records_min, done });
+        // Both have let go, or one takes too long: then its old stream goes in the next round.
+        let _ = tokio::time::timeout(ANSWER_WAIT, over.recv()).await;
+    }
+}
+
 /// The actor round the books of retention.
 pub struct Housekeeper {
     shared: Shared,
     orchestrator: ActorRef<Orchestrator>,
     deployer: ActorRef<Deployer>,
+    writers: Writers,
     sweeper: Arc<tokio::sync::Mutex<Sweeper>>,
     waiting: VecDeque<Job>,
     at_work: bool,
@@ -106,6 +130,7 @@ impl Housekeeper {
         releases: Releases,
         orchestrator: ActorRef<Orchestrator>,
         deployer: ActorRef<Deployer>,
+        writers: Writers,
     ) -> Self {
         let first = shared.limits.housekeeping.every / FIRST_ROUND_PART;
         let sweeper = Arc::new(tokio::sync::Mutex::new(Sweeper::new(shared.clone(), releases)));
@@ -113,6 +138,7 @@ impl Housekeeper {
             shared,
             orchestrator,
             deployer,
+            writers,
             sweeper,
             waiting: VecDeque::new(),
             at_work: false,
@@ -150,11 +176,16 @@ impl Housekeeper {
         self.at_work = true;
         let (shared, orchestrator) = (self.shared.clone(), self.orchestrator.clone());
         let (deployer, sweeper) = (self.deployer.clone(), Arc::clone(&self.sweeper));
+        let writers = self.writers.clone();
         let work = async move { Self::carry_out(&shared, &orchestrator, &deployer, job).await };
         ctx.spawn(work.into_actor(self).map(move |then, actor, ctx| {
             actor.at_work = false;
             if let Some((gc, decided, reply)) = then {
-                ctx.spawn(sweep::run(sweeper, gc, decided, reply).into_actor(actor));
+                let swept = async move {
+                    writers.begin_anew(gc.want).await;
+                    sweep::run(sweeper, gc, decided, reply).await;
+                };
+                ctx.spawn(swept.into_actor(actor));
             }
             actor.next(ctx);
         }));

@@ -6,6 +6,7 @@
 //! programs have them), solvers (worker processes have them). Start at [`run_actor::RunActor`].
 
 pub mod admission;
+pub mod at_work;
 pub mod board;
 pub mod checkpointer;
 pub mod clock;
@@ -13,6 +14,7 @@ pub mod deployer;
 pub mod directory;
 pub mod emergency;
 pub mod exec;
+pub mod generations;
 pub mod health;
 pub mod housekeeper;
 pub mod orchestrator;
@@ -21,6 +23,7 @@ pub mod records;
 pub mod releases;
 pub mod resources;
 pub mod retention;
+pub mod roll_call;
 pub mod room;
 pub mod run_actor;
 pub mod scheduler;

@@ -11,6 +11,7 @@ pub use submit::{Catalog, SubmitError, content_digest};
 use crate::directory::Directory;
 use crate::records::{self, Principal};
 use crate::run_actor::{Drive, DriveError, RUN_MAILBOX, RunActor};
+use crate::scheduler;
 use crate::shared::Shared;
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, Supervised, WrapFuture};
 use engine::protocol::Submission;
@@ -124,6 +125,7 @@ impl Orchestrator {
                     }
                     if !run.phase().is_ended() && !self.is_live(id) {
                         unfinished += 1;
+                        self.shared.roll_call.expect(id);
                         self.start(id.to_owned(), None, Some((run, sequence)), ctx);
                     }
                 }
@@ -180,6 +182,7 @@ impl Orchestrator {
                 }
                 Err(error) => {
                     tracing::error!(run = id, %error, "The actor of a run could not be started.");
+                    let _ = this.directory.scheduler.tell(scheduler::Answered { run: id.clone() });
                     this.live.remove(&id);
                 }
             },

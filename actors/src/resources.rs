@@ -1,20 +1,21 @@
 //! The resource manager: the one owner of the ledger of leases.
 //!
 //! Rule: only this actor changes the ledger; everybody else asks. Leases follow the runs: they are not
-//! journaled, since a restarted daemon has no worker left and every run asks again. What operators order
+//! journaled, since a restarted daemon has no worker left and every run asks again. They outlive the actor,
+//! though ([`Leases`]): one that is made anew knows every lease in force before it grants any. What operators order
 //! (drains, reservations) and what was taken out of budgets is journaled, in a stream of its own, and
 //! holds over restarts. A lease that its owner does not renew ends. Start at [`Place`].
 
 mod orders;
 
-pub use orders::{Operate, OperateError, RESOURCES_STREAM, Stands};
+pub use orders::{BeginAnew, Operate, OperateError, RESOURCES_STREAM, Stands};
 
 use crate::scheduler::{Freed, Scheduler};
 use crate::shared::Shared;
 use actix::{Actor, AsyncContext, Context, Handler, Message, Supervised};
 use engine::placement::{Ask, Grant, LeaseKey, Ledger, Policy, Standing, StandingEvent, Why};
 use std::collections::VecDeque;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use supervisors::ActorRef;
 
@@ -24,12 +25,38 @@ pub const RESOURCES_MAILBOX: usize = 4096;
 /// Between two looks at leases that may be over; a lease lasts a second at least.
 const EXPIRE_EVERY: Duration = Duration::from_millis(500);
 
+#[derive(Debug)]
+struct Kept {
+    ledger: Ledger,
+    /// What was spent before this ledger is in its sums.
+    counted: bool,
+}
+
+/// The ledger of one daemon, whichever incarnation of the actor keeps it. Made once, where the actor is
+/// specified; clones share it.
+#[derive(Debug, Clone)]
+pub struct Leases(Arc<Mutex<Kept>>);
+
+impl Leases {
+    /// Nobody holds anything yet, over the capacity and with the rules that the settings state.
+    pub fn none(shared: &Shared) -> Self {
+        let ledger = shared.limits.scheduling.empty.clone();
+        Self(Arc::new(Mutex::new(Kept { ledger, counted: false })))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        // As after any panic of the actor, what is there counts: leases may be one too many, never one too few.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// The actor round the [`Ledger`].
 #[derive(Debug)]
 pub struct ResourceManager {
-    ledger: Ledger,
+    leases: Leases,
     standing: Standing,
-    /// Records in [`RESOURCES_STREAM`].
+    /// Which of the generations of [`RESOURCES_STREAM`] is written to, and its records.
+    generation: u64,
     records: u64,
     shared: Shared,
     scheduler: Arc<OnceLock<ActorRef<Scheduler>>>,
@@ -39,16 +66,15 @@ pub struct ResourceManager {
     writing: bool,
     unwritten: Vec<StandingEvent>,
     orders: VecDeque<Operate>,
-    /// What was spent before this ledger is in its sums.
-    counted: bool,
 }
 
 impl ResourceManager {
-    /// Over the capacity and with the rules that the settings state.
-    pub fn new(shared: Shared, scheduler: Arc<OnceLock<ActorRef<Scheduler>>>) -> Self {
+    /// Over the leases in force.
+    pub fn new(shared: Shared, leases: Leases, scheduler: Arc<OnceLock<ActorRef<Scheduler>>>) -> Self {
         Self {
-            ledger: shared.limits.scheduling.empty.clone(),
+            leases,
             standing: Standing::default(),
+            generation: 1,
             records: 0,
             shared,
             scheduler,
@@ -56,7 +82,6 @@ impl ResourceManager {
             writing: false,
             unwritten: Vec::new(),
             orders: VecDeque::new(),
-            counted: false,
         }
     }
 
@@ -74,10 +99,11 @@ impl ResourceManager {
             // A full mailbox holds other reasons to look again; one look serves them all.
             let _ = scheduler.tell_control(Freed);
         }
-        let (cpu, memory) = self.ledger.free();
+        let kept = self.leases.lock();
+        let (cpu, memory) = kept.ledger.free();
         metrics::gauge!("executing_cpu_cores_free").set(f64::from(cpu));
         metrics::gauge!("executing_memory_free_mebibytes").set(memory as f64);
-        metrics::gauge!("executing_leases").set(self.ledger.leases().len() as f64);
+        metrics::gauge!("executing_leases").set(kept.ledger.leases().len() as f64);
     }
 
     /// Takes back what nobody renewed: its owner is gone, or has not been heard of for a whole lease.
@@ -86,7 +112,7 @@ impl ResourceManager {
             // Owners that wait for the journal cannot renew, and their work goes on.
             return;
         }
-        let over = self.ledger.expire(self.now_ms());
+        let over = self.leases.lock().ledger.expire(self.now_ms());
         for ((run, stage), lease) in &over {
             tracing::warn!(
                 run,
@@ -167,8 +193,11 @@ impl Handler<Place> for ResourceManager {
         journal::failpoint!("resources.before-place");
         self.told = (message.now_ms, Instant::now());
         let asks = message.asks;
-        let before = self.ledger.leases().values().map(|lease| lease.fence).max().unwrap_or(0);
-        let outcome = self.ledger.place_all(&asks, message.now_ms);
+        let mut kept = self.leases.lock();
+        let before = kept.ledger.leases().values().map(|lease| lease.fence).max().unwrap_or(0);
+        let outcome = kept.ledger.place_all(&asks, message.now_ms);
+        metrics::gauge!("executing_leases").set(kept.ledger.leases().len() as f64);
+        drop(kept);
         let key = |at: usize| asks[at].key.clone();
         let placement = Placement {
             never: outcome.never.iter().map(|(at, why)| (key(*at), why.to_string())).collect(),
@@ -176,7 +205,6 @@ impl Handler<Place> for ResourceManager {
             grants: outcome.grants,
         };
         self.note_spending(&placement.grants, before, ctx);
-        metrics::gauge!("executing_leases").set(self.ledger.leases().len() as f64);
         journal::failpoint!("resources.after-place");
         placement
     }
@@ -208,7 +236,7 @@ impl Handler<Release> for ResourceManager {
         let Release { key, fence, used } = message;
         let now_ms = self.now_ms();
         let freed = match fence {
-            None => self.ledger.release_at(&key, now_ms),
+            None => self.leases.lock().ledger.release_at(&key, now_ms),
             Some(fence) => self.settle(&key, fence, used.unwrap_or((u64::MAX, u64::MAX)), now_ms, ctx),
         };
         if freed {
@@ -228,8 +256,11 @@ impl ResourceManager {
         now_ms: u64,
         ctx: &mut Context<Self>,
     ) -> bool {
-        let lease = self.ledger.leases().get(key).cloned();
-        if let Err(stale) = self.ledger.settle(key, fence, used, now_ms) {
+        let mut kept = self.leases.lock();
+        let lease = kept.ledger.leases().get(key).cloned();
+        let settled = kept.ledger.settle(key, fence, used, now_ms);
+        drop(kept);
+        if let Err(stale) = settled {
             tracing::debug!(run = key.0, stage = key.1, %stale, "An old lease was given back.");
             metrics::counter!("executing_leases_stale_total").increment(1);
             return false;
@@ -262,7 +293,8 @@ impl Handler<Renew> for ResourceManager {
         let now_ms = self.now_ms();
         for (stage, fence) in message.leases {
             let key = (message.run.clone(), stage);
-            if let Err(stale) = self.ledger.renew(&key, fence, now_ms) {
+            let renewed = self.leases.lock().ledger.renew(&key, fence, now_ms);
+            if let Err(stale) = renewed {
                 // Its release may be on its way; a lease that was taken back was said to be at that time.
                 tracing::debug!(run = key.0, stage, %stale, "A lease could not be renewed.");
                 metrics::counter!("executing_leases_stale_total").increment(1);
@@ -283,9 +315,12 @@ impl Handler<ReleaseRun> for ResourceManager {
 
     fn handle(&mut self, message: ReleaseRun, _: &mut Self::Context) {
         let now_ms = self.now_ms();
-        let counts = self.ledger.policy().max_parallel_workflows.is_some();
+        let mut kept = self.leases.lock();
+        let counts = kept.ledger.policy().max_parallel_workflows.is_some();
         // Where runs are counted, one that ends makes room even if it holds nothing.
-        if self.ledger.release_run_at(&message.run, now_ms) > 0 || counts {
+        let freed = kept.ledger.release_run_at(&message.run, now_ms) > 0 || counts;
+        drop(kept);
+        if freed {
             self.tell_freed();
         }
     }
@@ -304,6 +339,6 @@ impl Handler<Look> for ResourceManager {
     type Result = LedgerView;
 
     fn handle(&mut self, _: Look, _: &mut Self::Context) -> LedgerView {
-        LedgerView(self.ledger.clone())
+        LedgerView(self.leases.lock().ledger.clone())
     }
 }

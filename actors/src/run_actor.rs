@@ -27,8 +27,8 @@ use tokio::sync::oneshot;
 pub const RUN_MAILBOX: usize = 256;
 /// Pause before a message is offered again to a full mailbox.
 const BUSY_PAUSE: Duration = Duration::from_millis(20);
-/// A stage that still waits for room after so long asks again: a scheduler that panicked over the request
-/// has lost it. Asking twice is harmless, the newest request of a stage counts.
+/// A stage that still waits for room after so long asks again, whatever became of its request. Asking twice is
+/// harmless, the newest request of a stage counts.
 const ASK_AGAIN: Duration = Duration::from_secs(60);
 /// Pause before a run is read again after the journal did not take its events.
 const READ_AGAIN: Duration = Duration::from_secs(1);
@@ -168,7 +168,7 @@ impl RunActor {
             Ok(rebuilt) => rebuilt,
             Err(error) => {
                 tracing::error!(run = %self.id, %error, "A run cannot be read from the journal; it stays as it is.");
-                return;
+                return self.answer_roll(ctx);
             }
         };
         journal::failpoint!("run.after-rebuild");
@@ -185,7 +185,7 @@ impl RunActor {
         self.run = Some(run);
         if ended {
             // Started to be asked something (`retry`): the question is in the mailbox.
-            return;
+            return self.answer_roll(ctx);
         }
         self.due.push_back(Due::Recover);
         if stop {
@@ -221,6 +221,7 @@ impl RunActor {
             self.perform(commands, ctx);
             answer(reply, Ok(()));
             if then_look {
+                self.answer_roll(ctx);
                 self.due.push_back(Due::Input(Input::Woke));
             }
             return self.settle_due(ctx);
@@ -244,6 +245,7 @@ impl RunActor {
                     journal::failpoint!("run.after-commands");
                     answer(reply, Ok(()));
                     if then_look {
+                        actor.answer_roll(ctx);
                         actor.due.push_back(Due::Input(Input::Woke));
                     }
                 }
@@ -440,6 +442,59 @@ impl RunActor {
         }
     }
 
+    /// Waits for the next time that the runs are called to say what they ask for, again and again.
+    fn hear_calls(&mut self, ctx: &mut Context<Self>) {
+        let mut calls = self.shared.roll_call.listen();
+        let called = async move { calls.changed().await.is_ok() };
+        ctx.spawn(called.into_actor(self).map(|called, actor, ctx| {
+            if called {
+                actor.ask_again(ctx);
+                actor.hear_calls(ctx);
+            }
+        }));
+    }
+
+    /// Requests were lost: asks for room for every stage that waits for it.
+    fn ask_again(&mut self, ctx: &mut Context<Self>) {
+        if let Some(run) = &self.run {
+            let (definition, stages) = (run.definition(), 0..run.definition().stages.len() as u32);
+            let requests = stages.map(StageIndex).filter_map(|stage| match *run.stage(stage) {
+                StageState::Ready { attempt, .. } => Some(Command::RequestPlacement {
+                    stage,
+                    attempt,
+                    demand: definition.stages[stage.0 as usize].demand.clone(),
+                    priority: definition.priority,
+                }),
+                _ => None,
+            });
+            let requests = requests.collect();
+            self.perform(requests, ctx);
+        }
+        self.answer_roll(ctx);
+    }
+
+    /// Says that all requests were made, behind the last of them, if anybody waits for that.
+    fn answer_roll(&mut self, ctx: &mut Context<Self>) {
+        if !self.shared.roll_call.is_missing(&self.id) {
+            return;
+        }
+        let answered = scheduler::Answered { run: self.id.clone() };
+        if !self.held.is_empty() || self.directory.scheduler.tell(answered) == Err(TellError::Busy) {
+            ctx.run_later(BUSY_PAUSE, Self::answer_roll);
+        }
+    }
+
+    /// From here on the attempt's time counts.
+    fn handed_out(&mut self, stage: StageIndex, ctx: &mut Context<Self>) {
+        let now_ms = self.shared.clock.now_ms();
+        let Some(run) = &mut self.run else { return };
+        let Some(fence) = run.fence(stage) else { return };
+        if let Some(at_ms) = run.handed_out(stage, fence, now_ms) {
+            let wait = Duration::from_millis(at_ms.saturating_sub(now_ms));
+            ctx.run_later(wait, |actor, ctx| actor.look(ctx));
+        }
+    }
+
     fn offer_again(&mut self, ctx: &mut Context<Self>) {
         while let Some(command) = self.held.pop_front() {
             if !self.performed(&command, ctx) {
@@ -465,6 +520,9 @@ impl RunActor {
                     );
                     self.due.push_back(Due::Input(Input::Failed { stage: *stage, fence, error }));
                 }
+            }
+            (Ok(()), Command::Dispatch { stage, .. } | Command::DispatchUndo { stage, .. }) => {
+                self.handed_out(*stage, ctx);
             }
             (Ok(()) | Err(TellError::Down), _) => {}
         }
@@ -513,11 +571,9 @@ impl RunActor {
                         params: &params,
                         worker_memory_mib: self.shared.limits.worker_memory_mib,
                         priority: *priority,
-                        asked_ms: since_ms,
+                        asked_ms: run.asked_ms(*stage).unwrap_or(since_ms),
                     },
                 );
-                let again = command.clone();
-                ctx.run_later(ASK_AGAIN, move |actor, ctx| actor.perform(vec![again], ctx));
                 let turn = NEXT_TURN.fetch_add(1, Ordering::Relaxed);
                 let told = self.directory.scheduler.tell(scheduler::Enqueue {
                     ask,
@@ -527,6 +583,13 @@ impl RunActor {
                 });
                 if told.is_ok() {
                     self.asked.insert(stage.0, turn);
+                    let (again, stage) = (command.clone(), stage.0);
+                    ctx.run_later(ASK_AGAIN, move |actor, ctx| {
+                        // A newer request has a timer of its own.
+                        if actor.asked.get(&stage) == Some(&turn) {
+                            actor.perform(vec![again], ctx);
+                        }
+                    });
                 }
                 told
             }
@@ -728,6 +791,7 @@ impl Actor for RunActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.resume(ctx);
+        self.hear_calls(ctx);
     }
 }
 

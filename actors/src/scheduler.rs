@@ -23,7 +23,8 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(1);
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 /// Waits of one stage's attempt that are noted: a stage that is passed to and fro says no more by the twentieth.
 const WAITS_NOTED_MAX: usize = 16;
-/// Pause before looking whether there is room on disk again; free space is asked for once a second.
+/// Pause before looking again whether there is room on disk, and whether runs that were called keep silent;
+/// free space is asked for once a second.
 const ROOM_PAUSE: Duration = Duration::from_millis(500);
 
 #[derive(Debug)]
@@ -46,7 +47,7 @@ pub struct Scheduler {
     shared: Shared,
     asking: bool,
     look_again: bool,
-    /// There is no room on disk; a timer runs that looks again.
+    /// There is no room on disk, or runs are missing; a timer runs that looks again.
     held: bool,
     /// A timer runs that looks when a budget or reservation is over.
     timed: bool,
@@ -80,7 +81,7 @@ impl Scheduler {
         if self.queue.is_empty() {
             return;
         }
-        if self.shared.board.no_room().is_some() {
+        if self.shared.roll_call.is_open() || self.shared.board.no_room().is_some() {
             if !std::mem::replace(&mut self.held, true) {
                 ctx.run_later(ROOM_PAUSE, |actor, ctx| {
                     actor.held = false;
@@ -225,6 +226,9 @@ impl Actor for Scheduler {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
+        // Not the first start, if there are any: a request was lost with a panic, or all of them with the actor.
+        let open = self.shared.board.live_runs();
+        self.shared.roll_call.call(open.iter().map(|run| run.id().to_owned()));
         self.place(ctx);
     }
 }
@@ -262,6 +266,23 @@ impl Handler<Enqueue> for Scheduler {
         journal::failpoint!("scheduler.enqueued");
         self.show_depth();
         if before.is_none_or(|before| before.attempt != attempt || before.turn != turn) {
+            self.place(ctx);
+        }
+    }
+}
+
+/// A run has said all that its stages ask for.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Answered {
+    pub run: String,
+}
+
+impl Handler<Answered> for Scheduler {
+    type Result = ();
+
+    fn handle(&mut self, message: Answered, ctx: &mut Self::Context) {
+        if self.shared.roll_call.answered(&message.run) {
             self.place(ctx);
         }
     }

@@ -64,6 +64,9 @@ pub struct Shared {
     pub spares: WarmPool,
     pub limits: Arc<Limits>,
     pub books: Books,
+    pub roll_call: crate::roll_call::RollCall,
+    /// One attempt of a stage at a time.
+    pub at_work: crate::at_work::AtWork,
     /// Orders for attempts that are at work.
     pub steering: crate::steering::Steering,
     pub room: Room,
@@ -113,6 +116,8 @@ impl Shared {
         );
         Self {
             books,
+            roll_call: crate::roll_call::RollCall::default(),
+            at_work: crate::at_work::AtWork::default(),
             steering: crate::steering::Steering::default(),
             room,
             journal,
@@ -280,7 +285,7 @@ impl Shared {
 
     /// Stores a run's state so that recovery need not replay its whole history.
     pub fn checkpoint_run(&self, run: &Run, sequence: u64, position: u64) {
-        let bytes = match journal::codec::try_encode(&(RUN_SCHEMA, sequence, run)) {
+        let bytes = match journal::codec::try_encode(&(CHECKPOINT_SCHEMA, sequence, run)) {
             Ok(bytes) => bytes,
             Err(error) => {
                 tracing::warn!(run = run.id(), %error, "A run's checkpoint does not encode; its journal will be replayed.");
@@ -317,16 +322,14 @@ impl Shared {
         if position > self.journal.head().position {
             return None;
         }
-        match journal::codec::decode::<(u32, u64, Run)>(&bytes) {
-            Ok((RUN_SCHEMA, sequence, run)) => Some((sequence, run)),
-            _ => None,
-        }
+        let (schema, sequence, run) = journal::codec::decode::<(u64, u64, Run)>(&bytes).ok()?;
+        (schema == CHECKPOINT_SCHEMA).then_some((sequence, run))
     }
 }
 
-/// What a run's checkpoint begins with. One of another shape is left alone: the journal is replayed. The first
-/// shape began with the number of records, which never comes near this number.
-const RUN_SCHEMA: u32 = 0x4e55_5202;
+/// Stands first in a checkpoint of a run. Before there was one, the number of a record stood there, and no
+/// stream has so many; what does not begin with it is not read, and the run is replayed.
+const CHECKPOINT_SCHEMA: u64 = u64::MAX - 2;
 
 pub(crate) fn checkpoint_key(run: &str) -> String {
     format!("run/{run}")

@@ -189,6 +189,11 @@ const MESSAGE_BYTES_MAX: usize = 4 * 1024;
 /// Largest facts of one stage. Facts are small values for predicates; anything larger is an artefact.
 const FACTS_BYTES_MAX: usize = 16 * 1024;
 
+/// A newer attempt has taken the place of this one; the run refuses what it reports.
+fn overtaken() -> StageError {
+    worker_drive::transient("EX-0501", "a newer attempt of the stage has begun".to_owned())
+}
+
 /// Cuts a message at a character, keeping its beginning and saying that it was cut.
 fn shortened(mut error: StageError) -> StageError {
     if error.message.len() > MESSAGE_BYTES_MAX {
@@ -261,6 +266,10 @@ impl SolverWorker {
         let shared = self.shared.clone();
         let pid_file = shared.limits.state_dir.join("workers").join(format!("{}.pid", self.name));
         let attempt = async move {
+            // The attempt before may sit in another slot that has not heard yet that it is abandoned.
+            let Some(mut hold) = shared.at_work.begin(&work.run, work.stage.0, work.fence).await else {
+                return Err(overtaken());
+            };
             let (sender, receiver) = mpsc::unbounded_channel();
             let relayed = relay(shared.clone(), Some(pid_file.clone()), work.clone(), receiver);
             let attempt = async {
@@ -271,7 +280,10 @@ impl SolverWorker {
                 drop(sender);
                 result
             };
-            let (result, ()) = tokio::join!(attempt, relayed);
+            let result = tokio::select! {
+                (result, ()) = async { tokio::join!(attempt, relayed) } => result,
+                () = hold.overtaken() => Err(overtaken()),
+            };
             journal::failpoint!("worker.before-pid-file-removal");
             let _ = std::fs::remove_file(pid_file);
             result

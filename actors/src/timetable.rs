@@ -6,6 +6,7 @@
 //! for as each schedule says. It decides nothing: `engine::schedule` does. Start at [`Timekeeper::next`].
 
 use crate::admission::NotAdmitted;
+use crate::generations;
 use crate::orchestrator::{Accepted, Control, Orchestrator, Submit, SubmitError};
 use crate::records::{self, Principal, RecordError};
 use crate::shared::Shared;
@@ -13,11 +14,11 @@ use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, Supe
 use engine::protocol::Submission;
 use engine::run::Input as RunInput;
 use engine::schedule::{Command, EVENT_SCHEMA, Event, Input, Outcome, Refusal, Timetable};
-use journal::{Digest, Journal};
+use journal::{Digest, Journal, NewRecord};
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 use supervisors::ActorRef;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 /// Requests of people that may wait.
 pub const TIMETABLE_MAILBOX: usize = 256;
@@ -52,7 +53,8 @@ pub struct Timekeeper {
     shared: Shared,
     orchestrator: ActorRef<Orchestrator>,
     table: Timetable,
-    /// Records of the stream.
+    /// Which of the generations of the stream is written to, and its records.
+    generation: u64,
     records: u64,
     unreadable: Option<String>,
     waiting: VecDeque<Job>,
@@ -73,6 +75,7 @@ impl Timekeeper {
             shared,
             orchestrator,
             table: Timetable::default(),
+            generation: 1,
             records: 0,
             unreadable: None,
             waiting: VecDeque::new(),
@@ -83,7 +86,8 @@ impl Timekeeper {
 
     fn reread(&mut self) {
         let mut table = Timetable::default();
-        let read = read(&self.shared.journal, |event| table.apply(event));
+        self.generation = generations::newest(&self.shared.journal, SCHEDULES_STREAM);
+        let read = read(&self.shared.journal, &self.stream(), |event| table.apply(event));
         match read {
             Ok(records) => {
                 (self.table, self.records, self.unreadable) = (table, records, None);
@@ -93,6 +97,22 @@ impl Timekeeper {
                 self.unreadable = Some(error.to_string());
             }
         }
+    }
+
+    fn stream(&self) -> String {
+        generations::name(SCHEDULES_STREAM, self.generation)
+    }
+
+    /// The records that close the stream and begin the next one.
+    fn anew(&self) -> Result<Vec<NewRecord>, RecordError> {
+        let by = Principal::system();
+        let closed = (self.stream(), self.records, Event::TimetableClosed);
+        let next = generations::name(SCHEDULES_STREAM, self.generation + 1);
+        let told = (0..).zip(self.table.carried()).map(|(have, event)| (next.clone(), have, event));
+        let record = |(stream, have, event): (String, u64, Event)| {
+            records::record(stream, have, event.name(), EVENT_SCHEMA, &event, &by)
+        };
+        std::iter::once(closed).chain(told).map(record).collect()
     }
 
     /// Once a second: submissions that have no answer yet, then the clock.
@@ -145,7 +165,7 @@ impl Timekeeper {
             let batch: Result<Vec<_>, RecordError> = (have..)
                 .zip(&decided.events)
                 .map(|(have, event)| {
-                    records::record(SCHEDULES_STREAM.to_owned(), have, event.name(), EVENT_SCHEMA, event, &by)
+                    records::record(self.stream(), have, event.name(), EVENT_SCHEMA, event, &by)
                 })
                 .collect();
             let batch = match batch {
@@ -265,11 +285,11 @@ fn outcome_of(answer: Result<Accepted, SubmitError>) -> Option<Outcome> {
 }
 
 /// Gives every event of the stream to `each`; answers how many records there are.
-fn read(journal: &Journal, mut each: impl FnMut(&Event)) -> Result<u64, RecordError> {
+fn read(journal: &Journal, stream: &str, mut each: impl FnMut(&Event)) -> Result<u64, RecordError> {
     let mut records = 0;
     loop {
         let page = journal
-            .read_stream(SCHEDULES_STREAM, records + 1, PAGE)
+            .read_stream(stream, records + 1, PAGE)
             .map_err(|error| RecordError::Unreadable(error.to_string()))?;
         let Some(last) = page.last() else { return Ok(records) };
         records = last.stream_seq;
@@ -285,7 +305,8 @@ fn read(journal: &Journal, mut each: impl FnMut(&Event)) -> Result<u64, RecordEr
 /// What could not be read; then it is not known what must stay.
 pub fn named_artefacts(journal: &Journal) -> Result<Vec<Digest>, String> {
     let mut table = Timetable::default();
-    read(journal, |event| table.apply(event)).map_err(|error| error.to_string())?;
+    let stream = generations::name(SCHEDULES_STREAM, generations::newest(journal, SCHEDULES_STREAM));
+    read(journal, &stream, |event| table.apply(event)).map_err(|error| error.to_string())?;
     let mut named = Vec::new();
     for entry in table.entries().values() {
         let submission: Submission =
@@ -306,7 +327,53 @@ impl Actor for Timekeeper {
     }
 }
 
-impl Supervised for Timekeeper {}
+impl Supervised for Timekeeper {
+    fn restarting(&mut self, _: &mut Self::Context) {
+        // What was being written or asked died with the old incarnation; its answer will not come.
+        self.at_work = false;
+        self.submitting.clear();
+    }
+}
+
+/// Begin the stream anew if it has at least so many records; it may be put off.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct BeginAnew {
+    pub records_min: u64,
+    /// Dropped when it is done, or is not to be.
+    pub done: mpsc::Sender<()>,
+}
+
+impl Handler<BeginAnew> for Timekeeper {
+    type Result = ();
+
+    fn handle(&mut self, message: BeginAnew, ctx: &mut Self::Context) {
+        if self.at_work || self.unreadable.is_some() || self.records < message.records_min {
+            return;
+        }
+        let Ok(batch) = self.anew() else { return };
+        let count = batch.len() as u64;
+        self.at_work = true;
+        let shared = self.shared.clone();
+        ctx.spawn(async move { shared.append(batch).await }.into_actor(self).map(
+            move |appended, this, ctx| {
+                this.at_work = false;
+                match appended {
+                    Ok(_) => {
+                        tracing::info!(records = this.records, "The stream of schedules begins anew.");
+                        (this.generation, this.records) = (this.generation + 1, count - 1);
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "The stream of schedules could not begin anew.");
+                        this.reread();
+                    }
+                }
+                drop(message.done);
+                this.next(ctx);
+            },
+        ));
+    }
+}
 
 /// Change a schedule. Answered on `reply` when it is durable.
 #[derive(Debug, Message)]

@@ -24,6 +24,12 @@ pub fn number_of(run: &str) -> Option<u64> {
     digits.parse().ok()
 }
 
+/// What names of runs are sorted by where people see them: their number, which as text would go astray from
+/// seven digits on. Numbers have no needless zeros beyond six digits, so the shorter is the less.
+pub const fn by_number(run: &str) -> (usize, &str) {
+    (run.len(), run)
+}
+
 /// The name of the run with this number.
 pub fn name_of(number: u64) -> String {
     format!("run-{number:06}")
@@ -235,6 +241,14 @@ mod tests {
 
     fn ended(runs: &[(u64, u64)]) -> Vec<Ended> {
         runs.iter().map(|(number, ended_ms)| Ended { number: *number, ended_ms: *ended_ms }).collect()
+    }
+
+    #[test]
+    fn names_are_sorted_by_number_beyond_six_digits_too() {
+        let numbers = [1, 99, 999_999, 1_000_000, 1_000_001, 9_999_999, 10_000_000];
+        let names: Vec<String> = numbers.into_iter().map(name_of).collect();
+        assert!(names.is_sorted_by_key(|name| by_number(name)));
+        assert!(!names.is_sorted(), "as text they are not");
     }
 
     #[test]

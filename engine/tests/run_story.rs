@@ -435,6 +435,55 @@ fn an_attempt_past_start_to_close_is_abandoned_and_counted() {
 }
 
 #[test]
+fn a_slow_disk_takes_nothing_from_the_time_of_an_attempt_or_of_an_undo() {
+    let mut limited = StageSpec { has_undo: true, ..stage("a", &[]) };
+    limited.timeout.start_to_close_ms = Some(50);
+    let mut told = Told::with(vec![limited], &[]);
+    let fence = told.place(0, 1);
+    // The record took 40 ms to be durable.
+    assert_eq!(told.run.handed_out(S0, fence, 1_040), Some(1_090));
+    told.now_ms = 1_089;
+    assert_eq!(told.hear(Input::Woke), Ok(Vec::new()));
+    // What is said of another attempt changes nothing.
+    assert_eq!(told.run.handed_out(S0, Fence(fence.0 + 1), 1_080), None);
+    told.now_ms = 1_090;
+    let events = told.hear(Input::Woke).unwrap();
+    assert!(matches!(&events[0], Event::StageRetryPlanned { error, .. } if error.code == "EX-0505"));
+    told.hear(Input::Cancel { by: "operator".into() }).unwrap();
+    let undo = told.run.fence(S0).unwrap();
+    assert_eq!(told.run.handed_out(S0, undo, 1_110), Some(1_160));
+    told.now_ms = 1_159;
+    assert_eq!(told.hear(Input::Woke), Ok(Vec::new()));
+    told.now_ms = 1_160;
+    assert_eq!(names(&told.hear(Input::Woke).unwrap()), ["CompensationRetryPlanned"]);
+}
+
+#[test]
+fn a_restart_makes_a_request_for_room_no_younger_but_a_failed_attempt_and_a_pause_do() {
+    let mut told = Told::with(vec![stage("a", &[])], &[]);
+    assert_eq!(told.run.asked_ms(S0), Some(1_000));
+    told.now_ms = 1_500;
+    told.place(0, 1);
+    for now_ms in [2_000, 3_000] {
+        told.now_ms = now_ms;
+        let events = told.restart();
+        let expected = [&["StageInterrupted", "StageReady"][..], &[]];
+        assert_eq!(names(&events), expected[usize::from(now_ms == 3_000)]);
+        assert_eq!(told.run.asked_ms(S0), Some(1_000));
+    }
+    let fence = told.place(0, 1);
+    let failed = Input::Failed { stage: S0, fence, error: error(ErrorClass::Transient) };
+    told.hear(failed).unwrap();
+    told.now_ms = 4_000;
+    told.hear(Input::Woke).unwrap();
+    assert_eq!(told.run.asked_ms(S0), Some(4_000));
+    told.hear(Input::Pause { by: "operator".into() }).unwrap();
+    told.now_ms = 5_000;
+    told.hear(Input::Resume { by: "operator".into() }).unwrap();
+    assert_eq!(told.run.asked_ms(S0), Some(5_000));
+}
+
+#[test]
 fn a_program_stopped_for_taking_too_long_is_not_repeated_unasked() {
     let mut limited = StageSpec { kind: StageKind::Exec, idempotent: false, ..stage("a", &[]) };
     limited.timeout.start_to_close_ms = Some(50);

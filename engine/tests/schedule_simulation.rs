@@ -158,6 +158,9 @@ impl Judge {
         let Some(known) = self.schedules.get_mut(&name) else { return wrong("of no schedule".into()) };
         let is_open = known.unsettled.is_some() || known.open.as_ref().is_some_and(|run| open.contains(run));
         match event {
+            Event::TimetableClosed | Event::TimetableCarried { .. } | Event::ScheduleCarried { .. } => {
+                return Err("a decision begins the stream anew".into());
+            }
             Event::SchedulePaused { .. } => known.paused = true,
             Event::ScheduleResumed { at_ms, .. } => {
                 known.paused = false;
@@ -370,6 +373,15 @@ impl World {
         let complete = !matches!(self.mutant, Mutant::IgnoresPause | Mutant::IgnoresTheInterval);
         if complete && again != self.table {
             return Err("a replay gives another timetable".into());
+        }
+        // The stream begins anew now and then: what is carried over must go on as if nothing had been.
+        if complete && self.rng.one_in(3) {
+            let mut carried = Timetable::default();
+            again.carried().iter().for_each(|event| carried.apply(event));
+            if carried != again {
+                return Err("what is carried over is another timetable".into());
+            }
+            again = carried;
         }
         self.table = again;
         // It is off for a while: mostly seconds, at times months.

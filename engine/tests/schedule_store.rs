@@ -3,7 +3,7 @@
 //! bincode numbers variants and fields by place, so a change of order is found here and nowhere else.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use engine::schedule::{CatchUp, Event, Outcome, Overlap, Passed, Spec};
+use engine::schedule::{Carried, CatchUp, Event, Fire, Outcome, Overlap, Passed, Spec, Waiting};
 
 fn name() -> String {
     "n".into()
@@ -26,6 +26,19 @@ fn all() -> Vec<(Event, &'static str)> {
     let key = || "n@k".to_owned();
     let run = "run-000001".to_owned();
     let refused = Outcome::Refused { code: "EX-0015".into(), message: "m".into() };
+    let outcome = Some(Outcome::Submitted { run: run.clone() });
+    let fire = Fire { due_ms: 9, key: key(), at_ms: 10, manual: false, outcome };
+    let carried = Carried {
+        spec: spec.clone(),
+        paused: Some("r".into()),
+        through_ms: 9,
+        waiting: vec![Waiting { due_ms: 9, manual: true }],
+        latest: Some(fire.clone()),
+        outcomes: vec![fire],
+        fired: 3,
+        passed: 4,
+        passed_why: Some((9, Passed::Overlap)),
+    };
     vec![
         (
             Event::ScheduleAdded { name: name(), spec, at_ms: 9 },
@@ -60,6 +73,12 @@ fn all() -> Vec<(Event, &'static str)> {
         (
             Event::FireSettled { name: name(), key: key(), outcome: refused },
             "0800000001000000000000006e03000000000000006e406b01000000070000000000000045582d3030313501000000000000006d",
+        ),
+        (Event::TimetableClosed, "09000000"),
+        (Event::TimetableCarried { schedules: 3 }, "0a0000000300000000000000"),
+        (
+            Event::ScheduleCarried { name: name(), carried: Box::new(carried) },
+            "0b00000001000000000000006e0600000000000000406461696c790300000000000000555443020000000200000007000000050000000000000060ea00000000000001000000000000007702000000000000007b7d030000000000000061646108000000000000006f70657261746f72010100000000000000720900000000000000010000000000000009000000000000000101090000000000000003000000000000006e406b0a000000000000000001000000000a0000000000000072756e2d3030303030310100000000000000090000000000000003000000000000006e406b0a000000000000000001000000000a0000000000000072756e2d3030303030310300000000000000040000000000000001090000000000000002000000",
         ),
     ]
 }

@@ -1,9 +1,10 @@
 //! Lives many seeds on all cores, or one of them aloud.
 //!
 //! `SEEDS=1000000 cargo run --release -p simulation`, `SEED=17 cargo run --release -p simulation`;
-//! `FIRST` is the first seed, `THREADS` their number. Exit code 1 if a promise was broken.
+//! `FIRST` is the first seed, `THREADS` their number, `MUTANT` a fault of `mutants.rs` to be put in. Exit code
+//! 1 if a promise was broken.
 
-use simulation::{Broken, MUST_HAPPEN, Mutant, Report, live, live_with};
+use simulation::{Broken, MUST_HAPPEN, Mutant, Report, live_with};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -21,13 +22,21 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-fn guarded(seed: u64) -> Result<Report, Broken> {
-    std::panic::catch_unwind(|| live(seed)).unwrap_or_else(|_| Err(Broken("panicked".to_owned())))
+/// The fault that `MUTANT` names; none if it names none.
+fn mutant() -> Mutant {
+    let name = std::env::var("MUTANT").unwrap_or_default();
+    let named = Mutant::ALL.into_iter().find(|(mutant, _)| format!("{mutant:?}") == name);
+    named.map_or(Mutant::None, |(mutant, _)| mutant)
+}
+
+fn guarded(seed: u64, mutant: Mutant) -> Result<Report, Broken> {
+    std::panic::catch_unwind(|| live_with(seed, mutant, false))
+        .unwrap_or_else(|_| Err(Broken("panicked".to_owned())))
 }
 
 fn main() -> std::process::ExitCode {
     if let Some(seed) = number("SEED") {
-        return match live_with(seed, Mutant::None, true) {
+        return match live_with(seed, mutant(), true) {
             Ok(report) => {
                 println!("seed {seed} held: {report:#?}");
                 std::process::ExitCode::SUCCESS
@@ -42,7 +51,7 @@ fn main() -> std::process::ExitCode {
     let seeds = number("SEEDS").unwrap_or(SEEDS_DEFAULT);
     let cores = std::thread::available_parallelism().map_or(1, usize::from) as u64;
     let threads = number("THREADS").unwrap_or(cores).max(1);
-    let began = Instant::now();
+    let (began, mutant) = (Instant::now(), mutant());
     let next = AtomicU64::new(first);
     let whole: Mutex<(Report, u64)> = Mutex::default();
     let failures: Mutex<Vec<(u64, String)>> = Mutex::default();
@@ -56,7 +65,7 @@ fn main() -> std::process::ExitCode {
                         break;
                     }
                     for seed in from..(from + SHARE).min(first + seeds) {
-                        match guarded(seed) {
+                        match guarded(seed, mutant) {
                             Ok(one) => {
                                 real += u64::from(one.real_journal);
                                 report.add(&one);

@@ -39,7 +39,8 @@ pub enum Mutant {
     TakesOldPlacements,
     /// Grants are not counted against what is held: the ledger is a new one for each round.
     GrantsTwice,
-    /// A run whose actor broke down begins again while its executors are still at work.
+    /// A run whose actor broke down begins again while its executors are still at work, and nobody looks whether
+    /// they are.
     LeavesExecutorsAtWork,
     /// An executor begins an attempt although the word to abandon it came first.
     BeginsWhatWasAbandoned,
@@ -75,11 +76,21 @@ pub enum Mutant {
     ForgetsASignal,
     /// A reset runs again a stage that it was to keep.
     ResetsWhatItKept,
+    /// An undo goes back to the release before, whatever became of the run that deployed that.
+    UndoesToTheOneBefore,
+    /// The time of an attempt counts from its record, however long that took to be written.
+    CountsFromTheRecord,
+    /// What ran before a restart asks for room as if it had never asked before.
+    ForgetsTheAge,
+    /// After a start room goes to whoever asks first.
+    PlacesBeforeAllHaveAsked,
+    /// A run whose release is not active any more is undone without a record.
+    SwitchesOnlyItsOwn,
 }
 
 impl Mutant {
     /// Every fault, with words of which at least one is in what the judges must say of it.
-    pub const ALL: [(Self, &'static [&'static str]); 35] = [
+    pub const ALL: [(Self, &'static [&'static str]); 40] = [
         (Self::ActsBeforeTheRecord, &["before its record"]),
         (Self::AnswersBeforeTheRecord, &["before it was durable"]),
         (Self::BelievesAFailedSync, &["the store is damaged", "acknowledged records are lost"]),
@@ -124,5 +135,10 @@ impl Mutant {
             &["replayed differs", "took two signals", "is stuck", "waits for its signal again"],
         ),
         (Self::ResetsWhatItKept, &["again instead of"]),
+        (Self::CountsFromTheRecord, &["had not had its time"]),
+        (Self::ForgetsTheAge, &["is older"]),
+        (Self::PlacesBeforeAllHaveAsked, &["is older"]),
+        (Self::UndoesToTheOneBefore, &["is the newest not undone"]),
+        (Self::SwitchesOnlyItsOwn, &["was not taken back"]),
     ];
 }

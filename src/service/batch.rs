@@ -12,7 +12,7 @@ use crate::control::Caller;
 use actors::board::Summary;
 use engine::limits::{BATCH_AT_ONCE, BATCH_NAMED_MAX, BATCH_REFUSALS_MAX, PAGE_RECORDS_MAX};
 use engine::protocol::{Batch, BatchAct, ErrorReply, Request, RunFilter, RunList, RunOrder};
-use engine::retention::number_of;
+use engine::retention::{by_number, number_of};
 use futures::StreamExt;
 use serde_json::{Map, Value, json};
 use std::rc::Rc;
@@ -186,10 +186,12 @@ pub(super) fn list(inner: &Inner, asked: &RunList) -> Result<Value, ErrorReply> 
         let mut fit: Vec<&Summary> = runs.filter(|run| matcher.fits(run)).collect();
         let matched = fit.len();
         if order != RunOrder::Submitted {
-            fit.sort_by_cached_key(|run| (key(order, run), run.run.clone()));
+            // They come in the order of their numbers, which a stable sort keeps.
+            fit.sort_by_cached_key(|run| key(order, run));
         }
         if let Some((key_before, run_before)) = &after {
-            let ends = fit.partition_point(|run| (&key(order, run), &run.run) < (key_before, run_before));
+            let before = (key_before, by_number(run_before));
+            let ends = fit.partition_point(|run| (&key(order, run), by_number(&run.run)) < before);
             fit.truncate(ends);
         }
         let skip = fit.len().saturating_sub(limit);

@@ -14,7 +14,7 @@ use actors::records::{self, Principal};
 use engine::definition::StageIndex;
 use engine::limits::PAGE_RECORDS_MAX;
 use engine::protocol::{ErrorReply, RunFilter};
-use engine::retention::{Retention, number_of};
+use engine::retention::{Retention, by_number, number_of};
 use engine::run::{ErrorClass, Run};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -54,7 +54,7 @@ pub(super) async fn list(
         .select(|runs| runs.filter(|run| is_dead(run, &books) && matcher.fits(run)).cloned().collect());
     let total = letters.len();
     if let Some(after) = after {
-        letters.retain(|run| run.run.as_str() < after);
+        letters.retain(|run| by_number(&run.run) < by_number(after));
     }
     let skip = letters.len().saturating_sub(limit.unwrap_or(LETTERS_MAX).min(LETTERS_MAX));
     let page = letters.split_off(skip);

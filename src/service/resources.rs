@@ -13,6 +13,7 @@ use engine::placement::{
     Budget, DAY_MS, HOUR_MS, Holder, Ledger, Order, OrderRefused, Reservation, Resource, Spent, Tally,
 };
 use engine::protocol::{ErrorReply, Reserving};
+use engine::retention::by_number;
 use serde_json::{Map, Value, json};
 use tokio::sync::oneshot;
 
@@ -23,9 +24,10 @@ pub(super) async fn resources(inner: &Inner) -> Result<Value, ErrorReply> {
     let standing = manager.ask(Stands, ANSWER_WAIT).await.map_err(asked)?.0;
     let (cpu_free, memory_free) = ledger.free();
     let now_ms = inner.shared.clock.now_ms();
-    let leases: Vec<Value> = ledger
-        .leases()
-        .iter()
+    let mut leases: Vec<_> = ledger.leases().iter().collect();
+    leases.sort_by_key(|((run, stage), _)| (by_number(run), *stage));
+    let leases: Vec<Value> = leases
+        .into_iter()
         .map(|((run, stage), lease)| {
             let live = inner.shared.board.live(run);
             let path = live.and_then(|r| r.definition().stages.get(*stage as usize).map(|s| s.path.clone()));

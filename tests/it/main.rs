@@ -18,6 +18,7 @@ mod harness;
 mod hostile;
 mod housekeeping;
 mod kill;
+mod made_anew;
 mod operator;
 mod orphans;
 mod programs;

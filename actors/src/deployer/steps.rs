@@ -108,15 +108,16 @@ pub(super) async fn deploy(books: &Books, work: &Work) -> Result<Finished, Stage
     Ok(Finished { outputs, facts })
 }
 
-/// Takes back what a run deployed: the release before becomes active, if the run's own still is.
+/// Takes back what a run deployed: the newest release whose run is not undone becomes active.
 pub(super) async fn undo(books: &Books, work: &Work) -> Result<Finished, StageError> {
-    let nothing = Ok(Finished { outputs: Vec::new(), facts: "{}".to_owned() });
     let now = books.now();
-    let Some(previous) = now.before_run(&work.run) else { return nothing };
-    let previous = previous.map(str::to_owned);
-    activate_existing(books, previous, &Principal::system(), None)
-        .await
-        .map(|_| Finished { outputs: Vec::new(), facts: "{}".to_owned() })
+    if now.has_deployed(&work.run) {
+        let back_to = now.before_run(&work.run).flatten().map(str::to_owned);
+        let by = Principal::system();
+        let undo = Input::Undo { run: work.run.clone(), by: by.name.clone() };
+        activate_existing(books, back_to, undo, &by).await?;
+    }
+    Ok(Finished { outputs: Vec::new(), facts: "{}".to_owned() })
 }
 
 /// Says what is active, whether it is whole, and what a rollback would go back to.
@@ -193,28 +194,29 @@ pub(super) async fn rollback(
             }
         },
     };
-    activate_existing(books, target.clone(), by, run).await?;
+    let activate =
+        Input::Activate { release: target.clone(), run: run.map(str::to_owned), by: by.name.clone() };
+    activate_existing(books, target.clone(), activate, by).await?;
     Ok(
         json!({ "action": "rollback", "from": from, "release": target, "active": books.now().active(), "by": by.name }),
     )
 }
 
+/// Journals `intent` and carries it out, if it is to switch anything.
 async fn activate_existing(
     books: &Books,
     target: Option<String>,
+    intent: Input,
     by: &Principal,
-    run: Option<&str>,
 ) -> Result<(), StageError> {
     if let Some(release) = &target {
         books.releases.check(release).map_err(|e| permanent("EX-0520", e.to_string()))?;
     }
     let previous = books.now().active().map(str::to_owned);
-    books
-        .commit(
-            Input::Activate { release: target.clone(), run: run.map(str::to_owned), by: by.name.clone() },
-            by,
-        )
-        .await?;
+    books.commit(intent, by).await?;
+    if books.now().open().is_none() {
+        return Ok(());
+    }
     if let Err(error) = switch(books, target.as_deref()).await {
         switch(books, previous.as_deref()).await?;
         books.commit(Input::Failed { why: error.message.clone() }, by).await?;

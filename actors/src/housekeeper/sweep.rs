@@ -5,6 +5,7 @@
 //! be read: every kept run, every release, every schedule.
 
 use super::{Gc, HousekeepingError, Reply};
+use crate::generations;
 use crate::quantum_proxy::ORDER_SCHEMA;
 use crate::records;
 use crate::releases::{MANIFEST, Manifest, Releases};
@@ -98,9 +99,12 @@ impl Sweeper {
     }
 
     fn compact(&self, books: &Retention, gc: &Gc) -> Result<Value, HousekeepingError> {
+        let newest = generations::BASES.map(|base| generations::newest(&self.shared.journal, base));
         let keep = |stream: &str| {
             let run = run_of(stream).and_then(number_of);
-            if run.is_some_and(|run| books.is_forgotten(run)) { Keep::Drop } else { Keep::All }
+            let is_dead =
+                run.is_some_and(|run| books.is_forgotten(run)) || generations::is_over(&newest, stream);
+            if is_dead { Keep::Drop } else { Keep::All }
         };
         let weight = self.shared.journal.weigh(keep);
         metrics::gauge!("executing_journal_live_bytes").set(weight.live_bytes as f64);

@@ -1,15 +1,16 @@
 //! Orders of operators and use of budgets: decided, journaled, then in force.
 //!
 //! Rule: an order is answered when its record is durable, and holds over a restart. One batch is written at
-//! a time; what comes meanwhile waits its turn.
+//! a time; what comes meanwhile waits its turn. A stream that has grown long begins anew ([`BeginAnew`]).
 
 use super::ResourceManager;
+use crate::generations;
 use crate::records::{self, Principal};
 use crate::shared::Shared;
 use actix::{ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
-use engine::placement::{Order, OrderRefused, STANDING_SCHEMA, Standing, StandingEvent};
-use journal::Journal;
-use tokio::sync::oneshot;
+use engine::placement::{Ledger, Order, OrderRefused, STANDING_SCHEMA, Standing, StandingEvent, carried};
+use journal::{Journal, NewRecord};
+use tokio::sync::{mpsc, oneshot};
 
 /// Stream of all orders about resources and of what was taken out of budgets.
 pub const RESOURCES_STREAM: &str = "resources";
@@ -57,23 +58,35 @@ impl Handler<Stands> for ResourceManager {
     }
 }
 
+/// What a stream holds: its events with who and when, and how many records there are.
+#[derive(Default)]
+struct Read {
+    events: Vec<(StandingEvent, String, u64)>,
+    last: u64,
+    /// Everything could be read.
+    whole: bool,
+}
+
 /// All events of the stream, those that cannot be read left out and said.
-fn read(journal: &Journal) -> (Vec<(StandingEvent, String, u64)>, u64) {
-    let (mut events, mut last) = (Vec::new(), 0);
+fn read(journal: &Journal, stream: &str) -> Read {
+    let Read { mut events, mut last, mut whole } = Read { whole: true, ..Read::default() };
     loop {
-        let page = match journal.read_stream(RESOURCES_STREAM, last + 1, PAGE) {
+        let page = match journal.read_stream(stream, last + 1, PAGE) {
             Ok(page) if !page.is_empty() => page,
-            Ok(_) => return (events, last),
+            Ok(_) => return Read { events, last, whole },
             Err(error) => {
                 tracing::error!(%error, "Drains, reservations and budgets cannot be read.");
-                return (events, last);
+                return Read { events, last, whole: false };
             }
         };
         for record in page {
             last = record.stream_seq;
             match records::decode::<StandingEvent>(&record, STANDING_SCHEMA) {
                 Ok(event) => events.push((event, record.principal, record.time_ms)),
-                Err(error) => tracing::error!(%error, "A record about resources cannot be read."),
+                Err(error) => {
+                    tracing::error!(%error, "A record about resources cannot be read.");
+                    whole = false;
+                }
             }
         }
     }
@@ -81,6 +94,7 @@ fn read(journal: &Journal) -> (Vec<(StandingEvent, String, u64)>, u64) {
 
 async fn append(
     shared: Shared,
+    stream: String,
     records: u64,
     events: Vec<StandingEvent>,
     by: Principal,
@@ -88,8 +102,7 @@ async fn append(
     let batch: Result<Vec<_>, _> = (0..)
         .zip(&events)
         .map(|(i, event)| {
-            let stream = RESOURCES_STREAM.to_owned();
-            records::record(stream, records + i, event.name(), STANDING_SCHEMA, event, &by)
+            records::record(stream.clone(), records + i, event.name(), STANDING_SCHEMA, event, &by)
         })
         .collect();
     let batch = batch.map_err(|e| e.to_string())?;
@@ -97,54 +110,65 @@ async fn append(
     Ok(appended.time_ms)
 }
 
+fn recount(ledger: &mut Ledger, event: &StandingEvent) {
+    match event {
+        StandingEvent::SetAside { owner, backend, shots, money_micro_usd, since_ms } => {
+            ledger.charge(owner, backend.as_deref(), (*shots, *money_micro_usd), *since_ms);
+        }
+        StandingEvent::GivenBack { owner, backend, shots, money_micro_usd, since_ms } => {
+            ledger.refund(owner, backend.as_deref(), (*shots, *money_micro_usd), *since_ms);
+        }
+        StandingEvent::Carried(carried) => {
+            for used in &carried.spent {
+                let amount = (used.shots, used.money_micro_usd);
+                ledger.charge(&used.owner, used.backend.as_deref(), amount, used.since_ms);
+            }
+        }
+        _ => {}
+    }
+}
+
 impl ResourceManager {
     /// Takes what stands and what was spent from the journal.
     pub(super) fn reread(&mut self) {
-        let (events, last) = read(&self.shared.journal);
+        self.generation = generations::newest(&self.shared.journal, RESOURCES_STREAM);
+        let Read { events, last, .. } = read(&self.shared.journal, &self.stream());
         self.records = last;
         self.standing = Standing::default();
+        let leases = self.leases.clone();
+        let mut kept = leases.lock();
         for (event, by, at_ms) in &events {
             self.standing.apply(event, by, *at_ms);
-            // A ledger that has lived through a panic has these in its sums already.
-            if !self.counted {
-                self.recount(event);
+            // A ledger that has outlived an incarnation of the actor has these in its sums already.
+            if !kept.counted {
+                recount(&mut kept.ledger, event);
             }
         }
-        self.counted = true;
+        kept.counted = true;
+        drop(kept);
         self.put_in_force();
-    }
-
-    fn recount(&mut self, event: &StandingEvent) {
-        match event {
-            StandingEvent::SetAside { owner, backend, shots, money_micro_usd, since_ms } => {
-                self.ledger.charge(owner, backend.as_deref(), (*shots, *money_micro_usd), *since_ms);
-            }
-            StandingEvent::GivenBack { owner, backend, shots, money_micro_usd, since_ms } => {
-                self.ledger.refund(owner, backend.as_deref(), (*shots, *money_micro_usd), *since_ms);
-            }
-            _ => {}
-        }
     }
 
     /// Makes the ledger agree with what stands.
     fn put_in_force(&mut self) {
         let now_ms = self.now_ms();
         let wanted = self.standing.over(self.rules(), now_ms);
-        if *self.ledger.policy() != wanted {
-            self.ledger.set_policy(wanted, now_ms);
+        let leases = self.leases.clone();
+        let ledger = &mut leases.lock().ledger;
+        if *ledger.policy() != wanted {
+            ledger.set_policy(wanted, now_ms);
         }
-        let gone: Vec<_> = self
-            .ledger
+        let gone: Vec<_> = ledger
             .drained()
             .iter()
             .filter(|resource| !self.standing.drains().contains_key(resource))
             .cloned()
             .collect();
         for resource in gone {
-            self.ledger.undrain(&resource);
+            ledger.undrain(&resource);
         }
         for resource in self.standing.drains().keys() {
-            self.ledger.drain(resource.clone());
+            ledger.drain(resource.clone());
         }
     }
 
@@ -168,7 +192,7 @@ impl ResourceManager {
         ctx: &mut Context<Self>,
     ) {
         self.writing = true;
-        let durable = append(self.shared.clone(), self.records, events.clone(), by.clone());
+        let durable = append(self.shared.clone(), self.stream(), self.records, events.clone(), by.clone());
         ctx.spawn(durable.into_actor(self).map(move |result, actor, ctx| {
             actor.writing = false;
             let answer = match result {
@@ -191,11 +215,75 @@ impl ResourceManager {
             if let Some(reply) = reply {
                 let _ = reply.send(answer);
             }
-            if let Some(next) = actor.orders.pop_front() {
-                actor.operate(next, ctx);
-            } else {
-                actor.note(Vec::new(), ctx);
+            actor.go_on(ctx);
+        }));
+    }
+
+    /// Takes what came while something was written.
+    fn go_on(&mut self, ctx: &mut Context<Self>) {
+        if let Some(next) = self.orders.pop_front() {
+            self.operate(next, ctx);
+        } else {
+            self.note(Vec::new(), ctx);
+        }
+    }
+
+    fn stream(&self) -> String {
+        generations::name(RESOURCES_STREAM, self.generation)
+    }
+
+    /// The records that close the stream and begin the next one, if all of it can be read.
+    fn anew(&self) -> Option<Vec<NewRecord>> {
+        let Read { events, last, whole } = read(&self.shared.journal, &self.stream());
+        if !whole || last != self.records {
+            return None;
+        }
+        let told = events.iter().map(|(event, by, at_ms)| (event, by.as_str(), *at_ms));
+        let all = StandingEvent::Carried(carried(told, self.now_ms()));
+        let next = generations::name(RESOURCES_STREAM, self.generation + 1);
+        let steps = [(self.stream(), last, StandingEvent::Closed), (next, 0, all)];
+        let by = Principal::system();
+        let batch = steps.into_iter().map(|(stream, have, event)| {
+            records::record(stream, have, event.name(), STANDING_SCHEMA, &event, &by)
+        });
+        batch.collect::<Result<_, _>>().ok()
+    }
+}
+
+/// Begin the stream anew if it has at least so many records; it may be put off.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct BeginAnew {
+    pub records_min: u64,
+    /// Dropped when it is done, or is not to be.
+    pub done: mpsc::Sender<()>,
+}
+
+impl Handler<BeginAnew> for ResourceManager {
+    type Result = ();
+
+    fn handle(&mut self, message: BeginAnew, ctx: &mut Self::Context) {
+        if self.writing || self.records < message.records_min {
+            return;
+        }
+        let Some(batch) = self.anew() else { return };
+        self.writing = true;
+        let shared = self.shared.clone();
+        let durable = async move { shared.append_timed(batch).await };
+        ctx.spawn(durable.into_actor(self).map(move |result, actor, ctx| {
+            actor.writing = false;
+            match result {
+                Ok(_) => {
+                    tracing::info!(records = actor.records, "The stream of resources begins anew.");
+                    (actor.generation, actor.records) = (actor.generation + 1, 1);
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "The stream of resources could not begin anew.");
+                    actor.reread();
+                }
             }
+            drop(message.done);
+            actor.go_on(ctx);
         }));
     }
 }
@@ -203,15 +291,12 @@ impl ResourceManager {
 impl ResourceManager {
     fn operate(&mut self, operate: Operate, ctx: &mut Context<Self>) {
         let Operate { order, by, reply } = operate;
-        let capacity = self.ledger.capacity().clone();
+        let capacity = self.leases.lock().ledger.capacity().clone();
         match self.standing.decide(order, &capacity, self.rules(), self.now_ms()) {
             Ok(event) => self.write(vec![event], by, Some(reply), ctx),
             Err(refused) => {
                 let _ = reply.send(Err(refused.into()));
-                match self.orders.pop_front() {
-                    Some(next) => self.operate(next, ctx),
-                    None => self.note(Vec::new(), ctx),
-                }
+                self.go_on(ctx);
             }
         }
     }

@@ -32,6 +32,17 @@ pub enum Event {
     Thawed {
         by: String,
     },
+    /// Intent: what `run` deployed is taken back, so `release` is about to replace `previous`.
+    UndoStarted {
+        release: Option<String>,
+        previous: Option<String>,
+        run: String,
+        by: String,
+    },
+    /// What `run` deployed is taken back; what is active is not its doing and stays.
+    RunUndone {
+        run: String,
+    },
 }
 
 impl Event {
@@ -42,6 +53,8 @@ impl Event {
             Self::ActivationReverted { .. } => "ActivationReverted",
             Self::Frozen { .. } => "DeploymentsFrozen",
             Self::Thawed { .. } => "DeploymentsThawed",
+            Self::UndoStarted { .. } => "UndoStarted",
+            Self::RunUndone { .. } => "RunUndone",
         }
     }
 }
@@ -71,11 +84,26 @@ pub enum Outcome {
 /// What somebody asks of the deployments.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
-    Activate { release: Option<String>, run: Option<String>, by: String },
+    Activate {
+        release: Option<String>,
+        run: Option<String>,
+        by: String,
+    },
     Verified,
-    Failed { why: String },
-    Freeze { by: String },
-    Thaw { by: String },
+    Failed {
+        why: String,
+    },
+    Freeze {
+        by: String,
+    },
+    Thaw {
+        by: String,
+    },
+    /// Take back all that a run deployed.
+    Undo {
+        run: String,
+        by: String,
+    },
 }
 
 /// Why not now.
@@ -89,12 +117,27 @@ pub enum Refusal {
     Frozen(String),
 }
 
+/// A state that was wanted and not taken back since; the newest of them is active.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Layer {
+    release: Option<String>,
+    /// Who can take it back; `None` for a rollback that a person asked for.
+    run: Option<String>,
+}
+
+/// The name in an undo of before [`Event::UndoStarted`]: an activation of no run, by the daemon itself.
+const UNDOER: &str = "executingd";
+
 /// The history of activations and what follows from it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Deployments {
     history: Vec<Activation>,
     active: Option<String>,
     frozen_by: Option<String>,
+    /// Oldest first. Below them all nothing is active.
+    layers: Vec<Layer>,
+    /// The run whose undo is open.
+    undoing: Option<String>,
 }
 
 impl Deployments {
@@ -120,28 +163,56 @@ impl Deployments {
             }
             Input::Freeze { by } => Ok(Event::Frozen { by }),
             Input::Thaw { by } => Ok(Event::Thawed { by }),
+            Input::Undo { run, by } => {
+                if let Some(activation) = open {
+                    return Err(Refusal::Busy(
+                        activation.release.clone().unwrap_or_else(|| "nothing".into()),
+                    ));
+                }
+                match (self.before_run(&run), &self.frozen_by) {
+                    (None, _) => Ok(Event::RunUndone { run }),
+                    (Some(_), Some(by)) => Err(Refusal::Frozen(by.clone())),
+                    (Some(release), None) => Ok(Event::UndoStarted {
+                        release: release.map(str::to_owned),
+                        previous: self.active.clone(),
+                        run,
+                        by,
+                    }),
+                }
+            }
         }
     }
 
     /// The only place that changes the deployments.
     pub fn apply(&mut self, position: u64, time_ms: u64, event: &Event) {
+        let opened = |release: &Option<String>, previous: &Option<String>, run: Option<String>, by: &str| {
+            let (release, previous, by) = (release.clone(), previous.clone(), by.to_owned());
+            Activation { release, previous, run, by, at_ms: time_ms, position, outcome: Outcome::Open }
+        };
         match event {
-            Event::ActivationStarted { release, previous, run, by } => self.history.push(Activation {
-                release: release.clone(),
-                previous: previous.clone(),
-                run: run.clone(),
-                by: by.clone(),
-                at_ms: time_ms,
-                position,
-                outcome: Outcome::Open,
-            }),
+            Event::ActivationStarted { release, previous, run, by } => {
+                self.history.push(opened(release, previous, run.clone(), by));
+            }
+            Event::UndoStarted { release, previous, run, by } => {
+                self.history.push(opened(release, previous, None, by));
+                self.undoing = Some(run.clone());
+            }
             Event::ActivationSucceeded => {
+                let undone = self.undoing.take();
                 if let Some(last) = self.history.last_mut() {
                     last.outcome = Outcome::Succeeded;
                     self.active.clone_from(&last.release);
+                    let layer = Layer { release: last.release.clone(), run: last.run.clone() };
+                    let of_old = layer.run.is_none() && last.by == UNDOER;
+                    match undone {
+                        Some(run) => self.take_back(&run),
+                        None if of_old => self.take_back_as_of_old(layer),
+                        None => self.layers.push(layer),
+                    }
                 }
             }
             Event::ActivationReverted { why } => {
+                self.undoing = None;
                 if let Some(last) = self.history.last_mut() {
                     last.outcome = Outcome::Reverted(why.clone());
                     self.active.clone_from(&last.previous);
@@ -149,6 +220,21 @@ impl Deployments {
             }
             Event::Frozen { by } => self.frozen_by = Some(by.clone()),
             Event::Thawed { .. } => self.frozen_by = None,
+            Event::RunUndone { run } => self.take_back(run),
+        }
+    }
+
+    fn take_back(&mut self, run: &str) {
+        self.layers.retain(|layer| layer.run.as_deref() != Some(run));
+    }
+
+    /// The record does not name the run: it was the one whose release was active.
+    fn take_back_as_of_old(&mut self, back_to: Layer) {
+        if let Some(run) = self.layers.last().and_then(|layer| layer.run.clone()) {
+            self.take_back(&run);
+        }
+        if self.layers.last().and_then(|layer| layer.release.as_ref()) != back_to.release.as_ref() {
+            self.layers.push(back_to);
         }
     }
 
@@ -186,20 +272,23 @@ impl Deployments {
             .map(|activation| activation.previous.as_deref())
     }
 
-    /// Where the undo of a run's deployments goes back to: the newest state that the run did not make,
-    /// `Some(None)` if that is nothing at all, `None` if what is active is not the run's.
+    /// Whether anything that this run deployed was not taken back yet. A run that activates what is active
+    /// already wants it as well: it stays when the other one is undone.
+    pub fn has_deployed(&self, run: &str) -> bool {
+        self.layers.iter().any(|layer| layer.run.as_deref() == Some(run))
+    }
+
+    /// Where the undo of a run's deployments goes back to: the newest release whose run is not undone,
+    /// `Some(None)` if that is nothing at all, `None` if that is what is active.
     ///
     /// A run may have activated several releases, and the same one more than once: a retried stage does.
     pub fn before_run(&self, run: &str) -> Option<Option<&str>> {
-        let mut state = self.active();
-        let made = self.history.iter().rev().filter(|a| a.outcome == Outcome::Succeeded);
-        // Activating again what was active replaced nothing.
-        for activation in made.filter(|a| a.run.as_deref() == Some(run) && a.release != a.previous) {
-            if activation.release.as_deref() == state {
-                state = activation.previous.as_deref();
-            }
+        if !self.has_deployed(run) {
+            return None;
         }
-        (state != self.active()).then_some(state)
+        let stays = self.layers.iter().rfind(|layer| layer.run.as_deref() != Some(run));
+        let release = stays.and_then(|layer| layer.release.as_deref());
+        (release != self.active()).then_some(release)
     }
 }
 
@@ -267,6 +356,68 @@ mod tests {
         step(&mut d, Input::Verified);
         assert_eq!(d.before_run("r"), None, "what is active is not the run's any more");
         assert_eq!(d.before_run("q"), Some(None));
+    }
+
+    fn deployed(d: &mut Deployments, release: &str, run: Option<&str>) {
+        let (release, run) = (Some(release.into()), run.map(Into::into));
+        step(d, Input::Activate { release, run, by: "ann".into() });
+        step(d, Input::Verified);
+    }
+
+    fn undone(d: &mut Deployments, run: &str) {
+        step(d, Input::Undo { run: run.into(), by: "executingd".into() });
+        if d.open().is_some() {
+            step(d, Input::Verified);
+        }
+    }
+
+    #[test]
+    fn an_undo_never_goes_back_to_the_release_of_a_run_that_is_undone() {
+        let mut d = Deployments::default();
+        deployed(&mut d, "z", Some("p"));
+        deployed(&mut d, "a", Some("q"));
+        deployed(&mut d, "b", Some("r"));
+        undone(&mut d, "q");
+        assert_eq!(d.active(), Some("b"), "what is active was not the run's");
+        undone(&mut d, "r");
+        assert_eq!(d.active(), Some("z"));
+        // Deployed again after its undo, it is there again.
+        deployed(&mut d, "a", Some("q"));
+        deployed(&mut d, "b", Some("r"));
+        undone(&mut d, "r");
+        assert_eq!(d.active(), Some("a"));
+        for run in ["q", "p"] {
+            undone(&mut d, run);
+        }
+        assert_eq!((d.active(), d.before_run("p")), (None, None));
+    }
+
+    #[test]
+    fn what_another_run_or_a_person_wanted_too_stays_when_one_is_undone() {
+        let mut d = Deployments::default();
+        deployed(&mut d, "a", Some("q"));
+        deployed(&mut d, "a", Some("r"));
+        undone(&mut d, "q");
+        assert_eq!(d.active(), Some("a"));
+        deployed(&mut d, "b", Some("s"));
+        deployed(&mut d, "a", None);
+        for run in ["r", "s"] {
+            undone(&mut d, run);
+        }
+        assert_eq!(d.active(), Some("a"), "a person went back to it");
+    }
+
+    #[test]
+    fn an_undo_that_failed_may_be_tried_again_and_none_begins_while_frozen() {
+        let mut d = Deployments::default();
+        deployed(&mut d, "a", Some("q"));
+        let undo = Input::Undo { run: "q".into(), by: "executingd".into() };
+        step(&mut d, undo.clone());
+        assert_eq!(d.decide(undo.clone()), Err(Refusal::Busy("nothing".into())));
+        step(&mut d, Input::Failed { why: "no room".into() });
+        assert_eq!((d.active(), d.has_deployed("q")), (Some("a"), true));
+        step(&mut d, Input::Freeze { by: "ann".into() });
+        assert_eq!(d.decide(undo), Err(Refusal::Frozen("ann".into())));
     }
 
     #[test]

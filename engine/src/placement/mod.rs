@@ -25,8 +25,8 @@ pub use ledger::{Lease, Ledger, Refused, StaleLease};
 pub use policy::{BACKFILL_MS, Budget, Holder, Policy, Quota, Reservation, WEIGHT_MAX};
 pub use shares::START_CHARGE_MS;
 pub use standing::{
-    Event as StandingEvent, Order, OrderRefused, Ordered, RESERVATIONS_MAX, STANDING_SCHEMA, Standing,
-    check_reservation,
+    Carried, Event as StandingEvent, Order, OrderRefused, Ordered, RESERVATIONS_MAX, STANDING_SCHEMA,
+    Standing, Used, carried, check_reservation,
 };
 pub use tally::{DAY_MS, HOUR_MS, Spent, Tally};
 pub use why::Why;

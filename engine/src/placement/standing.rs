@@ -6,6 +6,7 @@
 
 use super::capacity::{Capacity, Owner, Resource};
 use super::policy::{Policy, Reservation};
+use super::tally::{DAY_MS, HOUR_MS};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -51,6 +52,78 @@ pub enum Event {
         money_micro_usd: u64,
         since_ms: u64,
     },
+    /// Last of a stream that goes on in another one.
+    Closed,
+    /// First of a stream that goes on from another one: all that counted there.
+    Carried(Carried),
+}
+
+/// What still counts of a stream that begins anew.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Carried {
+    drains: Vec<(Resource, Ordered<String>)>,
+    reservations: Vec<(String, Ordered<Reservation>)>,
+    /// Use of budgets in the running day, by owner, backend and hour.
+    pub spent: Vec<Used>,
+}
+
+/// Shots and money that one owner took on one backend in the hour that begins at `since_ms`, net.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Used {
+    pub owner: Owner,
+    pub backend: Option<String>,
+    pub shots: u64,
+    pub money_micro_usd: u64,
+    pub since_ms: u64,
+}
+
+/// All that still counts at `now_ms` of a whole stream: of each event who ordered it and when. O(n log n).
+pub fn carried<'e>(events: impl Iterator<Item = (&'e Event, &'e str, u64)>, now_ms: u64) -> Carried {
+    let mut standing = Standing::default();
+    let mut sums: BTreeMap<(Owner, Option<String>, u64), (u64, u64)> = BTreeMap::new();
+    for (event, by, at_ms) in events {
+        standing.apply(event, by, at_ms);
+        let mut note =
+            |owner: &Owner, backend: &Option<String>, since_ms: u64, used: (u64, u64), adds: bool| {
+                // Windows that are over count no more.
+                if since_ms / DAY_MS < now_ms / DAY_MS {
+                    return;
+                }
+                let sum = sums.entry((owner.clone(), backend.clone(), since_ms / HOUR_MS)).or_default();
+                *sum = match adds {
+                    true => (sum.0.saturating_add(used.0), sum.1.saturating_add(used.1)),
+                    false => (sum.0.saturating_sub(used.0), sum.1.saturating_sub(used.1)),
+                };
+            };
+        match event {
+            Event::SetAside { owner, backend, shots, money_micro_usd, since_ms } => {
+                note(owner, backend, *since_ms, (*shots, *money_micro_usd), true);
+            }
+            Event::GivenBack { owner, backend, shots, money_micro_usd, since_ms } => {
+                note(owner, backend, *since_ms, (*shots, *money_micro_usd), false);
+            }
+            Event::Carried(carried) => {
+                for used in &carried.spent {
+                    let amount = (used.shots, used.money_micro_usd);
+                    note(&used.owner, &used.backend, used.since_ms, amount, true);
+                }
+            }
+            _ => {}
+        }
+    }
+    let spent = sums.into_iter().filter(|(_, sum)| *sum != (0, 0));
+    let spent = spent.map(|((owner, backend, hour), (shots, money_micro_usd))| Used {
+        owner,
+        backend,
+        shots,
+        money_micro_usd,
+        since_ms: hour * HOUR_MS,
+    });
+    Carried {
+        drains: standing.drains.into_iter().collect(),
+        reservations: standing.reservations.into_iter().filter(|(_, r)| r.what.until_ms > now_ms).collect(),
+        spent: spent.collect(),
+    }
 }
 
 impl Event {
@@ -62,6 +135,8 @@ impl Event {
             Self::Unreserved { .. } => "ResourceUnreserved",
             Self::SetAside { .. } => "BudgetSetAside",
             Self::GivenBack { .. } => "BudgetGivenBack",
+            Self::Closed => "ResourcesClosed",
+            Self::Carried(_) => "ResourcesCarried",
         }
     }
 }
@@ -192,7 +267,11 @@ impl Standing {
             }
             Event::Unreserved { name } => drop(self.reservations.remove(name)),
             // The ledger keeps these sums.
-            Event::SetAside { .. } | Event::GivenBack { .. } => {}
+            Event::SetAside { .. } | Event::GivenBack { .. } | Event::Closed => {}
+            Event::Carried(carried) => {
+                self.drains = carried.drains.iter().cloned().collect();
+                self.reservations = carried.reservations.iter().cloned().collect();
+            }
         }
     }
 
@@ -317,6 +396,55 @@ mod tests {
         let event = event.map_err(|refused| refused.to_string())?;
         standing.apply(&event, "olga", now_ms);
         Ok(())
+    }
+
+    #[test]
+    fn a_stream_that_begins_anew_carries_what_stands_and_what_was_spent_today_and_nothing_else() {
+        let owner = |user: &str| Owner { user: user.into(), workflow: "w".into() };
+        let drained =
+            |slot: &str| Event::Drained { resource: Resource::Slot(slot.into()), reason: "disk".into() };
+        let reserved = |name: &str, until_ms| {
+            let reservation = Reservation { until_ms, ..reservation() };
+            Event::Reserved { name: name.into(), reservation }
+        };
+        let spent = |user: &str, shots, since_ms| {
+            let (owner, backend) = (owner(user), Some("simulator".to_owned()));
+            Event::SetAside { owner, backend, shots, money_micro_usd: 10 * shots, since_ms }
+        };
+        let today = 20 * DAY_MS;
+        let (owner_of, backend) = (owner("ada"), Some("simulator".to_owned()));
+        let back = Event::GivenBack {
+            owner: owner_of,
+            backend,
+            shots: 30,
+            money_micro_usd: 300,
+            since_ms: today + 5,
+        };
+        let events = [
+            drained("worker-1"),
+            drained("worker-2"),
+            Event::Undrained { resource: Resource::Slot("worker-2".into()) },
+            reserved("over", today),
+            reserved("night", today + DAY_MS),
+            spent("ada", 7, today - 1),
+            spent("ada", 50, today + 5),
+            spent("ada", 50, today + 9),
+            back,
+            spent("bob", 1, today + HOUR_MS + 1),
+        ];
+        let told = |events: &[Event]| -> Carried {
+            carried(events.iter().map(|event| (event, "olga", 3)), today + 2 * HOUR_MS)
+        };
+        let whole = told(&events);
+        let sums: Vec<_> = whole.spent.iter().map(|u| (u.owner.user.as_str(), u.shots, u.since_ms)).collect();
+        assert_eq!(sums, [("ada", 70, today), ("bob", 1, today + HOUR_MS)]);
+        let (mut before, mut after) = (Standing::default(), Standing::default());
+        events.iter().for_each(|event| before.apply(event, "olga", 3));
+        after.apply(&Event::Carried(whole.clone()), "executingd", 9);
+        assert_eq!(after.drains(), before.drains());
+        assert_eq!(after.reservations().keys().collect::<Vec<_>>(), ["night"]);
+        // Again and again the same.
+        assert_eq!(told(&[Event::Carried(whole.clone())]), whole);
     }
 
     #[test]

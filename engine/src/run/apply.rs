@@ -1,7 +1,7 @@
 //! The only place that changes a run. No choice is made here: what happened has happened.
 
 use super::state::{GateProgress, Signal};
-use super::{Event, Fence, Phase, Progress, Run, StageError, StageState, Terms};
+use super::{Event, Fence, Interruption, Phase, Progress, Run, StageError, StageState, Terms};
 use crate::definition::{Attempt, StageIndex};
 
 impl Run {
@@ -30,7 +30,7 @@ impl Progress {
                 self.stopped |= by == super::control::EMERGENCY;
                 for stage in &mut self.stages {
                     if matches!(stage.state, StageState::Ready { .. }) {
-                        stage.state = StageState::Waiting;
+                        (stage.state, stage.asked_ms) = (StageState::Waiting, None);
                     }
                 }
             }
@@ -93,6 +93,7 @@ impl Progress {
         match event {
             Event::StageReady { attempt, .. } => {
                 stage.state = StageState::Ready { attempt: *attempt, since_ms: now_ms };
+                stage.asked_ms.get_or_insert(now_ms);
             }
             Event::StageStarted { attempt, .. } => {
                 self.phase = Phase::Running;
@@ -146,13 +147,15 @@ impl Progress {
                 self.failed.get_or_insert(index);
                 self.error.get_or_insert_with(|| error.clone());
             }
-            Event::StageInterrupted { attempt, .. } => match stage.state {
+            Event::StageInterrupted { attempt, why, .. } => match stage.state {
                 StageState::Compensating { .. } => {
                     stage.state = StageState::CompensationBackoff { attempt: *attempt, until_ms: 0 };
                 }
                 _ => {
+                    let asked_ms = stage.asked_ms.filter(|_| *why == Interruption::DaemonRestarted);
                     self.attempt_over(index, Attempt(attempt.0.saturating_sub(1)), None);
-                    self.stages[index.0 as usize].state = StageState::Waiting;
+                    let stage = &mut self.stages[index.0 as usize];
+                    (stage.state, stage.asked_ms) = (StageState::Waiting, asked_ms);
                 }
             },
             Event::StageSkipped { .. } => {
@@ -217,6 +220,7 @@ impl Progress {
             stage.busy_ms += now_ms.saturating_sub(since_ms);
         }
         stage.attempts_used = used.0;
+        stage.asked_ms = None;
         stage.ended_ms = Some(now_ms);
         if let Some(error) = error {
             stage.error = Some(error.clone());

@@ -167,8 +167,10 @@ pub(super) fn deadline(terms: &Terms, progress: &Progress, stage: StageIndex) ->
     let after = |since_ms: u64, limit: Option<u64>| limit.map(|limit_ms| since_ms.saturating_add(limit_ms));
     match progress.stages[stage.0 as usize].state {
         StageState::Ready { since_ms, .. } => after(since_ms, timeout.schedule_to_start_ms),
-        StageState::Running { since_ms, .. } | StageState::Compensating { since_ms, .. } => {
-            after(since_ms, timeout.start_to_close_ms)
+        StageState::Running { since_ms, fence, .. } | StageState::Compensating { since_ms, fence, .. } => {
+            // A slow disk takes nothing from the time of an attempt: it counts from when it was handed over.
+            let handed = progress.stages[stage.0 as usize].handed.0.filter(|(of, _)| *of == fence);
+            after(handed.map_or(since_ms, |(_, at_ms)| at_ms.max(since_ms)), timeout.start_to_close_ms)
         }
         StageState::Backoff { until_ms, .. } | StageState::CompensationBackoff { until_ms, .. } => {
             Some(until_ms)

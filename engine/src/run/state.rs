@@ -112,6 +112,21 @@ pub(super) struct StageProgress {
     /// The attempt in flight was asked to leave a checkpoint and end.
     pub stopping: bool,
     pub signal: Option<Signal>,
+    /// When the stage first asked for the room that it waits for or has; a restart does not make it younger.
+    pub asked_ms: Option<u64>,
+    #[serde(skip)]
+    pub handed: Handed,
+}
+
+/// When the attempt in flight, with this fence, was handed to its executor. Known to the living daemon alone:
+/// no record says it and nothing in flight outlives a restart, so it is no part of what a run is.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Handed(pub Option<(Fence, u64)>);
+
+impl PartialEq for Handed {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 /// A signal that came.

@@ -1,7 +1,7 @@
 //! Questions about a run. Nothing here changes it.
 
-use super::state::{StageProgress, StageState};
-use super::{ArtefactRef, Fence, Phase, Progress, Run, StageError, Terms, gate};
+use super::state::{Handed, StageProgress, StageState};
+use super::{ArtefactRef, Fence, Phase, Progress, Run, StageError, Terms, commands, gate};
 use crate::definition::{Definition, StageIndex};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -113,6 +113,23 @@ impl Run {
     /// If the definition has no such stage.
     pub fn stage(&self, stage: StageIndex) -> &StageState {
         &self.of(stage).state
+    }
+
+    /// When the stage first asked for the room that it waits for or has, in ms of journal time. Over a restart
+    /// it stays as old as it was; a failed attempt, a pause and a retry begin anew.
+    pub fn asked_ms(&self, stage: StageIndex) -> Option<u64> {
+        self.of(stage).asked_ms
+    }
+
+    /// The attempt or undo with this fence was handed to its executor at `now_ms`: its `start_to_close` counts
+    /// from here. Answers when that is over, if it has such a limit; the caller wakes the run then.
+    pub fn handed_out(&mut self, stage: StageIndex, fence: Fence, now_ms: u64) -> Option<u64> {
+        let progress = self.progress.stages.get_mut(stage.0 as usize)?;
+        if progress.state.fence() != Some(fence) {
+            return None;
+        }
+        progress.handed = Handed(Some((fence, now_ms)));
+        commands::deadline(&self.terms, &self.progress, stage)
     }
 
     /// The newest error of a stage's attempts.

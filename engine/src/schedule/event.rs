@@ -132,6 +132,31 @@ pub enum Event {
         key: String,
         outcome: Outcome,
     },
+    /// Last of a stream that goes on in another one.
+    TimetableClosed,
+    /// First of a stream that goes on from another one; so many schedules follow.
+    TimetableCarried {
+        schedules: u64,
+    },
+    /// A schedule as it stood there.
+    ScheduleCarried {
+        name: String,
+        carried: Box<Carried>,
+    },
+}
+
+/// All that is known of a schedule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Carried {
+    pub spec: Spec,
+    pub paused: Option<String>,
+    pub through_ms: u64,
+    pub waiting: Vec<super::Waiting>,
+    pub latest: Option<super::Fire>,
+    pub outcomes: Vec<super::Fire>,
+    pub fired: u64,
+    pub passed: u64,
+    pub passed_why: Option<(u64, Passed)>,
 }
 
 impl Event {
@@ -146,10 +171,13 @@ impl Event {
             Self::DueDropped { .. } => "DueDropped",
             Self::ScheduleFired { .. } => "ScheduleFired",
             Self::FireSettled { .. } => "FireSettled",
+            Self::TimetableClosed => "TimetableClosed",
+            Self::TimetableCarried { .. } => "TimetableCarried",
+            Self::ScheduleCarried { .. } => "ScheduleCarried",
         }
     }
 
-    /// The schedule that it is about.
+    /// The schedule that it is about; none has the empty name.
     pub fn schedule(&self) -> &str {
         match self {
             Self::ScheduleAdded { name, .. }
@@ -160,7 +188,9 @@ impl Event {
             | Self::DueQueued { name, .. }
             | Self::DueDropped { name, .. }
             | Self::ScheduleFired { name, .. }
-            | Self::FireSettled { name, .. } => name,
+            | Self::FireSettled { name, .. }
+            | Self::ScheduleCarried { name, .. } => name,
+            Self::TimetableClosed | Self::TimetableCarried { .. } => "",
         }
     }
 }

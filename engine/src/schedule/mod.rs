@@ -15,11 +15,12 @@ mod line;
 mod rules;
 
 pub use event::{
-    CatchUp, Command, Decision, EVENT_SCHEMA, Event, Input, Outcome, Overlap, Passed, Refusal, Spec,
+    Carried, CatchUp, Command, Decision, EVENT_SCHEMA, Event, Input, Outcome, Overlap, Passed, Refusal, Spec,
 };
 pub use line::{LINE_BYTES_MAX, LastDues, Line, LineError, MINUTE_MS};
 pub use rules::{CATCH_UP_MAX, INTERVAL_MS_MIN, QUEUE_MAX, SCHEDULES_MAX, jitter_of, key_of};
 
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -29,14 +30,14 @@ pub const ON_TIME_MS: u64 = 5 * 60_000;
 const OUTCOMES_KEPT: usize = 20;
 
 /// A moment that waits for the run before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Waiting {
     pub due_ms: u64,
     pub manual: bool,
 }
 
 /// The newest submission of a schedule.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fire {
     pub due_ms: u64,
     pub key: String,
@@ -80,6 +81,24 @@ impl Entry {
     /// The next moment that is neither fired, passed nor waiting.
     pub fn next_ms(&self) -> Option<u64> {
         self.next_ms
+    }
+
+    fn carried(carried: &Carried) -> Self {
+        let mut entry = Self {
+            spec: Arc::new(carried.spec.clone()),
+            line: Line::read(&carried.spec.cron, &carried.spec.timezone).ok(),
+            paused: carried.paused.clone(),
+            through_ms: carried.through_ms,
+            next_ms: None,
+            waiting: carried.waiting.iter().copied().collect(),
+            latest: carried.latest.clone(),
+            outcomes: carried.outcomes.iter().cloned().collect(),
+            fired: carried.fired,
+            passed: carried.passed,
+            passed_why: carried.passed_why,
+        };
+        entry.look_ahead();
+        entry
     }
 
     /// What the cron line says.
@@ -211,6 +230,14 @@ impl Timetable {
             self.entries.remove(name);
             return;
         }
+        if let Event::ScheduleCarried { carried, .. } = event {
+            self.entries.insert(name.to_owned(), Entry::carried(carried));
+            return;
+        }
+        if let Event::TimetableCarried { .. } = event {
+            self.entries.clear();
+            return;
+        }
         let Some(entry) = self.entries.get_mut(name) else { return };
         match event {
             Event::SchedulePaused { reason, .. } => entry.paused = Some(reason.clone()),
@@ -261,8 +288,32 @@ impl Timetable {
                     }
                 }
             }
-            Event::ScheduleAdded { .. } | Event::ScheduleRemoved { .. } => {}
+            Event::ScheduleAdded { .. }
+            | Event::ScheduleRemoved { .. }
+            | Event::ScheduleCarried { .. }
+            | Event::TimetableCarried { .. }
+            | Event::TimetableClosed => {}
         }
+    }
+
+    /// The events that tell all of this to a timetable that knows nothing.
+    pub fn carried(&self) -> Vec<Event> {
+        let first = Event::TimetableCarried { schedules: self.entries.len() as u64 };
+        let schedules = self.entries.iter().map(|(name, entry)| Event::ScheduleCarried {
+            name: name.clone(),
+            carried: Box::new(Carried {
+                spec: Spec::clone(&entry.spec),
+                paused: entry.paused.clone(),
+                through_ms: entry.through_ms,
+                waiting: entry.waiting.iter().copied().collect(),
+                latest: entry.latest.clone(),
+                outcomes: entry.outcomes.iter().cloned().collect(),
+                fired: entry.fired,
+                passed: entry.passed,
+                passed_why: entry.passed_why,
+            }),
+        });
+        std::iter::once(first).chain(schedules).collect()
     }
 
     /// What must be done after a restart: submissions that have no answer yet are made again.

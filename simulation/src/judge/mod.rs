@@ -12,7 +12,7 @@ pub use runs::{Going, RunSeen};
 
 use crate::store::{Fact, Record, Stream};
 use engine::run::Event;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub type Verdict = Result<(), String>;
 
@@ -141,6 +141,38 @@ impl Judge {
     pub fn restarted(&mut self) {
         self.runs.values_mut().for_each(RunSeen::lose_places);
         self.outside.restarted();
+    }
+
+    /// The first leases of a start: the machine is empty, so what stood first before is among them.
+    ///
+    /// # Errors
+    /// If one that waited or ran before is passed over.
+    pub fn first_leases(&self, leases: &BTreeSet<(String, u32)>, now_ms: u64) -> Verdict {
+        let waiting = self.runs.iter().flat_map(|(run, seen)| {
+            let priority = u64::from(seen.definition.priority);
+            seen.waiting().map(move |(stage, asked_ms, old)| {
+                let aged = priority + now_ms.saturating_sub(asked_ms) / 60_000;
+                let granted = leases.contains(&(format!("run-{run:06}"), stage));
+                ((std::cmp::Reverse(aged), asked_ms, *run, stage), old, granted)
+            })
+        });
+        let waiting: Vec<_> = waiting.collect();
+        let first = waiting.iter().filter(|(_, old, _)| *old).min();
+        let served = waiting.iter().filter(|(.., granted)| *granted).min();
+        // What was withdrawn at this moment may still be granted; then nothing can be said.
+        if let (Some(first), Some(served)) = (first, served)
+            && waiting.iter().filter(|(.., granted)| *granted).count() == leases.len()
+        {
+            must!(served <= first, "{first:?} is older than all that began first: {leases:?}");
+        }
+        Ok(())
+    }
+
+    /// The work of an attempt or undo was handed to its executor.
+    pub fn handed(&mut self, run: u32, stage: u32, fence: u64, now_ms: u64) {
+        if let Some(seen) = self.runs.get_mut(&run) {
+            seen.handed(stage, fence, now_ms);
+        }
     }
 
     /// Compares what a start found with what was confirmed before.

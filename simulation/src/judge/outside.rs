@@ -24,8 +24,10 @@ pub struct Outside {
     /// Release, the one before, and the run of an activation that is open.
     open: Option<(Option<String>, Option<String>, Option<String>)>,
     active: Option<String>,
-    /// Which runs activated a release and have not been undone; runs with the same content share one.
-    makers: BTreeMap<String, BTreeSet<String>>,
+    /// What was deployed and by which run, oldest first, without what was taken back.
+    made: Vec<(Option<String>, String)>,
+    /// The run whose undo is open.
+    undoing: Option<String>,
     frozen_at: Option<u64>,
     /// A client was told that the stop is in force and journaled, or a start found it so.
     told_stopped: bool,
@@ -74,30 +76,59 @@ impl Outside {
     pub fn see_deployment(&mut self, position: u64, event: &deployment::Event) -> Verdict {
         match event {
             deployment::Event::ActivationStarted { release, previous, run, .. } => {
-                must!(self.open.is_none(), "an activation began while {:?} is open", self.open);
-                must!(self.frozen_at.is_none(), "an activation began while deployments are frozen");
+                self.begins(release, previous, run.clone())?;
+            }
+            deployment::Event::UndoStarted { release, previous, run, .. } => {
+                self.begins(release, previous, None)?;
+                let stays = self.made.iter().rev().find(|(_, maker)| maker != run);
+                let newest = stays.and_then(|(release, _)| release.as_ref());
                 must!(
-                    *previous == self.active,
-                    "{previous:?} is said to be active, but {:?} is",
-                    self.active
+                    release.as_ref() == newest,
+                    "the undo of {run} goes back to {release:?}, but {newest:?} is the newest not undone"
                 );
-                self.open = Some((release.clone(), previous.clone(), run.clone()));
+                self.undoing = Some(run.clone());
             }
             deployment::Event::ActivationSucceeded => {
                 let Some((release, _, run)) = self.open.take() else {
                     return Err("an activation succeeded that never began".to_owned());
                 };
-                if let (Some(release), Some(run), true) = (&release, run, release != self.active) {
-                    self.makers.entry(release.clone()).or_default().insert(run);
+                match (self.undoing.take(), run) {
+                    (Some(undone), _) => self.made.retain(|(_, maker)| *maker != undone),
+                    (None, Some(run)) => self.made.push((release.clone(), run)),
+                    (None, None) => return Err("nobody asked for this activation".to_owned()),
                 }
                 self.active = release;
             }
             deployment::Event::ActivationReverted { .. } => {
                 must!(self.open.take().is_some(), "an activation was reverted that never began");
+                self.undoing = None;
+            }
+            deployment::Event::RunUndone { run } => {
+                must!(self.open.is_none(), "an undo ended while {:?} is open", self.open);
+                self.made.retain(|(_, maker)| maker != run);
+                let newest = self.made.last().and_then(|(release, _)| release.as_ref());
+                must!(
+                    self.active.as_ref() == newest,
+                    "{run} is undone and {:?} is active, but {newest:?} is the newest not undone",
+                    self.active
+                );
             }
             deployment::Event::Frozen { .. } => self.frozen_at = Some(position),
             deployment::Event::Thawed { .. } => (self.frozen_at, self.told_stopped) = (None, false),
         }
+        Ok(())
+    }
+
+    fn begins(
+        &mut self,
+        release: &Option<String>,
+        previous: &Option<String>,
+        run: Option<String>,
+    ) -> Verdict {
+        must!(self.open.is_none(), "an activation began while {:?} is open", self.open);
+        must!(self.frozen_at.is_none(), "an activation began while deployments are frozen");
+        must!(*previous == self.active, "{previous:?} is said to be active, but {:?} is", self.active);
+        self.open = Some((release.clone(), previous.clone(), run));
         Ok(())
     }
 
@@ -128,15 +159,10 @@ impl Outside {
     }
 
     /// A run that ended rolled back or cancelled has taken back what it deployed.
-    pub fn is_undone(&mut self, run: u32) -> Verdict {
+    pub fn is_undone(&self, run: u32) -> Verdict {
         let name = format!("run-{run:06}");
-        let makers = self.active.as_ref().and_then(|release| self.makers.get(release));
-        let alone = makers.is_some_and(|makers| makers.len() == 1 && makers.contains(&name));
-        must!(!alone, "run {run} was undone, but its release {:?} is still active", self.active);
-        // What another run's undo brings back later is not this run's doing any more.
-        for makers in self.makers.values_mut() {
-            makers.remove(&name);
-        }
+        let left = self.made.iter().find(|(_, maker)| *maker == name);
+        must!(left.is_none(), "run {run} was undone, but its release {left:?} was not taken back");
         Ok(())
     }
 

@@ -53,6 +53,12 @@ struct StageSeen {
     inputs: Vec<u64>,
     output: Option<u64>,
     gate: Option<(BTreeSet<String>, bool)>,
+    /// When it first asked for the room that it waits for or has; a restart makes it no younger.
+    asked_ms: Option<u64>,
+    /// It waited for room, or had some, when the daemon died.
+    old: bool,
+    /// Fence and time of the work that was handed out last.
+    handed: Option<(u64, u64)>,
 }
 
 #[derive(Debug)]
@@ -112,7 +118,38 @@ impl RunSeen {
     }
 
     pub fn lose_places(&mut self) {
-        self.stages.iter_mut().for_each(|seen| seen.place = None);
+        for seen in &mut self.stages {
+            seen.place = None;
+            seen.old = seen.ready || matches!(seen.state, State::Running { .. });
+        }
+    }
+
+    /// Stages that wait for room, since when they ask, and whether they did so, or had some, before the last
+    /// restart.
+    pub fn waiting(&self) -> impl Iterator<Item = (u32, u64, bool)> {
+        let ready = self.stages.iter().enumerate().filter(|(_, seen)| seen.ready);
+        ready.filter_map(|(at, seen)| Some((at as u32, seen.asked_ms?, seen.old)))
+    }
+
+    pub fn handed(&mut self, stage: u32, fence: u64, now_ms: u64) {
+        if let Some(seen) = self.stages.get_mut(stage as usize) {
+            seen.handed = Some((fence, now_ms));
+        }
+    }
+
+    /// What is ended for taking too long had all its time since it was handed out.
+    fn had_its_time(&self, at: usize, code: &str, time_ms: u64) -> Verdict {
+        let seen = &self.stages[at];
+        let (State::Running { fence, .. } | State::Undoing { fence }) = seen.state else { return Ok(()) };
+        let limit = self.definition.stages[at].timeout.start_to_close_ms;
+        if let (Some(limit), "EX-0505", false) = (limit, code, seen.tuned.contains_key("start_to_close")) {
+            let handed = seen.handed.filter(|(of, _)| *of == fence).map(|(_, at_ms)| at_ms);
+            must!(
+                handed.is_some_and(|from_ms| time_ms >= from_ms + limit),
+                "stage {at} was ended at {time_ms} for taking too long, but had not had its time: {handed:?}"
+            );
+        }
+        Ok(())
     }
 
     pub fn demand(&self, stage: usize, room: &Room) -> (u32, u64) {
@@ -192,6 +229,7 @@ impl RunSeen {
                 let at = stage.0 as usize;
                 self.may_begin(at, attempt.0, time_ms)?;
                 self.stages[at].ready = true;
+                self.stages[at].asked_ms.get_or_insert(time_ms);
             }
             Event::StageStarted { stage, attempt, placed_on } => {
                 let at = stage.0 as usize;
@@ -226,6 +264,7 @@ impl RunSeen {
                 must!(!unknown || self.repeatable(at), "stage {at} repeats unasked what may have happened");
                 must!(error.class != ErrorClass::Permanent, "stage {at} retries a permanent error");
                 must!(error.code != "EX-0590", "stage {at}: a stop cost an attempt");
+                self.had_its_time(at, &error.code, time_ms)?;
                 self.over(at, over);
                 self.stages[at].not_before_ms = *at_ms;
             }
@@ -236,19 +275,22 @@ impl RunSeen {
                 if !matches!(self.stages[at].state, State::Undoing { .. }) {
                     self.in_flight(at, attempt.0)?;
                 }
+                let asked_ms = self.stages[at].asked_ms.filter(|_| *why == Interruption::DaemonRestarted);
                 self.over(at, attempt.0 - 1);
-                self.stages[at].not_before_ms = 0;
+                (self.stages[at].not_before_ms, self.stages[at].asked_ms) = (0, asked_ms);
             }
             Event::StageFailed { stage, attempt, error } => {
                 let at = stage.0 as usize;
                 must!(error.code != "EX-0590", "stage {at}: a stop cost an attempt");
                 must!(!self.is_done(at), "stage {at} failed after its end");
+                self.had_its_time(at, &error.code, time_ms)?;
                 self.over(at, attempt.0);
                 self.stages[at].state = State::Failed;
             }
-            Event::StageInDoubt { stage, attempt, .. } => {
+            Event::StageInDoubt { stage, attempt, error } => {
                 let at = stage.0 as usize;
                 self.in_flight(at, attempt.0)?;
+                self.had_its_time(at, &error.code, time_ms)?;
                 must!(!self.repeatable(at), "stage {at} may be repeated but asks");
                 self.over(at, attempt.0);
                 self.stages[at].state = State::Doubt;
@@ -341,6 +383,11 @@ impl RunSeen {
                     (self.late, self.deadline_from_ms) = (false, time_ms);
                 }
             }
+            Event::CompensationRetryPlanned { stage, error, .. }
+            | Event::CompensationFailed { stage, error } => {
+                self.had_its_time(stage.0 as usize, &error.code, time_ms)?;
+                self.see_rest(position, event)?;
+            }
             _ => self.see_rest(position, event)?,
         }
         Ok(())
@@ -372,7 +419,10 @@ impl RunSeen {
             Event::RunPaused { by } => {
                 self.stopped |= by == "emergency-stop";
                 self.paused = true;
-                self.stages.iter_mut().for_each(|seen| seen.ready = false);
+                for seen in &mut self.stages {
+                    seen.asked_ms = seen.asked_ms.filter(|_| !seen.ready);
+                    (seen.ready, seen.old) = (false, false);
+                }
             }
             Event::RunResumed { .. } => {
                 must!(self.paused, "resumed, but was not paused");
@@ -463,7 +513,7 @@ impl RunSeen {
         if !matches!(seen.state, State::Undoing { .. }) {
             seen.used = used;
         }
-        (seen.state, seen.place, seen.ready) = (State::Idle, None, false);
+        (seen.state, seen.place, seen.ready, seen.asked_ms) = (State::Idle, None, false, None);
     }
 
     fn may_begin(&self, at: usize, attempt: u32, time_ms: u64) -> Verdict {

@@ -155,6 +155,9 @@ impl World {
             Ok(records) => {
                 self.take_in(records);
                 match step {
+                    DeployStep::Intent if self.daemon.deployer.machine.open().is_none() => {
+                        self.finish_deployment(Ok(()));
+                    }
                     DeployStep::Intent => self.go_on(DeployStep::Rename, 1),
                     DeployStep::Succeed => self.finish_deployment(Ok(())),
                     _ => {
@@ -204,13 +207,33 @@ impl World {
 
     fn commit_deployment(&mut self, input: Input, step: DeployStep) -> Verdict {
         match self.daemon.deployer.machine.decide(input) {
-            Ok(event) => self.append_deployment(event, super::Then::Deploy(step)),
+            Ok(mut event) => {
+                if self.mutant == Mutant::UndoesToTheOneBefore {
+                    self.undo_to_the_one_before(&mut event);
+                }
+                self.append_deployment(event, super::Then::Deploy(step));
+            }
             Err(refusal) => {
                 let failed = error("EX-0521", &refusal.to_string(), ErrorClass::Permanent);
                 self.finish_deployment(Err(failed));
             }
         }
         Ok(())
+    }
+
+    /// What an undo did before it looked whether the run of that release is undone.
+    fn undo_to_the_one_before(&mut self, event: &mut engine::deployment::Event) {
+        let shell = &mut self.daemon.deployer;
+        if let engine::deployment::Event::UndoStarted { release, run, .. } = event {
+            let made = shell.machine.history().iter().rev();
+            let made = made.filter(|a| a.run.as_ref() == Some(run) && a.release != a.previous);
+            if let Some(activation) = made.last() {
+                release.clone_from(&activation.previous);
+            }
+            if let Some(act) = &mut shell.act {
+                act.release.clone_from(release);
+            }
+        }
     }
 
     /// The link changes at one stroke; the directory is synced in a step of its own.
@@ -234,9 +257,14 @@ impl World {
         match step {
             DeployStep::Begin => return self.begin_activation(fails),
             DeployStep::Intent => {
-                let (run, by) = match &act.job {
-                    Job::Deploy(work) => (Some(id(work.run)), "submitter".to_owned()),
-                    _ => (None, "executingd".to_owned()),
+                let input = match &act.job {
+                    Job::Undo(work) => Input::Undo { run: id(work.run), by: "executingd".to_owned() },
+                    Job::Deploy(work) => Input::Activate {
+                        release: release.clone(),
+                        run: Some(id(work.run)),
+                        by: "submitter".to_owned(),
+                    },
+                    Job::Recover => return Err("a recovery has no intent".to_owned()),
                 };
                 let previous = shell.machine.active().map(str::to_owned);
                 if let Some(act) = &mut shell.act {
@@ -245,7 +273,7 @@ impl World {
                 if self.mutant == Mutant::SwitchesBeforeTheIntent {
                     self.rename(release.clone())?;
                 }
-                return self.commit_deployment(Input::Activate { release, run, by }, step);
+                return self.commit_deployment(input, step);
             }
             DeployStep::Rename if fails => return self.activation_failed("the switch failed"),
             DeployStep::Rename => {
@@ -303,13 +331,14 @@ impl World {
             }
             Job::Undo(work) => {
                 let run = id(work.run);
-                let back = shell.machine.before_run(&run).map(|release| release.map(str::to_owned));
-                match back {
-                    None => self.finish_deployment(Ok(())),
-                    Some(previous) => {
-                        act.release = previous;
-                        self.go_on(DeployStep::Intent, 1);
-                    }
+                if !shell.machine.has_deployed(&run)
+                    || self.mutant == Mutant::SwitchesOnlyItsOwn && shell.machine.before_run(&run).is_none()
+                {
+                    self.finish_deployment(Ok(()));
+                } else {
+                    let back = shell.machine.before_run(&run).flatten();
+                    act.release = back.map(str::to_owned);
+                    self.go_on(DeployStep::Intent, 1);
                 }
             }
             Job::Recover => {

@@ -80,6 +80,8 @@ pub enum Mail {
     },
     Withdraw(LeaseKey),
     WithdrawRun(String),
+    /// A run has said after a start what its stages ask for.
+    Answered(u32),
     Freed,
     Placement(Vec<Grant>),
     Place {
@@ -178,6 +180,10 @@ pub struct Daemon {
     pub asking: bool,
     pub look_again: bool,
     pub ledger: Ledger,
+    /// Runs that have not said yet what they ask for.
+    pub missing: BTreeSet<u32>,
+    /// The first leases of this start were granted.
+    pub has_granted: bool,
     pub slots: Vec<SlotShell>,
     pub proxy: ProxyShell,
     pub deployer: DeployerShell,
@@ -212,6 +218,8 @@ impl Daemon {
             asking: false,
             look_again: false,
             ledger: Ledger::new(capacity),
+            missing: BTreeSet::new(),
+            has_granted: false,
             slots: (0..slots).map(|_| SlotShell::default()).collect(),
             proxy: ProxyShell::default(),
             deployer: DeployerShell::default(),

@@ -285,6 +285,7 @@ impl World {
             };
             self.daemon.runs.insert(run, shell);
             if live {
+                self.daemon.missing.insert(run);
                 self.control(FIRST_RUN + run as usize, Mail::Resume);
             }
         }

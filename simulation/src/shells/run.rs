@@ -55,6 +55,8 @@ impl World {
         match mail {
             Mail::Resume => self.resume(run),
             Mail::Panic => {
+                // Its requests are withdrawn and made again, whoever asks meanwhile.
+                self.daemon.has_granted = true;
                 // Its leases die with it, before its attempts are noted as taken away.
                 if let Some(seen) = self.judge.runs.get_mut(&run) {
                     seen.lose_places();
@@ -226,6 +228,10 @@ impl World {
     }
 
     fn then(&mut self, run: u32, next: Next) -> Verdict {
+        if next == Next::Look && self.daemon.missing.contains(&run) {
+            // Behind the requests that were just made.
+            self.mail(SCHEDULER, Mail::Answered(run));
+        }
         match next {
             Next::Nothing => Ok(()),
             Next::Look if self.daemon.runs[&run].live => self.drive(run, Input::Woke, None),
@@ -350,8 +356,11 @@ impl World {
                 };
                 let key = (id(run), stage.0);
                 let ceiling = shell.run.definition().ceilings.clone();
-                let ask =
-                    Ask { key, owner, demand, slot, money_micro_usd: 0, ceiling, priority, asked_ms: now_ms };
+                let asked_ms = match self.mutant {
+                    Mutant::ForgetsTheAge => now_ms,
+                    _ => shell.run.asked_ms(stage).unwrap_or(now_ms),
+                };
+                let ask = Ask { key, owner, demand, slot, money_micro_usd: 0, ceiling, priority, asked_ms };
                 shell.turn += 1;
                 let turn = shell.turn;
                 shell.asked.insert(stage.0, turn);
@@ -392,6 +401,18 @@ impl World {
         self.control(PROXY, Mail::Abandon { run, stage, fence });
     }
 
+    /// From here on the attempt's time counts.
+    fn handed_out(&mut self, run: u32, stage: StageIndex, fence: Fence) {
+        let now_ms = self.clock();
+        self.judge.handed(run, stage.0, fence.0, now_ms);
+        let Some(shell) = self.daemon.runs.get_mut(&run) else { return };
+        if self.mutant != Mutant::CountsFromTheRecord
+            && let Some(at_ms) = shell.run.handed_out(stage, fence, now_ms)
+        {
+            self.tick(at_ms.saturating_sub(now_ms), Tick::Wake(run));
+        }
+    }
+
     fn hand_out(&mut self, run: u32, stage: StageIndex, resume_from: Option<String>, undo: bool) -> Verdict {
         let shell = &self.daemon.runs[&run];
         let machine = &shell.run;
@@ -416,8 +437,9 @@ impl World {
             resume_from,
             repeatable: spec.kind != StageKind::Exec || spec.idempotent,
         };
-        let place = shell.placed_on.get(&stage.0).cloned().unwrap_or_default();
-        match (spec.kind, undo) {
+        let (kind, place) = (spec.kind, shell.placed_on.get(&stage.0).cloned().unwrap_or_default());
+        self.handed_out(run, stage, Fence(fence));
+        match (kind, undo) {
             (StageKind::MilpSolving, true) => {
                 let input = Input::Compensated { stage, fence: Fence(fence) };
                 self.mail(FIRST_RUN + run as usize, Mail::Drive { input, ticket: None });

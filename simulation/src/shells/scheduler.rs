@@ -32,6 +32,11 @@ impl World {
             Mail::Withdraw(key) => drop(self.daemon.queue.remove(&key)),
             Mail::WithdrawRun(run) => self.daemon.queue.retain(|(holder, _), _| *holder != run),
             Mail::Freed => self.place(),
+            Mail::Answered(run) => {
+                if self.daemon.missing.remove(&run) && self.daemon.missing.is_empty() {
+                    self.place();
+                }
+            }
             Mail::Placement(grants) => {
                 self.daemon.asking = false;
                 for grant in grants {
@@ -66,6 +71,9 @@ impl World {
         if self.daemon.queue.is_empty() {
             return;
         }
+        if !self.daemon.missing.is_empty() && self.mutant != Mutant::PlacesBeforeAllHaveAsked {
+            return;
+        }
         (self.daemon.asking, self.daemon.look_again) = (true, false);
         let asks = self.daemon.queue.values().map(|waiting| waiting.ask.clone()).collect();
         let now_ms = self.clock();
@@ -82,6 +90,10 @@ impl World {
                     }
                     _ => self.daemon.ledger.place(&mut asks, now_ms),
                 };
+                if !grants.is_empty() && !std::mem::replace(&mut self.daemon.has_granted, true) {
+                    let leases = grants.iter().map(|grant| grant.key.clone()).collect();
+                    self.judge.first_leases(&leases, now_ms)?;
+                }
                 self.mail(SCHEDULER, Mail::Placement(grants));
             }
             Mail::Release(key) => {

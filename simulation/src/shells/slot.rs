@@ -167,9 +167,36 @@ impl World {
         Ok(())
     }
 
+    /// Stands for `actors/src/at_work.rs`: the attempt before lets go first, wherever it is; false if a newer
+    /// one is at work.
+    fn take_over(&mut self, work: &Work) -> Result<bool, String> {
+        if matches!(
+            self.mutant,
+            Mutant::LeavesExecutorsAtWork | Mutant::BeginsWhatWasAbandoned | Mutant::LeavesWorkersAlive
+        ) {
+            return Ok(true);
+        }
+        for slot in 0..self.daemon.slots.len() {
+            let same = |held: &mut (Work, bool, u64)| (held.0.run, held.0.stage) == (work.run, work.stage);
+            if let Some((old, undo, pid)) = self.daemon.slots[slot].current.take_if(same) {
+                if old.fence > work.fence {
+                    self.daemon.slots[slot].current = Some((old, undo, pid));
+                    return Ok(false);
+                }
+                self.count("overtaken");
+                self.kill(pid);
+                self.next(slot)?;
+            }
+        }
+        Ok(true)
+    }
+
     fn begin(&mut self, slot: usize, work: Work, undo: bool) -> Verdict {
         if let Some((_, _, pid)) = self.daemon.slots[slot].current.take() {
             self.kill(pid);
+        }
+        if !self.take_over(&work)? {
+            return self.next(slot);
         }
         let twin = |process: &&Process| process.run == work.run && process.stage == work.stage;
         if let Some(process) = self.processes.values().find(twin) {
