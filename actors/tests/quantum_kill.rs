@@ -11,11 +11,11 @@ mod fakes;
 
 use actors::clock::Clock;
 use actors::quantum_proxy::{Append, Desks, Office, Setup, Wish};
-use fakes::{ACCESS, DEVICE, Fake, PRICE, SECRET, cache, installed, write_keys};
+use fakes::{ACCESS, Fake, PRICE, SECRET, cache, installed, write_keys};
 use futures::FutureExt;
 use journal::{Artefacts, Journal};
 use quantum::backends::aer::{AER, Aer, Options};
-use quantum::backends::braket::{Braket, BraketOptions, CredentialsFile};
+use quantum::backends::braket::Braket;
 use quantum::backends::order::End;
 use quantum::backends::{Backend, Budget, Ceiling, JobSpec, JobWork};
 use serde_json::{Value, json};
@@ -51,19 +51,7 @@ fn backend(dir: &Path, kind: &str) -> Arc<dyn Backend> {
         }));
     }
     let endpoint = fakes::endpoint(kind.strip_prefix("braket:").unwrap().parse().unwrap());
-    Arc::new(Braket::new(BraketOptions {
-        name: "braket".to_owned(),
-        region: "us-east-1".to_owned(),
-        endpoint: endpoint.clone(),
-        s3_endpoint: endpoint,
-        device_arn: DEVICE.to_owned(),
-        bucket: "bucket".to_owned(),
-        prefix: "prefix".to_owned(),
-        credentials: CredentialsFile(dir.join("keys")),
-        price: PRICE,
-        qubits_max: 64,
-        shots_max: 1_000,
-    }))
+    Arc::new(Braket::new(fakes::options(endpoint, dir.join("keys"))))
 }
 
 /// Two of three jobs' worth per run: some orders find the budget spent.

@@ -8,8 +8,8 @@
 mod fakes;
 mod shell;
 
-use fakes::{ACCESS, DEVICE, FAKES, Fake, PRICE, SECRET, installed, write_keys};
-use quantum::backends::braket::{Braket, BraketOptions, CredentialsFile};
+use fakes::{ACCESS, FAKES, Fake, PRICE, SECRET, installed, write_keys};
+use quantum::backends::braket::{Braket, BraketOptions};
 use quantum::backends::order::{End, Order, lead};
 use quantum::backends::{
     Amount, Backend, BackendError, Budget, Cancelled, Candidate, Ceiling, JobId, JobKey, JobSpec, JobWork,
@@ -48,20 +48,7 @@ impl Vendor {
     }
 
     fn options(&self) -> BraketOptions {
-        let endpoint = self.endpoint();
-        BraketOptions {
-            name: "braket".to_owned(),
-            region: "us-east-1".to_owned(),
-            endpoint: endpoint.clone(),
-            s3_endpoint: endpoint,
-            device_arn: DEVICE.to_owned(),
-            bucket: "bucket".to_owned(),
-            prefix: "some prefix/a+b".to_owned(),
-            credentials: CredentialsFile(self.dir.path().join("keys")),
-            price: PRICE,
-            qubits_max: 64,
-            shots_max: 1_000_000,
-        }
+        fakes::options(self.endpoint(), self.dir.path().join("keys"))
     }
 
     fn braket(&self) -> Braket {

@@ -7,6 +7,7 @@
 
 use quantum::backends::Price;
 use quantum::backends::aer::{List, provide};
+use quantum::backends::braket::{BraketOptions, CredentialsFile};
 use serde_json::{Value, json};
 use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -126,4 +127,21 @@ impl Fake {
 /// Where a fake with this port answers.
 pub fn endpoint(port: u16) -> String {
     format!("http://127.0.0.1:{port}")
+}
+
+/// A backend at this endpoint, with this file of keys, that takes all that the fake takes.
+pub fn options(endpoint: String, keys: PathBuf) -> BraketOptions {
+    BraketOptions {
+        name: "braket".to_owned(),
+        region: "us-east-1".to_owned(),
+        endpoint: endpoint.clone(),
+        s3_endpoint: endpoint,
+        device_arn: DEVICE.to_owned(),
+        bucket: "bucket".to_owned(),
+        prefix: "some prefix/a+b".to_owned(),
+        credentials: CredentialsFile(keys),
+        price: PRICE,
+        qubits_max: 64,
+        shots_max: 1_000_000,
+    }
 }
