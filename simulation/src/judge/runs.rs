@@ -57,6 +57,8 @@ struct StageSeen {
     asked_ms: Option<u64>,
     /// It waited for room, or had some, when the daemon died.
     old: bool,
+    /// Its request ended without room since the last restart; the scheduler may not have heard of it.
+    changed: bool,
     /// Fence and time of the work that was handed out last.
     handed: Option<(u64, u64)>,
 }
@@ -119,9 +121,14 @@ impl RunSeen {
 
     pub fn lose_places(&mut self) {
         for seen in &mut self.stages {
-            seen.place = None;
+            (seen.place, seen.changed) = (None, false);
             seen.old = seen.ready || matches!(seen.state, State::Running { .. });
         }
+    }
+
+    /// A request ended without room since the last restart.
+    pub fn has_changed(&self) -> bool {
+        self.stages.iter().any(|seen| seen.changed)
     }
 
     /// Stages that wait for room, since when they ask, and whether they did so, or had some, before the last
@@ -275,9 +282,12 @@ impl RunSeen {
                 if !matches!(self.stages[at].state, State::Undoing { .. }) {
                     self.in_flight(at, attempt.0)?;
                 }
-                let asked_ms = self.stages[at].asked_ms.filter(|_| *why == Interruption::DaemonRestarted);
+                let (asked_ms, old) = (self.stages[at].asked_ms, self.stages[at].old);
                 self.over(at, attempt.0 - 1);
-                (self.stages[at].not_before_ms, self.stages[at].asked_ms) = (0, asked_ms);
+                self.stages[at].not_before_ms = 0;
+                if *why == Interruption::DaemonRestarted {
+                    (self.stages[at].asked_ms, self.stages[at].old) = (asked_ms, old);
+                }
             }
             Event::StageFailed { stage, attempt, error } => {
                 let at = stage.0 as usize;
@@ -427,6 +437,7 @@ impl RunSeen {
             Event::RunResumed { .. } => {
                 must!(self.paused, "resumed, but was not paused");
                 (self.paused, self.stopped) = (false, false);
+                self.stages.iter_mut().for_each(|seen| seen.old = false);
             }
             Event::CancelRequested { .. } => {
                 (self.cancelled, self.paused, self.stopped) = (true, false, false);
@@ -513,7 +524,9 @@ impl RunSeen {
         if !matches!(seen.state, State::Undoing { .. }) {
             seen.used = used;
         }
+        seen.changed |= seen.ready;
         (seen.state, seen.place, seen.ready, seen.asked_ms) = (State::Idle, None, false, None);
+        seen.old = false;
     }
 
     fn may_begin(&self, at: usize, attempt: u32, time_ms: u64) -> Verdict {
