@@ -225,9 +225,8 @@ impl World {
     fn undo_to_the_one_before(&mut self, event: &mut engine::deployment::Event) {
         let shell = &mut self.daemon.deployer;
         if let engine::deployment::Event::UndoStarted { release, run, .. } = event {
-            let made = shell.machine.history().iter().rev();
-            let made = made.filter(|a| a.run.as_ref() == Some(run) && a.release != a.previous);
-            if let Some(activation) = made.last() {
+            let mut made = shell.machine.history().iter();
+            if let Some(activation) = made.find(|a| a.run.as_ref() == Some(run) && a.release != a.previous) {
                 release.clone_from(&activation.previous);
             }
             if let Some(act) = &mut shell.act {
