@@ -469,7 +469,7 @@ fn validate_knows_what_a_file_is_and_says_all_that_is_wrong_with_it_as_that() {
         ("s.yaml", "settings", "worker_slots: 100000\n", "EX-0022", "worker_slots"),
         ("k.yaml", "settings", "worker_slots: 1\ncolour: red\n", "EX-0022", "colour"),
         ("c.yaml", "candidates", "candidates:\n  - name: nameless\n", "EX-0421", "id"),
-        ("c.json", "programme configuration", "{\"utcs_mi\": {}, \"risk\": {}}", "EX-0410", "cvar_alpha"),
+        ("c.json", "programme configuration", "{\"utcs_mi\": {}, \"risk\": {}}", "EX-0413", "cvar_alpha"),
         ("p.mps", "program in integers", "NAME p\nROWS\n N obj\n", "EX-0337", "ENDATA"),
         ("n.txt", "unknown", "a shopping list\nmilk\n", "EX-0106", "design_space"),
     ] {

@@ -171,10 +171,6 @@ fn constraints_problems(
 
 /// As the daemon reads them; where the state lies may be said on its command line.
 fn settings_problems(name: &str, text: &str) -> Found {
-    let problem = |text: &str| {
-        let text = text.trim_start_matches("error[EX-0022]: ").to_owned();
-        whole_file(name, "EX-0022", text, "docs/specification.md, section 6, lists every key with its range")
-    };
     let read = Settings::read(text, name).and_then(|mut settings| {
         if settings.state.as_os_str().is_empty() {
             settings.state = "state".into();
@@ -182,7 +178,9 @@ fn settings_problems(name: &str, text: &str) -> Found {
         settings.settle()
     });
     match read {
-        Err(error) => (error.0.lines().map(problem).collect(), Vec::new()),
+        Err(error) => {
+            (error.0.split("\nerror[EX-0022]: ").map(|said| setting(name, said)).collect(), Vec::new())
+        }
         Ok(settings) => {
             let warning = |key: &String| {
                 let message = format!("this version does nothing with `{key}`");
@@ -191,6 +189,20 @@ fn settings_problems(name: &str, text: &str) -> Found {
             (Vec::new(), settings.not_honoured.iter().map(warning).collect())
         }
     }
+}
+
+/// One fault of settings. The YAML reader puts its place in front and a picture of it behind.
+fn setting(name: &str, said: &str) -> Problem {
+    let first = said.lines().next().unwrap_or_default();
+    let words = first.strip_prefix(name).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(first);
+    let placed = words.strip_prefix("error: line ").and_then(|rest| {
+        let (line, rest) = rest.split_once(" column ")?;
+        let (column, message) = rest.split_once(": ")?;
+        Some((line.parse().ok()?, column.parse().ok()?, message))
+    });
+    let (line, column, message) = placed.unwrap_or((0, 0, words));
+    let help = "docs/specification.md, section 6, lists every key with its range";
+    Problem { line, column, ..whole_file(name, "EX-0022", message.to_owned(), help) }
 }
 
 /// What the worker program says of an `.mps` or `.lp` file before it counts anything.
@@ -326,6 +338,16 @@ mod tests {
         assert!(all.iter().any(|p| p.message.contains("nonsense-b")), "{all:?}");
         let (one, _) = workflow_problems("f.yaml", text, Some("b"));
         assert!(!one.iter().any(|p| p.message.contains("nonsense-a")), "{one:?}");
+    }
+
+    #[test]
+    fn each_fault_of_settings_is_one_problem_with_its_place() {
+        let (found, _) = settings_problems("s.yaml", "worker_slots: 1\ncolour: red\n");
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!((found[0].line, found[0].column), (2, 1));
+        assert!(found[0].message.starts_with("unknown field `colour`"), "{found:?}");
+        let (found, _) = settings_problems("s.yaml", "health_check_seconds: 0\nworker_slots: 100000\n");
+        assert!(!found.is_empty() && found.iter().all(|p| p.message.contains("expected")), "{found:?}");
     }
 
     #[test]
