@@ -20,6 +20,8 @@ struct Plan<'a> {
     life: Duration,
     /// A job is waited for at most so long before the daemon is killed all the same.
     job_wait: Duration,
+    /// A job that was waited for is struck within this time.
+    spread: Duration,
     params: Value,
     /// How often the vendor was turned to so far; without a daemon, by those before.
     calls: &'a dyn Fn(Option<&Daemon>) -> usize,
@@ -61,9 +63,9 @@ fn kill_at_random(
                 // Half of the kills fall where a job is under way, however long it takes until there is one.
                 let begun = Instant::now();
                 while jobs(daemon, &["--state", "open"]).is_empty() && begun.elapsed() < plan.job_wait {
-                    std::thread::sleep(Duration::from_millis(2));
+                    std::thread::sleep(Duration::from_millis(1));
                 }
-                std::thread::sleep(dice.below(Duration::from_millis(150)));
+                std::thread::sleep(dice.below(plan.spread));
             } else {
                 std::thread::sleep(dice.below(plan.life));
             }
@@ -109,6 +111,7 @@ fn killed_at_random_moments_the_daemon_loses_no_task_buys_none_twice_and_keeps_t
         kills,
         life: Duration::from_millis(700),
         job_wait: Duration::from_secs(8),
+        spread: Duration::from_millis(150),
         params: json!({ "backend": "braket" }),
         calls: &|_| fake.calls(),
     };
@@ -150,6 +153,8 @@ fn killed_at_random_moments_with_aer_every_run_ends_and_says_what_became_of_its_
         kills,
         life: Duration::from_secs(8),
         job_wait: Duration::from_secs(30),
+        // Its jobs take milliseconds once the service is up.
+        spread: Duration::from_millis(4),
         params: json!({ "backend": "aer", "shots": 50_000 }),
         // Its own service is what it turns to: gone with the daemon before, and started anew for the order.
         calls: &|daemon| usize::from(daemon.is_some_and(|daemon| aer_process(daemon).is_some())),
