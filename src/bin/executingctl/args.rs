@@ -221,7 +221,7 @@ pub enum Verb {
         #[arg(long)]
         dry_run: bool,
     },
-    /// All problems of a workflow, design space, scenario or cost file; needs no daemon
+    /// All problems of any file that the programs read, by what it is; needs no daemon
     Validate {
         file: PathBuf,
         /// Which workflow of the file
